@@ -1,0 +1,44 @@
+"""The closed lists of names. Each list is written here once; options, CLI help and docs read it from here."""
+
+from typing import Literal, TypeAlias
+
+ModelKind: TypeAlias = Literal[
+    "single_instance",
+    "centroid",
+    "centered_instance",
+    "bottomup",
+    "multi_class_bottomup",
+    "multi_class_topdown",
+]
+"""What one trained model finds, in the words of its configuration file."""
+
+PipelineKind: TypeAlias = Literal[
+    "single_instance",
+    "centroid",
+    "centered_instance",
+    "topdown",
+    "bottomup",
+    "multi_class_bottomup",
+    "multi_class_topdown",
+]
+"""What one or two models find together. `topdown` is a centroid and a centered-instance model."""
+
+BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
+
+ModelFormat: TypeAlias = Literal["sleap-nn", "sleap"]
+"""Who wrote a model directory: sleap-nn (PyTorch) or SLEAP up to 1.4 (Keras)."""
+
+TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
+"""Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
+
+Backend: TypeAlias = Literal["torch", "torch_compile"]
+"""What runs the network."""
+
+Refinement: TypeAlias = Literal["integral", "none"]
+"""How a peak is placed between pixels: by the centre of mass around it, or not at all."""
+
+OverlapMethod: TypeAlias = Literal["iou", "oks"]
+"""How much two instances overlap: by the boxes around their points, or by their points."""
+
+OnFrameError: TypeAlias = Literal["keep_place", "raise"]
+"""What an unreadable frame does: leave its place empty and go on, or end the run with an error."""

@@ -1,0 +1,110 @@
+"""Every error of the package, on one page.
+
+    SleapInferError
+    ├── ModelError                  a model cannot be used
+    │   ├── ModelNotFoundError          nothing there
+    │   ├── ModelConfigError            the configuration is unreadable or contradicts itself
+    │   ├── CheckpointError             the weights file is truncated, foreign or unsafe
+    │   ├── WeightsMismatchError        the weights are not those of the configuration
+    │   ├── UnsupportedModelError       a kind of model that is not run here
+    │   └── ModelCombinationError       models that do not make a pipeline together
+    ├── SourceError                 frames cannot be had
+    │   ├── SourceNotFoundError         nothing there
+    │   ├── SourceFormatError           there, but not something that holds frames
+    │   ├── EmptySourceError            there, but without a single frame to predict
+    │   ├── FrameSelectionError         frames were asked for that are not there
+    │   └── FrameReadError              one frame cannot be read
+    ├── ImageError                  an array is not an image or a batch of images
+    ├── OptionError                 an option has a wrong value, or would have no effect
+    ├── BackendError                the network cannot be run this way
+    │   ├── BackendNotInstalledError    its package is missing
+    │   └── DeviceError                 its device is missing
+    └── OutputError                 results cannot be written
+        └── OutputExistsError           something is there already
+
+Each message says what was found, what was expected, and what to do next.
+"""
+
+
+class SleapInferError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ModelError(SleapInferError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is no model at a path."""
+
+
+class ModelConfigError(ModelError):
+    """A model's configuration is unreadable, incomplete or contradicts itself."""
+
+
+class CheckpointError(ModelError):
+    """A weights file is truncated, is not a checkpoint, or is not safe to read."""
+
+
+class WeightsMismatchError(ModelError):
+    """The weights in a checkpoint do not fit the network that its configuration describes."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model is of a kind, or has a backbone, that this package does not run."""
+
+
+class ModelCombinationError(ModelError):
+    """The given models do not make a pipeline together."""
+
+
+class SourceError(SleapInferError):
+    """Frames cannot be had from a source."""
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """There is nothing at a path, or a glob matches nothing."""
+
+
+class SourceFormatError(SourceError):
+    """A source exists but does not hold frames in a form that can be read."""
+
+
+class EmptySourceError(SourceError):
+    """A source exists but has no frame to predict."""
+
+
+class FrameSelectionError(SourceError, ValueError):
+    """Frames were asked for that the source does not have."""
+
+
+class FrameReadError(SourceError):
+    """One frame of a source cannot be read."""
+
+
+class ImageError(SleapInferError, ValueError):
+    """An array cannot be read as an image or a batch of images."""
+
+
+class OptionError(SleapInferError, ValueError):
+    """An option has a value it cannot have, or would have no effect on this model."""
+
+
+class BackendError(SleapInferError):
+    """The network cannot be run the way that was asked for."""
+
+
+class BackendNotInstalledError(BackendError, ImportError):
+    """The package that a backend needs is not installed."""
+
+
+class DeviceError(BackendError):
+    """The device that was asked for is not there."""
+
+
+class OutputError(SleapInferError):
+    """Results cannot be written."""
+
+
+class OutputExistsError(OutputError, FileExistsError):
+    """An output file is there already and overwriting was not asked for."""

@@ -1,0 +1,113 @@
+"""Reads sleap-nn's `training_config.yaml`, old files and new, into a `ModelSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import yaml
+
+from sleap_infer.choices import ModelKind
+from sleap_infer.errors import ModelConfigError, UnsupportedModelError
+from sleap_infer.model.config_backbone import read_backbone
+from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
+from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.section import Section
+from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing
+
+
+def read_yaml_spec(files: ModelFiles) -> ModelSpec:
+    """Read the configuration of a sleap-nn model; what older files lack takes its default.
+
+    Raises:
+        ModelConfigError: the file is not YAML, lacks what a model needs, or contradicts itself.
+        UnsupportedModelError: a kind of model, a backbone or a mode that is not run here.
+    """
+    try:
+        data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelConfigError(f"{files.config} is not readable YAML: {error}") from error
+    root = Section(data, str(files.config))
+    model, data_config = root.section("model_config"), root.section("data_config")
+    kind, head = read_kind(model.section("head_configs"))
+    _refuse_tiling(data_config.section("preprocessing"))
+    skeleton = read_skeleton(data_config, head)
+    return ModelSpec(
+        kind=kind,
+        skeleton=skeleton,
+        backbone=read_backbone(model.section("backbone_config")),
+        heads=read_heads(kind, head, skeleton),
+        preprocessing=TrainedPreprocessing(**data_config.section("preprocessing").fields_of(TrainedPreprocessing)),
+        paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
+        classes=read_classes(kind, head),
+        anchor_part=head.section("confmaps").get("anchor_part", str),
+        path=files.directory,
+        format="sleap-nn",
+        written_by=str(root.raw("sleap_nn_version") or ""),
+    )
+
+
+def read_kind(heads: Section) -> tuple[ModelKind, Section]:
+    """The kind of model, which is the first head that is given, and its section.
+
+    Raises:
+        ModelConfigError: no head is given.
+        UnsupportedModelError: the head is of a kind that is not run here (segmentation, say).
+    """
+    given = next(iter(heads), None)
+    for kind in get_args(ModelKind):
+        if given == kind:
+            return kind, heads.section(kind)
+    if given is None:
+        raise ModelConfigError(f"{heads.where}: no head is given, so there is no telling what this model finds.")
+    raise UnsupportedModelError(
+        f"{heads.where}: models of kind {given!r} are not run here (supported: {', '.join(get_args(ModelKind))}). "
+        "Predict with sleap-nn itself."
+    )
+
+
+def read_skeleton(data_config: Section, head: Section) -> SkeletonSpec:
+    """The first skeleton of the file, in the list form of today or the mapping form of early versions.
+
+    A file without one gets a skeleton of the head's parts.
+
+    Raises:
+        ModelConfigError: the skeleton is malformed, or there is neither a skeleton nor parts.
+    """
+    skeletons = data_config.raw("skeletons")
+    if isinstance(skeletons, Mapping):
+        skeletons = [{"name": name, **dict(value or {})} for name, value in skeletons.items()]
+    where = f"{data_config.where}: skeletons"
+    if not skeletons:
+        parts = head.section("confmaps").list_of("part_names", str)
+        if not parts:
+            raise ModelConfigError(f"{where}: neither a skeleton nor part_names are given.")
+        return SkeletonSpec(nodes=parts)
+    section = Section(skeletons[0], where)
+    try:
+        return SkeletonSpec(
+            nodes=tuple(_name(node) for node in section.raw("nodes")),
+            edges=tuple((_name(edge["source"]), _name(edge["destination"])) for edge in section.raw("edges") or ()),
+            symmetries=tuple(_pair(pair) for pair in section.raw("symmetries") or ()),
+            name=str(section.raw("name") or "Skeleton-0"),
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelConfigError(f"{where}: malformed skeleton ({type(error).__name__}: {error}).") from error
+
+
+def _name(node: object) -> str:
+    return str(node["name"]) if isinstance(node, Mapping) else str(node)
+
+
+def _pair(symmetry: object) -> tuple[str, str]:
+    nodes = symmetry.get("nodes", list(symmetry.values())) if isinstance(symmetry, Mapping) else symmetry
+    first, second = (_name(node) for node in nodes)  # type: ignore[attr-defined]
+    return first, second
+
+
+def _refuse_tiling(preprocessing: Section) -> None:
+    if preprocessing.section("tiling").get("enabled", bool):
+        raise UnsupportedModelError(
+            f"{preprocessing.where}: this model was trained on tiles (`tiling.enabled`), which is not run here. "
+            "Predict with sleap-nn itself."
+        )

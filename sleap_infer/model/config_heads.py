@@ -1,0 +1,107 @@
+"""Reads a head's section: which maps a model draws, of what, and how finely. Shared by every configuration format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sleap_infer.choices import ModelKind
+from sleap_infer.errors import ModelConfigError, UnsupportedModelError
+from sleap_infer.model.section import Section
+from sleap_infer.model.spec import HeadSpec, MapHeadSpec, SkeletonSpec, VectorHeadSpec
+
+CONFMAP_HEADS: Mapping[ModelKind, str] = {
+    "single_instance": "SingleInstanceConfmapsHead",
+    "centroid": "CentroidConfmapsHead",
+    "centered_instance": "CenteredInstanceConfmapsHead",
+    "bottomup": "MultiInstanceConfmapsHead",
+    "multi_class_bottomup": "MultiInstanceConfmapsHead",
+    "multi_class_topdown": "CenteredInstanceConfmapsHead",
+}
+"""The name of the confidence-map head of each kind of model, as its weights carry it."""
+
+SECOND_SECTION: Mapping[ModelKind, str] = {
+    "bottomup": "pafs",
+    "multi_class_bottomup": "class_maps",
+    "multi_class_topdown": "class_vectors",
+}
+"""The section that configures the second head of a kind of model that has two."""
+
+
+def read_heads(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> tuple[HeadSpec, ...]:
+    """The heads of a model in the order of its weights.
+
+    Raises:
+        ModelConfigError: a second head is missing, or names what the skeleton does not have.
+    """
+    confmaps = _read_confmaps(kind, head, skeleton)
+    if kind not in SECOND_SECTION:
+        return (confmaps,)
+    name = SECOND_SECTION[kind]
+    if name not in head:
+        raise ModelConfigError(f"{head.where}: a {kind} model needs the section {name!r}.")
+    section = head.section(name)
+    if kind == "bottomup":
+        channels = 2 * len(read_paf_edges(head, skeleton))
+        return confmaps, MapHeadSpec("PartAffinityFieldsHead", channels, section.get("output_stride", int) or 1)
+    n_classes = len(read_classes(kind, head))
+    if kind == "multi_class_bottomup":
+        return confmaps, MapHeadSpec("ClassMapsHead", n_classes, section.get("output_stride", int) or 1, sigmoid=True)
+    return confmaps, _read_class_vectors(section, n_classes)
+
+
+def _read_confmaps(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> MapHeadSpec:
+    section = head.section("confmaps")
+    parts = section.list_of("part_names", str)
+    if kind != "centroid" and parts is not None and len(parts) != len(skeleton.nodes):
+        raise ModelConfigError(
+            f"{section.where}: {len(parts)} part_names {parts}, but the skeleton has {len(skeleton.nodes)} nodes "
+            f"{skeleton.nodes}. One of the two was edited."
+        )
+    return MapHeadSpec(
+        name=CONFMAP_HEADS[kind],
+        channels=1 if kind == "centroid" else len(skeleton.nodes),
+        output_stride=section.get("output_stride", int) or 1,
+        sigmoid=section.get("use_sigmoid_activation", bool) or False,
+    )
+
+
+def _read_class_vectors(section: Section, n_classes: int) -> VectorHeadSpec:
+    if section.get("global_pool", bool) is False:
+        raise UnsupportedModelError(
+            f"{section.where}: class vectors without `global_pool` are not run here, nor by sleap-nn."
+        )
+    fields = section.fields_of(VectorHeadSpec)
+    return VectorHeadSpec(**{**fields, "name": "ClassVectorsHead", "channels": n_classes})
+
+
+def read_paf_edges(head: Section, skeleton: SkeletonSpec) -> tuple[tuple[int, int], ...]:
+    """Edges of the part affinity fields as (source, destination) node indices, in channel order.
+
+    Raises:
+        ModelConfigError: no edges at all, or an edge names a part that is not there.
+    """
+    section = head.section("pafs")
+    parts = head.section("confmaps").list_of("part_names", str) or skeleton.nodes
+    named = section.raw("edges")
+    edges = [tuple(edge) for edge in named] if named is not None else list(skeleton.edges)
+    if not edges:
+        raise ModelConfigError(f"{section.where}: a bottom-up model needs at least one edge to join nodes by.")
+    unknown = sorted({str(name) for edge in edges for name in edge} - set(parts))
+    if unknown or any(len(edge) != 2 for edge in edges):
+        raise ModelConfigError(f"{section.where}: edges {edges} should be pairs of the parts {parts}.")
+    return tuple((parts.index(source), parts.index(destination)) for source, destination in edges)
+
+
+def read_classes(kind: ModelKind, head: Section) -> tuple[str, ...]:
+    """Names of the identity classes in channel order; empty for kinds that have none.
+
+    Raises:
+        ModelConfigError: a model with classes does not name them.
+    """
+    if kind not in ("multi_class_bottomup", "multi_class_topdown"):
+        return ()
+    section = head.section(SECOND_SECTION[kind])
+    classes = section.list_of("classes", str)
+    if not classes:
+        raise ModelConfigError(f"{section.where}: {kind} models need the names of their `classes`.")
+    return classes

@@ -1,0 +1,67 @@
+"""Which files make up a model: from any path a user may give to its configuration and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from sleap_infer.choices import ModelFormat
+from sleap_infer.errors import ModelNotFoundError
+
+CONFIG_NAMES: tuple[tuple[str, ModelFormat], ...] = (
+    ("training_config.yaml", "sleap-nn"),
+    ("training_config.yml", "sleap-nn"),
+    ("training_config.json", "sleap"),
+)
+WEIGHTS_NAMES: dict[ModelFormat, str] = {"sleap-nn": "best.ckpt", "sleap": "best_model.h5"}
+
+
+@frozen
+class ModelFiles:
+    """The files of one model directory."""
+
+    directory: Path
+    config: Path
+    weights: Path
+    format: ModelFormat
+
+
+def find_model_files(path: str | Path) -> ModelFiles:
+    """Find configuration and weights, given a model directory or one file in it.
+
+    A checkpoint named outright is used as it is; otherwise the best one is taken. Where both a YAML and a JSON
+    configuration lie in a directory, the YAML counts.
+
+    Raises:
+        ModelNotFoundError: nothing at `path`, or no model in it.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise ModelNotFoundError(f"No model at {path}: there is no such file or directory.")
+    directory = path if path.is_dir() else path.parent
+    config, model_format = _find_config(directory, path)
+    weights = path if path.suffix in {".ckpt", ".h5"} else directory / WEIGHTS_NAMES[model_format]
+    if not weights.is_file():
+        raise ModelNotFoundError(
+            f"{config} is there, but the weights {weights.name!r} are not beside it (found: {_listing(directory)}). "
+            "Copy the whole training directory, or give the checkpoint file itself."
+        )
+    return ModelFiles(directory, config, weights, model_format)
+
+
+def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
+    names = [item for item in CONFIG_NAMES if item[0] == given.name] or list(CONFIG_NAMES)
+    for name, model_format in names:
+        if (directory / name).is_file():
+            return directory / name, model_format
+    raise ModelNotFoundError(
+        f"No model at {given}: expected training_config.yaml with best.ckpt (sleap-nn) or training_config.json with "
+        f"best_model.h5 (SLEAP up to 1.4) in {directory}, found {_listing(directory)}. Give the training directory."
+    )
+
+
+def _listing(directory: Path, at_most: int = 8) -> str:
+    names = sorted(item.name for item in directory.iterdir())
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return (", ".join(names[:at_most]) or "nothing") + more

@@ -1,0 +1,175 @@
+"""Reads models of SLEAP up to 1.4 (`training_config.json`, Keras `best_model.h5`) without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sleap_infer.choices import ModelKind
+from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
+from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
+from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.section import Section
+from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
+
+KINDS: Mapping[str, ModelKind] = {
+    "centroid": "centroid",
+    "centered_instance": "centered_instance",
+    "single_instance": "single_instance",
+    "multi_instance": "bottomup",
+    "multi_class_topdown": "multi_class_topdown",
+    "multi_class_bottomup": "multi_class_bottomup",
+}
+"""SLEAP's names of heads in their order of precedence, and ours."""
+
+WITHOUT_CONFMAPS_SECTION = ("centroid", "centered_instance", "single_instance")
+"""Heads whose fields stand one level higher than in newer configurations."""
+
+MISSING_STEM_STRIDE = 16
+MISSING_FC = {"num_fc_layers": 2, "num_fc_units": 1024}
+"""What SLEAP assumed where a file does not say."""
+
+
+def read_json_spec(files: ModelFiles) -> ModelSpec:
+    """Read the configuration of a SLEAP model; the number of input channels comes from its weights.
+
+    Raises:
+        ModelConfigError: the file is not JSON, lacks what a model needs, or contradicts itself.
+        UnsupportedModelError: a kind of model or backbone that is not run here.
+    """
+    try:
+        root = Section(json.loads(files.config.read_text(encoding="utf-8")), str(files.config))
+    except ValueError as error:
+        raise ModelConfigError(f"{files.config} is not readable JSON: {error}") from error
+    data, model = root.section("data"), root.section("model")
+    kind, head = _read_head(model.section("heads"))
+    skeleton = _read_skeleton(data.section("labels"), head)
+    unet = attrs.evolve(_read_unet(model.section("backbone")), in_channels=_in_channels(files.weights))
+    return ModelSpec(
+        kind=kind,
+        skeleton=skeleton,
+        backbone=unet,
+        heads=read_heads(kind, head, skeleton),
+        preprocessing=_read_preprocessing(data),
+        paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
+        classes=read_classes(kind, head),
+        anchor_part=head.section("confmaps").get("anchor_part", str),
+        path=files.directory,
+        format="sleap",
+        written_by=str(root.raw("sleap_version") or ""),
+    )
+
+
+def _read_head(heads: Section) -> tuple[ModelKind, Section]:
+    for name, kind in KINDS.items():
+        if name not in heads:
+            continue
+        fields = dict(heads.raw(name))
+        if name in WITHOUT_CONFMAPS_SECTION:
+            fields = {"confmaps": fields}
+        if name == "multi_class_topdown":
+            fields["class_vectors"] = {**MISSING_FC, **(fields.get("class_vectors") or {})}
+        return kind, Section(fields, f"{heads.where}: {name}")
+    raise ModelConfigError(f"{heads.where}: none of {', '.join(KINDS)} is given.")
+
+
+def _read_unet(backbones: Section) -> UNetSpec:
+    if "unet" not in backbones:
+        found = ", ".join(backbones) or "none"
+        raise UnsupportedModelError(f"{backbones.where}: of SLEAP's backbones only unet is run here, found {found}.")
+    section = backbones.section("unet")
+    if section.get("middle_block", bool) is False or section.get("stacks", int) not in (None, 1):
+        raise UnsupportedModelError(f"{section.where}: `middle_block: false` and several stacks are not run here.")
+    unet = UNetSpec(**section.fields_of(UNetSpec))
+    return unet if section.mentions("stem_stride") else attrs.evolve(unet, stem_stride=MISSING_STEM_STRIDE)
+
+
+def _read_preprocessing(data: Section) -> TrainedPreprocessing:
+    section = data.section("preprocessing")
+    return TrainedPreprocessing(
+        ensure_rgb=section.get("ensure_rgb", bool),
+        ensure_grayscale=section.get("ensure_grayscale", bool),
+        max_height=section.get("target_height", int),
+        max_width=section.get("target_width", int),
+        scale=section.get("input_scaling", float) or 1.0,
+        crop_size=data.section("instance_cropping").get("crop_size", int),
+    )
+
+
+def _read_skeleton(labels: Section, head: Section) -> SkeletonSpec:
+    """Decode SLEAP's jsonpickled skeleton with sleap-io; fall back to the head's parts where there is none."""
+    skeletons = labels.raw("skeletons")
+    if not skeletons:
+        parts = head.section("confmaps").list_of("part_names", str)
+        if not parts:
+            raise ModelConfigError(f"{labels.where}: neither a skeleton nor part_names are given.")
+        return SkeletonSpec(nodes=parts)
+    from sleap_io.io.skeleton import SkeletonDecoder
+
+    try:
+        decoded = SkeletonDecoder().decode(json.dumps(skeletons[0]))
+        skeleton = decoded[0] if isinstance(decoded, list) else decoded
+        return SkeletonSpec(
+            nodes=tuple(skeleton.node_names),
+            edges=tuple((edge.source.name, edge.destination.name) for edge in skeleton.edges),
+            symmetries=tuple(_sorted_names(pair) for pair in skeleton.symmetries),
+            name=skeleton.name or "Skeleton-0",
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ModelConfigError(f"{labels.where}: malformed skeleton ({type(error).__name__}: {error}).") from error
+
+
+def _sorted_names(symmetry: Any) -> tuple[str, str]:
+    first, second = sorted(node.name for node in symmetry.nodes)
+    return first, second
+
+
+def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Weights of a Keras file as `"<layer>.weight"` and `"<layer>.bias"` in PyTorch's axis order.
+
+    Kernels (height, width, in, out) become (out, in, height, width), dense matrices (in, out) become (out, in);
+    the same permutation turns a transposed convolution's (height, width, out, in) into (in, out, height, width).
+    Keras' suffix of heads (`CentroidConfmapsHead_0`) is dropped, and offset-refinement heads are left out.
+
+    Raises:
+        CheckpointError: the file is not a readable HDF5 file with Keras weights.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return dict(_iter_weights(file["model_weights"]))
+    except (OSError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as Keras weights ({error}). It may be truncated: copy it again from its source."
+        ) from error
+
+
+def _iter_weights(group: h5py.Group) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for layer in group:
+        if layer.startswith("OffsetRefinementHead") or layer not in group[layer]:
+            continue
+        name = re.sub(r"(Head)_\d+$", r"\1", layer)
+        weights = group[layer][layer]
+        if "kernel:0" in weights:
+            yield f"{name}.weight", _to_torch_axes(weights["kernel:0"][()])
+        if "bias:0" in weights:
+            yield f"{name}.bias", np.asarray(weights["bias:0"][()])
+
+
+def _to_torch_axes(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(kernel.T if kernel.ndim == 2 else kernel.transpose(3, 2, 0, 1))
+
+
+def _in_channels(weights: Path) -> int:
+    kernels = read_keras_weights(weights)
+    for first in ("stem0_conv0.weight", "stack0_enc0_conv0.weight"):
+        if first in kernels:
+            return int(kernels[first].shape[1])
+    raise CheckpointError(f"{weights}: no first convolution (stem0_conv0 or stack0_enc0_conv0) among its weights.")

@@ -1,0 +1,119 @@
+"""From a path to a model: its facts without torch, its network with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sleap_infer.choices import TransposeAlignment
+from sleap_infer.errors import WeightsMismatchError
+from sleap_infer.model.directory import ModelFiles, find_model_files
+from sleap_infer.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sleap_infer.model.networks import Network
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Read what a model is from its configuration, without its weights and without torch.
+
+    Args:
+        path: a model directory of sleap-nn or of SLEAP up to 1.4, or its configuration or checkpoint file.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be run; the subclass says why.
+    """
+    return _read_spec(find_model_files(path))
+
+
+def load_network(path: str | Path, transpose_alignment: TransposeAlignment | None = None) -> Network:
+    """Load the bare network of a model in eval mode, on the CPU.
+
+    The network maps (B, C, H, W) float images in [0, 1] to a dict of raw maps by head name
+    (`"SingleInstanceConfmapsHead"`, `"PartAffinityFieldsHead"`, ...), each (B, channels, H / stride, W / stride).
+
+    Args:
+        path: as in `read_spec`.
+        transpose_alignment: where transposed convolutions put their output. By default as in the framework that
+            trained the model: TensorFlow for SLEAP, PyTorch for sleap-nn. `"sleap-nn"` on a SLEAP model gives what
+            sleap-nn makes of it, one pixel off.
+
+    Raises:
+        ModelError: the model cannot be read; the subclass says why.
+    """
+    files = find_model_files(path)
+    return build_network(_read_spec(files), files, transpose_alignment)
+
+
+def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: TransposeAlignment | None = None) -> Network:
+    """Build the network of a spec and fill it with the weights of its files.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        WeightsMismatchError: they are not the weights of this network.
+    """
+    from sleap_infer.model.networks import Network
+
+    default: TransposeAlignment = "tensorflow" if files.format == "sleap" else "sleap-nn"
+    weights = _read_weights(files)
+    network = Network(spec, transpose_alignment or default)
+    if files.format == "sleap":
+        weights = _by_full_name(weights, network)
+    _fill(network, weights, files)
+    return network.eval()
+
+
+def _read_spec(files: ModelFiles) -> ModelSpec:
+    if files.format == "sleap":
+        from sleap_infer.model.legacy import read_json_spec
+
+        return read_json_spec(files)
+    from sleap_infer.model.config import read_yaml_spec
+
+    return read_yaml_spec(files)
+
+
+def _read_weights(files: ModelFiles) -> dict[str, Tensor]:
+    if files.format == "sleap":
+        import torch
+
+        from sleap_infer.model.legacy import read_keras_weights
+
+        return {name: torch.from_numpy(value) for name, value in read_keras_weights(files.weights).items()}
+    from sleap_infer.model.checkpoint import read_checkpoint
+
+    return read_checkpoint(files.weights)
+
+
+def _by_full_name(weights: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """Give Keras weights, named by layer alone, the full names of the network's parameters."""
+    names = {_layer_name(name): name for name in network.state_dict()}
+    return {names.get(name, name): value for name, value in weights.items()}
+
+
+def _layer_name(name: str) -> str:
+    """`head_layers.0.CentroidConfmapsHead.0.weight` -> `CentroidConfmapsHead.weight`."""
+    parts = [part for part in name.split(".") if not part.isdigit()]
+    return ".".join(parts[-2:])
+
+
+def _fill(network: Network, weights: Mapping[str, Tensor], files: ModelFiles) -> None:
+    expected = network.state_dict()
+    missing = sorted(expected.keys() - weights.keys())
+    unknown = sorted(weights.keys() - expected.keys())
+    shapes = [
+        f"{name}: {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & weights.keys())
+        if weights[name].shape != expected[name].shape
+    ]
+    faults = [(missing, "missing"), (unknown, "not in the network"), (shapes, "of another shape")]
+    if any(found for found, _ in faults):
+        text = "; ".join(f"{len(found)} {what} (e.g. {found[0]})" for found, what in faults if found)
+        raise WeightsMismatchError(
+            f"{files.weights} does not fit {files.config.name}: {text}. "
+            "They are not of the same training run, or the configuration was edited."
+        )
+    network.load_state_dict(dict(weights))

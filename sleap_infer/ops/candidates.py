@@ -1,0 +1,73 @@
+"""Maps to candidates for each kind of model. Torch, traceable: the runners call it and the exporter traces it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sleap_infer.model.spec import ModelSpec
+from sleap_infer.ops.classes import sample_classes
+from sleap_infer.ops.pafs import LineScoring, score_lines
+from sleap_infer.ops.peaks import count_candidates, global_peaks, local_peaks
+from sleap_infer.settings import StageSettings
+
+LOCAL_KINDS = ("centroid", "bottomup", "multi_class_bottomup")
+"""Kinds of models that look for every peak, not for the one highest."""
+
+
+def to_candidates(
+    maps: dict[str, Tensor], spec: ModelSpec, settings: StageSettings, n_peaks: int | None = None
+) -> dict[str, Tensor]:
+    """Find the peaks of a batch of maps and what is needed to make instances of them.
+
+    Args:
+        maps: what the network drew, by head name.
+        spec: the model's facts.
+        settings: its resolved settings.
+        n_peaks: room for peaks in each map; `None` counts them first, which no traced graph can.
+
+    Returns:
+        The arrays of `sleap_infer.candidates` for this kind of model.
+    """
+    confmap_head = spec.map_head("ConfmapsHead")
+    confmaps = maps[confmap_head.name]
+    if spec.kind not in LOCAL_KINDS:
+        peaks, values = global_peaks(confmaps, settings.peak_threshold, settings.patch_size)
+        found = {"peaks": peaks * confmap_head.output_stride, "peak_vals": values}
+        if spec.kind == "multi_class_topdown":
+            found["class_probs"] = maps["ClassVectorsHead"]
+        return found
+    room = n_peaks or _room(confmaps, settings)
+    peaks, values, is_peak = local_peaks(confmaps, settings.peak_threshold, settings.patch_size, room)
+    peaks = peaks * confmap_head.output_stride
+    if spec.kind == "centroid":
+        return {"centroids": peaks[:, 0], "centroid_vals": values[:, 0], "instance_valid": is_peak[:, 0]}
+    found = {"peaks": peaks, "peak_vals": values, "peak_mask": is_peak}
+    if spec.kind == "bottomup":
+        pafs, scoring = maps["PartAffinityFieldsHead"], line_scoring(spec, settings)
+        return {**found, "line_scores": score_lines(pafs, peaks, scoring), "candidate_mask": pairs(is_peak, scoring)}
+    stride = spec.map_head("ClassMapsHead").output_stride
+    return {**found, "class_probs": sample_classes(maps["ClassMapsHead"], peaks, stride)}
+
+
+def line_scoring(spec: ModelSpec, settings: StageSettings) -> LineScoring:
+    """How a bottom-up model's connections are scored."""
+    grouping = settings.grouping
+    return LineScoring(
+        edges=spec.paf_edges,
+        stride=spec.map_head("PartAffinityFieldsHead").output_stride,
+        n_points=grouping.n_points,
+        max_edge_length_ratio=grouping.max_edge_length_ratio,
+        dist_penalty_weight=grouping.dist_penalty_weight,
+    )
+
+
+def pairs(is_peak: Tensor, scoring: LineScoring) -> Tensor:
+    """Which connections have a peak at both ends, (B, N, K) -> (B, E, K * K)."""
+    source, destination = (list(nodes) for nodes in zip(*scoring.edges, strict=True))
+    return (is_peak[:, source, :, None] & is_peak[:, destination, None]).flatten(2)
+
+
+def _room(confmaps: Tensor, settings: StageSettings) -> int:
+    """As many places as the fullest map of the batch needs, or as many as the settings allow."""
+    needed = max(1, int(count_candidates(confmaps, settings.peak_threshold).max()))
+    return min(needed, settings.peaks.max_peaks_per_node or needed, confmaps.shape[2] * confmaps.shape[3])

@@ -1,0 +1,181 @@
+"""Peaks of confidence maps, placed between pixels. Torch, traceable: no shape depends on the data.
+
+Peak positions are (x, y) in cells of the map. Formulas are those of SLEAP (Pereira et al. 2022, Nature Methods 19).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+REACH = 2
+"""How far around a cell one must look to tell a single peak or a small flat top from a ridge."""
+
+
+def global_peaks(maps: Tensor, threshold: float | Tensor, patch_size: int | None) -> tuple[Tensor, Tensor]:
+    """The highest cell of each map.
+
+    x is the column with the highest maximum and y the row with the highest maximum, the first of equals.
+
+    Args:
+        maps: (B, N, H, W) confidence maps.
+        threshold: a maximum below it gives NaN coordinates and a value of 0.
+        patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
+
+    Returns:
+        Positions (B, N, 2) as (x, y) and values (B, N), unrefined.
+
+    >>> maps = torch.zeros(1, 1, 5, 6)
+    >>> maps[0, 0, 2, 3] = 0.9
+    >>> global_peaks(maps, threshold=0.2, patch_size=5)
+    (tensor([[[3., 2.]]]), tensor([[0.9000]]))
+    """
+    columns, rows = maps.amax(dim=2), maps.amax(dim=3)
+    values = columns.amax(dim=2)
+    x, y = columns.argmax(dim=2), rows.argmax(dim=2)
+    peaks = torch.stack([x, y], dim=-1).to(maps.dtype)
+    if patch_size is not None:
+        patches = gather_patches(maps, x[..., None], y[..., None], patch_size, outside=0.0)
+        peaks = peaks + centre_of_mass(patches)[..., 0, :]
+    found = values >= threshold
+    return peaks.masked_fill(~found[..., None], torch.nan), values.masked_fill(~found, 0.0)
+
+
+def local_peaks(
+    maps: Tensor, threshold: float | Tensor, patch_size: int | None, n_peaks: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All cells of each map that are higher than their eight neighbours, the `n_peaks` highest where there are more.
+
+    Up to four equal cells that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
+    around their upper left corner). Larger plateaus are no peaks.
+
+    Args:
+        maps: (B, N, H, W) confidence maps.
+        threshold: peaks have to be strictly higher.
+        patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
+        n_peaks: K, how many peaks there is room for in each map.
+
+    Returns:
+        Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.
+        Peaks of a map stand in the order of reading: row by row, left to right. Other places hold NaN and 0.
+
+    >>> maps = torch.zeros(1, 1, 5, 9)
+    >>> maps[0, 0, 1, 6], maps[0, 0, 3, 1:3] = 0.9, 0.8
+    >>> peaks, values, is_peak = local_peaks(maps, threshold=0.2, patch_size=None, n_peaks=3)
+    >>> peaks[0, 0, :2].tolist(), is_peak[0, 0].tolist()
+    ([[6.0, 1.0], [1.5, 3.0]], [True, True, False])
+    """
+    width = maps.shape[-1]
+    candidates = torch.where(is_candidate(maps, threshold), maps, -torch.inf).flatten(2)
+    values, index = candidates.topk(n_peaks, dim=2)
+    index, order = index.masked_fill(values.isinf(), candidates.shape[2]).sort(dim=2)
+    values = values.gather(2, order)
+    index = index.clamp(max=candidates.shape[2] - 1)
+    x, y = index % width, torch.div(index, width, rounding_mode="floor")
+
+    around = gather_patches(maps, x, y, 2 * REACH + 1, outside=-torch.inf)
+    is_top, corner, mean = flat_tops(around)
+    is_peak = is_top & ~values.isinf()
+    grid = torch.stack([x, y], dim=-1).to(maps.dtype)
+    if patch_size is None:
+        peaks = grid + mean
+    else:
+        left = x + corner.long()
+        patches = gather_patches(maps, left, y, patch_size, outside=0.0)
+        peaks = torch.stack([left.to(maps.dtype), grid[..., 1]], dim=-1) + centre_of_mass(patches)
+    return peaks.masked_fill(~is_peak[..., None], torch.nan), values.masked_fill(~is_peak, 0.0), is_peak
+
+
+def count_candidates(maps: Tensor, threshold: float | Tensor) -> Tensor:
+    """How many places `local_peaks` needs at most in each map, (B, N) integers."""
+    return is_candidate(maps, threshold).sum(dim=(2, 3))
+
+
+def is_candidate(maps: Tensor, threshold: float | Tensor) -> Tensor:
+    """Cells that may be the first cell (in the order of reading) of a peak, (B, N, H, W) bool.
+
+    Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau.
+    """
+    padded = F.pad(maps, (1, 1, 1, 1), value=-torch.inf)
+    rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    before = torch.maximum(rows[..., :-2, :], padded[..., 1:-1, :-2])
+    after = torch.maximum(rows[..., 2:, :], padded[..., 1:-1, 2:])
+    return (maps > before) & (maps >= after) & (maps > threshold)
+
+
+def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Judge the plateau that starts at the centre of each 5x5 patch.
+
+    Args:
+        around: (..., 5, 5) map values around the first cell of a plateau, -inf outside the map.
+
+    Returns:
+        Whether the plateau is a peak, that is, fits into 2x2 cells and has only lower cells around it (...);
+        column of its left edge relative to the centre, -1 or 0 (...); its mean relative to the centre (..., 2).
+    """
+    value = around[..., REACH, REACH, None]
+    right = around[..., REACH, REACH + 1] == value[..., 0]
+    below = around[..., REACH + 1, REACH - 1 : REACH + 2] == value
+    corner = torch.where(below[..., 0], -1, 0)
+    is_top = torch.where(below[..., 0], _is_top(around, value, -1), _is_top(around, value, 0))
+    weight = torch.stack([right, *below.unbind(-1)], dim=-1).to(around.dtype)
+    offsets = around.new_tensor([[1, 0], [-1, 1], [0, 1], [1, 1]])
+    mean = (weight[..., None] * offsets).sum(-2) / (1 + weight.sum(-1, keepdim=True))
+    return is_top, corner, mean
+
+
+def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
+    """Whether the cells of `value` in the 2x2 window whose left column is `left` are higher than all around them."""
+    cells = [(y, x) for y in range(1, 5) for x in range(REACH + left - 1, REACH + left + 3)]
+    window = [(y, x) for y, x in cells if y in (2, 3) and x - REACH - left in (0, 1)]
+    ring = [cell for cell in cells if cell not in window]
+    touching = [[float(abs(y - v) <= 1 and abs(x - u) <= 1) for v, u in window] for y, x in ring]
+    flat = around.flatten(-2)
+    members = flat[..., [5 * y + x for y, x in window]]
+    rivals = (flat[..., [5 * y + x for y, x in ring]] >= value).to(around.dtype) @ around.new_tensor(touching)
+    return (members.amax(-1) <= value[..., 0]) & ((rivals * (members == value)).sum(-1) == 0)
+
+
+def gather_patches(maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float) -> Tensor:
+    """Square patches around cells, whose upper left cell is (x - size // 2, y - size // 2).
+
+    Args:
+        maps: (B, N, H, W).
+        x, y: (B, N, K) integer columns and rows.
+        size: side of the patches in cells.
+        outside: what stands for cells outside the map.
+
+    Returns:
+        (B, N, K, size, size).
+    """
+    height, width = maps.shape[-2:]
+    reach = torch.arange(size, device=maps.device) - size // 2
+    rows = (y[..., None] + reach)[..., :, None]
+    columns = (x[..., None] + reach)[..., None, :]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    patches = maps.flatten(2).gather(2, index.flatten(2)).view(index.shape)
+    return torch.where(inside, patches, outside)
+
+
+def centre_of_mass(patches: Tensor) -> Tensor:
+    """Mean offset from a patch's centre, weighted with its values: integral refinement.
+
+    Nothing is clipped: negative values count, and a patch whose sum is near zero gives offsets without bound.
+
+    Args:
+        patches: (..., k, k).
+
+    Returns:
+        (..., 2) as (x, y) in cells.
+
+    >>> centre_of_mass(torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+    tensor([0.5000, 0.0000])
+    """
+    size = patches.shape[-1]
+    at = torch.arange(size, device=patches.device, dtype=patches.dtype) - (size - 1) / 2
+    total = patches.sum(dim=(-2, -1))
+    x = (patches * at).sum(dim=(-2, -1)) / total
+    y = (patches * at[:, None]).sum(dim=(-2, -1)) / total
+    return torch.stack([x, y], dim=-1)

@@ -1,0 +1,237 @@
+"""Every option, in small frozen groups, one per stage of the work. Each default is written here and nowhere else.
+
+An option's help text and the pipelines it applies to stand beside its default; the CLI and the checks read them from
+here. `None` in `PreprocessOptions` means "as the model was trained".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import attrs
+from attrs import field, frozen
+from attrs.validators import ge, gt, optional
+
+from sleap_infer.choices import OnFrameError, OverlapMethod, PipelineKind, Refinement
+from sleap_infer.errors import OptionError
+
+EVERY: tuple[PipelineKind, ...] = (
+    "single_instance",
+    "centroid",
+    "centered_instance",
+    "topdown",
+    "bottomup",
+    "multi_class_bottomup",
+    "multi_class_topdown",
+)
+FULL_FRAME: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centered_instance")
+CROPPING: tuple[PipelineKind, ...] = ("centered_instance", "topdown", "multi_class_topdown")
+SEVERAL: tuple[PipelineKind, ...] = ("centroid", "topdown", "bottomup", "multi_class_bottomup", "multi_class_topdown")
+GROUPED: tuple[PipelineKind, ...] = ("bottomup", "multi_class_bottomup")
+POSES: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centroid")
+
+
+def option(default: Any, help: str, applies: tuple[PipelineKind, ...] = EVERY, validator: Any = None) -> Any:
+    """One option: its default, what it does, which pipelines it has an effect on, and what values it may have."""
+    return field(default=default, validator=validator, metadata={"help": help, "applies": applies})
+
+
+def _count_or_share(_group: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value < 0 or (isinstance(value, float) and value > 1):
+        raise ValueError(f"{attribute.name!r} is a whole count or a share from 0 to 1, found {value!r}")
+
+
+def _pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@frozen
+class PreprocessOptions:
+    """What is done to frames before the network. `None`: as the model was trained."""
+
+    ensure_rgb: bool | None = option(None, "Turn gray frames into three channels before the network.", FULL_FRAME)
+    ensure_grayscale: bool | None = option(None, "Turn colour frames into gray before the network.", FULL_FRAME)
+    max_height: int | None = option(
+        None, "Fit frames into this height, enlarging or reducing them.", EVERY, optional(gt(0))
+    )
+    max_width: int | None = option(
+        None, "Fit frames into this width, enlarging or reducing them.", EVERY, optional(gt(0))
+    )
+    input_scaling: float | None = option(
+        None, "Scale frames (and crops) by this factor before the network.", EVERY, optional(gt(0))
+    )
+    pad_to_stride: int | None = option(None, "Pad images to a multiple of this many pixels.", EVERY, optional(gt(0)))
+    crop_size: int | None = option(
+        None, "Side of the square crop around each centroid, in pixels.", CROPPING, optional(gt(0))
+    )
+    anchor_part: str | None = option(
+        None, "Node that known instances are cropped around.", ("centered_instance", "centroid")
+    )
+
+
+@frozen
+class PeakOptions:
+    """How peaks are found."""
+
+    peak_threshold: float | tuple[float, float] = field(
+        default=0.2,
+        converter=_pair,
+        metadata={
+            "help": "Confidence a peak needs; a pair gives the centroid stage and the keypoint stage each its own.",
+            "applies": EVERY,
+        },
+    )
+    refinement: Refinement = option("integral", "Place peaks between pixels by the centre of mass around them, or not.")
+    integral_patch_size: int = option(
+        5, "Side of the patch for integral refinement, in cells of the map.", EVERY, gt(0)
+    )
+    max_instances: int | None = option(
+        None, "Keep at most this many instances per frame, the strongest.", SEVERAL, optional(gt(0))
+    )
+    max_peaks_per_node: int | None = option(
+        None, "Keep at most this many peaks per node, the strongest.", GROUPED, optional(gt(0))
+    )
+
+
+@frozen
+class GroupingOptions:
+    """How a bottom-up model's peaks are joined into instances."""
+
+    n_points: int = option(10, "Points sampled along each candidate connection.", ("bottomup",), gt(0))
+    max_edge_length_ratio: float = option(
+        0.25, "Connections longer than this share of the image are penalised.", ("bottomup",), gt(0)
+    )
+    dist_penalty_weight: float = option(1.0, "Weight of that penalty.", ("bottomup",), ge(0))
+    min_line_scores: float = option(0.25, "Score a connection needs.", ("bottomup",))
+    min_instance_peaks: float = option(
+        0, "Points an instance needs: a whole count, or a share of the nodes.", ("bottomup",), _count_or_share
+    )
+
+
+@frozen
+class FilterOptions:
+    """Which instances are kept in the end. All off by default."""
+
+    min_visible_nodes: int = option(0, "Drop instances with fewer points.", POSES, ge(0))
+    min_visible_node_fraction: float = option(0.0, "Drop instances with a smaller share of their points.", POSES, ge(0))
+    min_instance_score: float = option(0.0, "Drop instances with a lower score.", SEVERAL, ge(0))
+    min_mean_node_score: float = option(0.0, "Drop instances whose points score less on average.", POSES, ge(0))
+    max_overlap: float | None = option(
+        None, "Drop the weaker of two instances that overlap more than this.", SEVERAL, optional(ge(0))
+    )
+    overlap_method: OverlapMethod = option("iou", "Measure overlap by boxes (iou) or by keypoints (oks).", SEVERAL)
+    min_centroid_distance: float = option(
+        0.0, "Drop the weaker of two centroids that are nearer, in pixels.", ("centroid",), ge(0)
+    )
+
+
+@frozen
+class ReturnOptions:
+    """Which heavy things come with `Outputs`."""
+
+    return_images: bool = option(False, "Keep the frames and what the network saw.")
+    return_confmaps: bool = option(False, "Keep confidence maps.")
+    return_pafs: bool = option(False, "Keep part affinity fields.", ("bottomup",))
+    return_class_maps: bool = option(False, "Keep class maps.", ("multi_class_bottomup",))
+
+
+@frozen
+class StreamOptions:
+    """How frames flow."""
+
+    on_frame_error: OnFrameError = option("keep_place", "An unreadable frame: leave its place empty, or stop.")
+    crop_batch_size: int = option(16, "Crops that go through the network at once.", CROPPING, gt(0))
+    queue_size: int = option(2, "Batches that wait between two stages.", EVERY, gt(0))
+
+
+@frozen
+class InferenceOptions:
+    """All options together."""
+
+    preprocess: PreprocessOptions = field(factory=PreprocessOptions)
+    peaks: PeakOptions = field(factory=PeakOptions)
+    grouping: GroupingOptions = field(factory=GroupingOptions)
+    filters: FilterOptions = field(factory=FilterOptions)
+    returned: ReturnOptions = field(factory=ReturnOptions)
+    stream: StreamOptions = field(factory=StreamOptions)
+
+    @classmethod
+    def from_names(cls, options: Mapping[str, Any], kind: PipelineKind | None = None) -> InferenceOptions:
+        """Sort options given by name into their groups.
+
+        Args:
+            options: any of the names in the groups above; those with value `None` count as not given.
+            kind: the pipeline they are for; an option without effect on it is an error.
+
+        Raises:
+            OptionError: an unknown name, a value that is not allowed, or an option that would have no effect.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        known = option_fields()
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else f" Known options: {', '.join(sorted(known))}."
+                raise OptionError(f"Unknown option {name!r}.{hint}")
+            applies = known[name].metadata["applies"]
+            if kind is not None and kind not in applies:
+                raise OptionError(
+                    f"{name!r} has no effect on a {kind} model; it applies to {', '.join(applies)}. Leave it out."
+                )
+        groups = {}
+        for name, group in _groups().items():
+            names = attrs.fields_dict(group)
+            groups[name] = _build(group, {n: v for n, v in given.items() if n in names})
+        return cls(**groups)
+
+    def as_names(self) -> dict[str, Any]:
+        """All options by name, whatever their group."""
+        return {name: value for group in attrs.asdict(self).values() for name, value in group.items()}
+
+
+def option_fields() -> dict[str, attrs.Attribute[Any]]:
+    """Every option by name."""
+    return {item.name: item for group in _groups().values() for item in attrs.fields(group)}
+
+
+def _groups() -> dict[str, type[Any]]:
+    """The class of each group."""
+    return get_type_hints(InferenceOptions)
+
+
+def _build(group: type[Any], values: dict[str, Any]) -> Any:
+    hints = get_type_hints(group)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise OptionError(f"{name!r} cannot be {value!r}: expected {_spell(hints[name])}.")
+    try:
+        return group(**values)
+    except ValueError as error:
+        raise OptionError(f"{error.args[0]}.") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of an annotated type; a whole number also fits a float, a list also a tuple."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        return isinstance(value, (tuple, list)) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _spell(hint: Any) -> str:
+    if isinstance(hint, UnionType):
+        return " or ".join(_spell(part) for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(hint))
+    return {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a name"}.get(
+        getattr(hint, "__name__", ""), "a pair of numbers"
+    )

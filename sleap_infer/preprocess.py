@@ -1,0 +1,111 @@
+"""Frames to network inputs: channels, size, scale, padding, crops. numpy; images stay uint8.
+
+Images are (B, C, H, W), uint8, or float32 in [0, 1]. Every step returns its input untouched where it has nothing to do.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sleap_infer.geometry import Floats, Geometry
+from sleap_infer.ops.resize import resize
+from sleap_infer.settings import ImageSettings
+
+Image = TypeVar("Image", bound=np.generic)
+
+GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
+"""Weights of R, G and B in a gray value (ITU-R BT.601)."""
+
+
+def preprocess(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[Image], Geometry]:
+    """Bring whole frames into the form that a network expects.
+
+    In this order: channels, fitted size, scale, padding.
+
+    Args:
+        images: (B, C, H, W).
+        settings: what to do.
+
+    Returns:
+        The network's input (B, C', H', W') and where its points lie in the image.
+    """
+    height, width = images.shape[2:]
+    fitted, factor = fit_size(fit_channels(images, settings), settings)
+    geometry = Geometry((height, width), factor, settings.input_scaling)
+    return scale_and_pad(fitted, settings), geometry
+
+
+def fit_channels(images: NDArray[Image], settings: ImageSettings) -> NDArray[Image]:
+    """Repeat gray to three channels, or weight colour to gray (rounding down), where the settings ask for it."""
+    channels = images.shape[1]
+    if settings.ensure_rgb and channels == 1:
+        return np.repeat(images, 3, axis=1)
+    if settings.ensure_grayscale and channels == 3:
+        red, green, blue = (images[:, c : c + 1].astype(np.float32) for c in range(3))
+        weights = [np.float32(weight) for weight in GRAY_WEIGHTS]
+        return (weights[0] * red + weights[1] * green + weights[2] * blue).astype(images.dtype)
+    return images
+
+
+def fit_size(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[Image], float]:
+    """Enlarge or reduce to fit into the maximal size, keep the aspect, and pad to that size at right and bottom.
+
+    Returns:
+        Images of exactly the maximal size, and the factor they were resized by.
+    """
+    height, width = images.shape[2:]
+    size = (settings.max_height or height, settings.max_width or width)
+    if (height, width) == size:
+        return images, 1.0
+    factor = min(size[0] / height, size[1] / width)
+    resized = resize(images, (round(height * factor), round(width * factor)))
+    return pad_to(resized, size), factor
+
+
+def scale_and_pad(images: NDArray[Image], settings: ImageSettings) -> NDArray[Image]:
+    """Resize by the input scaling (sizes round down), then pad to a multiple of the stride at right and bottom."""
+    if settings.input_scaling != 1.0:
+        height, width = (int(side * settings.input_scaling) for side in images.shape[2:])
+        images = resize(images, (max(height, 1), max(width, 1)))
+    stride = settings.pad_to_stride
+    height, width = (-(-side // stride) * stride for side in images.shape[2:])
+    return pad_to(images, (height, width))
+
+
+def pad_to(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
+    """Add black at right and bottom up to a size."""
+    batch, channels, height, width = images.shape
+    if (height, width) == size:
+        return images
+    padded = np.zeros((batch, size[0], size[1], channels), images.dtype).transpose(0, 3, 1, 2)
+    padded[:, :, :height, :width] = images
+    return padded
+
+
+def crop(
+    images: NDArray[Image], which: NDArray[np.int64], centroids: Floats, side: int
+) -> tuple[NDArray[Image], Floats]:
+    """Cut square crops out of fitted frames at whole pixels; black outside of the frame.
+
+    Args:
+        images: (B, C, H, W) fitted frames.
+        which: (I,) the frame of each crop.
+        centroids: (I, 2) as (x, y) in fitted pixels.
+        side: of the crops, in pixels.
+
+    Returns:
+        Crops (I, C, side, side), and where each crop's first pixel *counts* to be (I, 2). That is `centroid - side / 2
+        + 0.5`, not rounded as the cut itself is: sleap-nn reports points this way, and its models are trained for it.
+    """
+    channels, height, width = images.shape[1:]
+    origin: Floats = (centroids - np.float32(side / 2) + np.float32(0.5)).astype(np.float32)
+    first = np.trunc(origin + side // 2).astype(np.int64) - side // 2
+    crops = np.zeros((len(which), side, side, channels), images.dtype).transpose(0, 3, 1, 2)
+    for number, (frame, (x, y)) in enumerate(zip(which, first, strict=True)):
+        top, bottom, left, right = max(y, 0), min(y + side, height), max(x, 0), min(x + side, width)
+        if top < bottom and left < right:
+            crops[number, :, top - y : bottom - y, left - x : right - x] = images[frame, :, top:bottom, left:right]
+    return crops, origin

@@ -1,0 +1,62 @@
+"""The network from the first pixel to the candidates, as one torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sleap_infer.model.spec import ModelSpec
+from sleap_infer.ops.candidates import to_candidates
+from sleap_infer.settings import StageSettings
+
+MAP_HEADS: Mapping[str, str] = {
+    "confmaps": "ConfmapsHead",
+    "pafs": "PartAffinityFieldsHead",
+    "class_maps": "ClassMapsHead",
+}
+"""Names of maps among the candidates, and how the heads end that draw them."""
+
+
+class PoseNetwork(nn.Module):
+    """Images as the preprocessing leaves them to candidates.
+
+    Args:
+        network: (B, C, H, W) float in [0, 1] to raw maps by head name.
+        spec: the model's facts.
+        settings: its resolved settings.
+        n_peaks: room for peaks per map; `None` sizes it to each batch.
+        keep: maps to give along with the candidates, of `MAP_HEADS`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ModelSpec,
+        settings: StageSettings,
+        n_peaks: int | None = None,
+        keep: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.settings = settings
+        self.n_peaks = n_peaks
+        self.keep = keep
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept."""
+        maps = self.network(normalise(images))
+        found = to_candidates(maps, self.spec, self.settings, self.n_peaks)
+        heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
+        return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 to float in [0, 1]; float as it is."""
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images
+
+
+def _ending(maps: Mapping[str, Tensor], suffix: str) -> str | None:
+    return next((name for name in maps if name.endswith(suffix)), None)

@@ -1,0 +1,169 @@
+"""The settings of each stage as they will be used: what the user said, and else what the model was trained with.
+
+Stages never leak into each other, with one exception that sleap-nn makes and this keeps: in a top-down pipeline frames
+are fitted (size, channels) once, as the centroid model says, with gaps filled from the second model. Crops are only
+scaled and padded, each model in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from sleap_infer.choices import ModelKind, PipelineKind
+from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
+from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
+from sleap_infer.options import (
+    FilterOptions,
+    GroupingOptions,
+    InferenceOptions,
+    PeakOptions,
+    PreprocessOptions,
+    ReturnOptions,
+    StreamOptions,
+)
+
+SECOND_STAGES: tuple[ModelKind, ...] = ("centered_instance", "multi_class_topdown")
+
+
+@frozen
+class ImageSettings:
+    """What is done to images before one network, resolved. The defaults do nothing."""
+
+    ensure_rgb: bool = False
+    ensure_grayscale: bool = False
+    max_height: int | None = None
+    max_width: int | None = None
+    input_scaling: float = 1.0
+    pad_to_stride: int = 1
+
+
+@frozen
+class StageSettings:
+    """What one network's pre- and post-processing does, resolved."""
+
+    kind: ModelKind
+    images: ImageSettings = field(factory=ImageSettings)
+    peaks: PeakOptions = field(factory=PeakOptions)
+    grouping: GroupingOptions = field(factory=GroupingOptions)
+    crop_size: int | None = None
+    anchor_part: str | None = None
+
+    @property
+    def peak_threshold(self) -> float:
+        """Confidence that a peak of this stage needs."""
+        threshold = self.peaks.peak_threshold
+        return threshold[0] if isinstance(threshold, tuple) else threshold
+
+    @property
+    def patch_size(self) -> int | None:
+        """Side of the refinement patch, `None` without refinement."""
+        return self.peaks.integral_patch_size if self.peaks.refinement == "integral" else None
+
+
+@frozen
+class PipelineSettings:
+    """The resolved settings of every stage, in the order in which they run, and of what follows them."""
+
+    kind: PipelineKind
+    frames: ImageSettings
+    """How whole frames are fitted before anything else; neither scaled nor padded."""
+    stages: tuple[StageSettings, ...]
+    filters: FilterOptions
+    returned: ReturnOptions
+    stream: StreamOptions
+
+
+def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
+    """What models make together.
+
+    Raises:
+        ModelCombinationError: no pipeline consists of these models.
+    """
+    kinds = [spec.kind for spec in specs]
+    if len(kinds) == 1:
+        return kinds[0]
+    if len(kinds) == 2 and kinds[0] == "centroid":
+        if kinds[1] == "centered_instance":
+            return "topdown"
+        if kinds[1] == "multi_class_topdown":
+            return "multi_class_topdown"
+    found = ", ".join(f"{spec.kind} ({spec.path})" for spec in specs) or "none"
+    twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+    reason = f"two models are of one kind, {twice}" if twice else "these do not make a pipeline"
+    raise ModelCombinationError(
+        f"Given models: {found}. {reason.capitalize()}: give one model, or a centroid model with a centered_instance "
+        "or multi_class_topdown model."
+    )
+
+
+def in_order(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """Models in the order in which they run: centroids first."""
+    return sorted(specs, key=lambda spec: spec.kind != "centroid")
+
+
+def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:
+    """Settle every setting of a pipeline.
+
+    Args:
+        specs: its models in the order in which they run.
+        options: what the user said.
+
+    Raises:
+        ModelCombinationError: the models do not make a pipeline.
+        ModelConfigError: the models' own settings contradict each other.
+        OptionError: the options contradict each other or the models.
+    """
+    kind = pipeline_kind(specs)
+    stages = [_stage(spec, options, last=spec is specs[-1]) for spec in specs]
+    frames = _frame_settings(specs, options.preprocess)
+    if stages[0].kind not in SECOND_STAGES:
+        own = stages[0].images
+        images = attrs.evolve(frames, input_scaling=own.input_scaling, pad_to_stride=own.pad_to_stride)
+        stages[0] = attrs.evolve(stages[0], images=images)
+    return PipelineSettings(kind, frames, tuple(stages), options.filters, options.returned, options.stream)
+
+
+def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> ImageSettings:
+    names = ("ensure_rgb", "ensure_grayscale", "max_height", "max_width")
+    sources: list[PreprocessOptions | TrainedPreprocessing] = [options, *(spec.preprocessing for spec in specs)]
+    found: dict[str, Any] = {
+        name: next((value for source in sources if (value := getattr(source, name)) is not None), None)
+        for name in names
+    }
+    if found["ensure_rgb"] and found["ensure_grayscale"]:
+        if options.ensure_rgb is None or options.ensure_grayscale is None:
+            raise ModelConfigError(
+                "ensure_rgb and ensure_grayscale are both on. Turn one of them off, e.g. ensure_grayscale=False."
+            )
+        raise OptionError("ensure_rgb and ensure_grayscale exclude each other: give one of them.")
+    coerce = {name: bool(found.pop(name)) for name in ("ensure_rgb", "ensure_grayscale")}
+    return ImageSettings(**coerce, **found)
+
+
+def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSettings:
+    preprocess, peaks = options.preprocess, options.peaks
+    threshold = peaks.peak_threshold
+    if isinstance(threshold, tuple):
+        threshold = threshold[1 if last and spec.kind != "centroid" else 0]
+    anchor = preprocess.anchor_part or spec.anchor_part
+    if anchor is not None and anchor not in spec.skeleton.nodes:
+        raise OptionError(f"anchor_part {anchor!r} is not a node of the skeleton: {', '.join(spec.skeleton.nodes)}.")
+    crop_size = preprocess.crop_size or spec.preprocessing.crop_size
+    if spec.kind in SECOND_STAGES and crop_size is None:
+        raise ModelConfigError(f"{spec.path}: no crop_size in the configuration. Give it as an option, crop_size=...")
+    images = ImageSettings(
+        pad_to_stride=preprocess.pad_to_stride or spec.max_stride,
+        input_scaling=preprocess.input_scaling or spec.preprocessing.scale,
+    )
+    return StageSettings(
+        kind=spec.kind,
+        images=images,
+        peaks=attrs.evolve(peaks, peak_threshold=float(threshold)),
+        grouping=options.grouping,
+        crop_size=crop_size if spec.kind in SECOND_STAGES else None,
+        anchor_part=anchor,
+    )

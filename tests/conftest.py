@@ -1,0 +1,32 @@
+"""What several tests share: the models and videos that the package ships, and the corpus outside of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ASSETS = REPOSITORY / "sleap_infer" / "assets"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """Directory of the models that the package ships, one per kind."""
+    return ASSETS / "models"
+
+
+@pytest.fixture(scope="session")
+def videos() -> Path:
+    """Directory of the videos that the package ships, each with its truth."""
+    return ASSETS / "videos"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Real models, a real video and reference results, outside of the repository."""
+    path = Path(os.environ.get("SLEAP_INFER_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+    if not path.is_dir():
+        pytest.skip(f"NO CORPUS at {path}: set SLEAP_INFER_CORPUS to run the checks against real models")
+    return path
