@@ -100,8 +100,8 @@ class Outputs:
         points = self.pred_keypoints if self.pred_keypoints is not None else self.pred_centroids
         if points is None:
             return np.zeros(0, bool)
-        flat = np.asarray(points).reshape(len(points), -1)
-        return ~np.isnan(flat).all(axis=1)
+        seen = ~np.isnan(np.asarray(points))
+        return seen.any(axis=tuple(range(1, seen.ndim)))
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, arrays as they are."""
@@ -148,7 +148,8 @@ class Outputs:
             )
         here = self.numpy()
         points = here.pred_keypoints if here.pred_keypoints is not None else here.pred_centroids
-        poses = np.zeros((0, 1, 2)) if points is None else np.asarray(points).reshape(len(points), -1, 2)
+        poses = np.zeros((0, 1, 2)) if points is None else np.asarray(points)
+        poses = poses[:, None] if poses.ndim == 2 else poses
         edges = self.skeleton.edge_inds if self.skeleton is not None and poses.shape[1] > 1 else ()
         colours = None if here.pred_classes is None else np.asarray(here.pred_classes)
         return draw_poses(np.asarray(background), poses, edges, colours, scale, path)

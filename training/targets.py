@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scene import EDGES, NODES, Points
 
 Maps = NDArray[np.float32]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
 import yaml
 
@@ -99,9 +99,9 @@ def _name(node: object) -> str:
     return str(node["name"]) if isinstance(node, Mapping) else str(node)
 
 
-def _pair(symmetry: object) -> tuple[str, str]:
+def _pair(symmetry: Any) -> tuple[str, str]:
     nodes = symmetry.get("nodes", list(symmetry.values())) if isinstance(symmetry, Mapping) else symmetry
-    first, second = (_name(node) for node in nodes)  # type: ignore[attr-defined]
+    first, second = (_name(node) for node in nodes)
     return first, second
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
@@ -83,7 +83,7 @@ def _read_swin(section: Section) -> SwinSpec:
 def _published(section: Section, sizes: Mapping[str, Size]) -> Size | None:
     """The published size that is named; `None` where the stages are given one by one under `arch`."""
     name = section.get("model_type", str)
-    if name in sizes:
+    if name is not None and name in sizes:
         return sizes[name]
     if name is not None and "arch" not in section:
         raise UnsupportedModelError(
@@ -97,4 +97,8 @@ def _check_stages(section: Section, *stages: tuple[int, ...]) -> None:
         raise ModelConfigError(f"{section.where}: `arch` should have four stages, found {stages}.")
 
 
-READERS = {"unet": _read_unet, "convnext": _read_convnext, "swint": _read_swin}
+READERS: Mapping[str, Callable[[Section], BackboneSpec]] = {
+    "unet": _read_unet,
+    "convnext": _read_convnext,
+    "swint": _read_swin,
+}

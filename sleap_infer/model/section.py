@@ -29,6 +29,7 @@ class Section:
         self.where = where
 
     def __contains__(self, key: str) -> bool:
+        """Whether a value is given (not null)."""
         return self._data.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:

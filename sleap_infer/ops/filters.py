@@ -35,7 +35,7 @@ def not_overlapping(similarity: Floats, scores: Floats, threshold: float) -> Mas
     """
     keep = np.zeros(len(scores), bool)
     for i in np.argsort(-scores, kind="stable"):
-        keep[i] = not (similarity[i, keep] > threshold).any()
+        keep[i] = not bool(np.any(similarity[i, keep] > threshold))
     return keep
 
 
@@ -50,7 +50,7 @@ def box_iou(points: Floats) -> Floats:
 
 
 def keypoint_similarity(points: Floats) -> Floats:
-    """Object keypoint similarity of each instance (rows, whose box sets the scale) to each other, (I, N, 2) -> (I, I)."""
+    """Object keypoint similarity of each pair of instances, (I, N, 2) -> (I, I); the row's box sets the scale."""
     low, high = _boxes(points)
     area = (high - low).prod(-1)
     squared = ((points[:, None] - points[None]) ** 2).sum(-1)
@@ -68,8 +68,8 @@ def far_apart(points: Floats, scores: Floats, distance: float) -> Mask:
 
 
 def _boxes(points: Floats) -> tuple[Floats, Floats]:
-    seen = ~np.isnan(points).any(-1, keepdims=True)
+    seen = ~np.isnan(points).any(axis=-1, keepdims=True)
     low = np.where(seen, points, np.inf).min(axis=1)
     high = np.where(seen, points, -np.inf).max(axis=1)
-    empty = ~seen.any(axis=1)
+    empty = ~np.any(seen, axis=1)
     return np.where(empty, 0, low), np.where(empty, 0, high)

@@ -67,7 +67,8 @@ def match_edge(
     Impossible connections (NaN) are never made, also where a full assignment would need them.
 
     Args:
-        is_source, is_destination: (K,) which peaks there are.
+        is_source: (K,) which source peaks there are.
+        is_destination: (K,) which destination peaks there are.
         scores: (K, K).
         min_score: connections below it are dropped after the assignment.
     """

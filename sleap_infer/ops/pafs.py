@@ -9,7 +9,6 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-
 SAMPLES_AT_ONCE = 1 << 22
 """Crowded batches with more samples than this are scored frame by frame, to bound memory."""
 

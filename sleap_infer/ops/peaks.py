@@ -142,7 +142,8 @@ def gather_patches(maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float
 
     Args:
         maps: (B, N, H, W).
-        x, y: (B, N, K) integer columns and rows.
+        x: (B, N, K) integer columns.
+        y: (B, N, K) integer rows.
         size: side of the patches in cells.
         outside: what stands for cells outside the map.
 

@@ -1,7 +1,7 @@
 """Antialiased bilinear resizing, the very arithmetic that models were trained with, with or without torch.
 
-uint8 images go through 16-bit fixed-point weights, columns first, with a rounding to uint8 in between: equal, bit by bit,
-to PyTorch's native kernel for uint8 (`interpolate(..., mode="bilinear", antialias=True)` on AVX2 and arm64). Where
+uint8 images go through 16-bit fixed-point weights, columns first, with a rounding to uint8 in between: equal, bit by
+bit, to PyTorch's native kernel for uint8 (`interpolate(..., mode="bilinear", antialias=True)` on AVX2 and arm64). Where
 PyTorch is loaded anyway its kernel does the work, several times faster.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ def resize_with_numpy(images: NDArray[Image], size: tuple[int, int]) -> NDArray[
 
 
 def _resize_axis(images: NDArray[Image], axis: int, length: int) -> NDArray[Image]:
+    weights: Any
     weights, precision = _weights(images.shape[axis], length, fixed_point=images.dtype == np.uint8)
     lines = np.moveaxis(images, axis, 0)
     flat = lines.reshape(lines.shape[0], -1)

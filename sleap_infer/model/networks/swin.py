@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
         count, area, channels = windows.shape
         q, k, v = self.qkv(windows).view(count, area, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         weights = (q * (channels // self.num_heads) ** -0.5) @ k.transpose(-2, -1)
-        bias = self.relative_position_bias_table[self.relative_position_index]
+        bias = self.relative_position_bias_table[self.relative_position_index]  # type: ignore[index]
         weights = weights + bias.view(area, area, self.num_heads).permute(2, 0, 1)
         if blocked is not None:
             by_window = weights.view(-1, blocked.shape[0], self.num_heads, area, area)

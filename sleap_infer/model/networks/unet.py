@@ -10,7 +10,6 @@ from sleap_infer.errors import UnsupportedModelError
 from sleap_infer.model.networks.blocks import (
     ConvBlock,
     Decoder,
-    DecoderStep,
     Features,
     decoder_steps,
     log2,

@@ -1,0 +1,59 @@
+"""A batch of frames on its way: pictures of those that could be read, and the place of each that was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+
+@frozen
+class FrameRef:
+    """One frame that was asked for.
+
+    Attributes:
+        video_idx: index of its video in the source.
+        frame_idx: its index in that video.
+        failure: why it cannot be read; such a frame has no picture in its batch.
+        known: (I, N, 2) points that a person gave for its instances, in image pixels; `None` without labels.
+    """
+
+    video_idx: int
+    frame_idx: int
+    failure: str | None = None
+    known: NDArray[np.float32] | None = field(default=None, eq=False, repr=False)
+
+
+@frozen
+class FrameBatch:
+    """Frames of one video and one size.
+
+    Attributes:
+        images: (B, C, H, W), uint8, or float32 in [0, 1]: the frames that could be read, in order.
+        frames: all frames, in order; B of them have no failure.
+    """
+
+    images: NDArray[Any] = field(repr=lambda images: f"{images.dtype} {images.shape}", eq=False)
+    frames: tuple[FrameRef, ...] = field()
+
+    @images.validator
+    def _check_images(self, _attribute: object, images: NDArray[Any]) -> None:
+        if images.ndim != 4:
+            raise ValueError(f"a batch is (B, C, H, W), found {images.shape = }")
+
+    @frames.validator
+    def _check_frames(self, _attribute: object, frames: tuple[FrameRef, ...]) -> None:
+        readable = sum(frame.failure is None for frame in frames)
+        if readable != len(self.images):
+            raise ValueError(f"{len(self.images)} images for {readable} readable frames")
+
+    @property
+    def readable(self) -> tuple[FrameRef, ...]:
+        """The frames that have a picture, one per image."""
+        return tuple(frame for frame in self.frames if frame.failure is None)
+
+
+NO_IMAGES: NDArray[np.uint8] = np.zeros((0, 1, 1, 1), np.uint8)
+"""Images of a batch in which no frame could be read."""

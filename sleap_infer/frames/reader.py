@@ -1,0 +1,34 @@
+"""What all readers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import NDArray
+
+from sleap_infer.errors import FrameReadError
+
+Image: TypeAlias = NDArray[Any]
+"""(H, W, C), uint8 or float32 in [0, 1]; C is 1 (gray) or 3 (RGB)."""
+
+
+class Reader(Protocol):
+    """Reads the frames of one video."""
+
+    @property
+    def n_frames(self) -> int | None:
+        """Number of frames as far as it is known beforehand."""
+
+    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
+        """Read frames in ascending order.
+
+        Args:
+            frame_inds: ascending indices without repeats; `None` for all frames.
+
+        Yields:
+            Index and picture of each frame; in place of a picture that cannot be read, the error that says why.
+        """
+
+    def close(self) -> None:
+        """Give files back."""

@@ -1,0 +1,122 @@
+"""A source: one or more videos, which of their frames are wanted, and these in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from attrs import define, field
+from numpy.typing import NDArray
+
+from sleap_infer.errors import FrameReadError
+from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef
+from sleap_infer.frames.reader import Image, Reader
+
+if TYPE_CHECKING:
+    import sleap_io as sio
+
+Points = NDArray[np.float32]
+
+
+@define
+class VideoPart:
+    """The frames that are wanted of one video.
+
+    Attributes:
+        reader: reads it.
+        video: makes its description for `sleap_io.Labels`, when one is asked for.
+        video_idx: its index in the source.
+        frame_inds: ascending; `None` for all.
+        known: (I, N, 2) points that a person gave, by frame; `None` without labels.
+    """
+
+    reader: Reader
+    video: Callable[[], sio.Video]
+    video_idx: int = 0
+    frame_inds: tuple[int, ...] | None = None
+    known: Mapping[int, Points] | None = field(default=None, repr=False)
+
+    @property
+    def n_frames(self) -> int | None:
+        """How many frames are wanted, as far as it is known beforehand."""
+        return self.reader.n_frames if self.frame_inds is None else len(self.frame_inds)
+
+    def refer(self, frame_idx: int, failure: str | None = None) -> FrameRef:
+        """The place of a frame."""
+        known = None if self.known is None else self.known.get(frame_idx)
+        return FrameRef(self.video_idx, frame_idx, failure, known)
+
+
+@define
+class Source:
+    """Frames of one or more videos, ready to be read; a context manager.
+
+    Attributes:
+        name: for people.
+        parts: what is wanted of each video, in order.
+        node_names: of the label file's skeleton, in order; `None` for a source without labels.
+    """
+
+    name: str
+    parts: tuple[VideoPart, ...]
+    node_names: tuple[str, ...] | None = None
+
+    @property
+    def n_frames(self) -> int | None:
+        """How many frames will come; `None` if a video does not say how long it is."""
+        counts = [part.n_frames for part in self.parts]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def videos(self) -> dict[int, sio.Video]:
+        """Descriptions of the videos for `sleap_io.Labels`, by index in the source."""
+        return {part.video_idx: part.video() for part in self.parts}
+
+    def batches(self, batch_size: int) -> Iterator[FrameBatch]:
+        """Read all wanted frames in order.
+
+        Args:
+            batch_size: most frames of a batch. A batch ends early where the video, the size or the type changes.
+        """
+        for part in self.parts:
+            yield from _in_batches(part, batch_size)
+
+    def close(self) -> None:
+        """Give all files back."""
+        for part in self.parts:
+            part.reader.close()
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the source."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _in_batches(part: VideoPart, batch_size: int) -> Iterator[FrameBatch]:
+    images: list[Image] = []
+    frames: list[FrameRef] = []
+    for frame_idx, found in part.reader.read(part.frame_inds):
+        image = None if isinstance(found, FrameReadError) else found
+        changed = image is not None and bool(images) and _form(image) != _form(images[0])
+        if frames and (changed or len(frames) == batch_size):
+            yield _to_batch(images, frames)
+            images, frames = [], []
+        frames.append(part.refer(frame_idx, str(found) if image is None else None))
+        if image is not None:
+            images.append(image)
+    if frames:
+        yield _to_batch(images, frames)
+
+
+def _form(image: Image) -> tuple[object, ...]:
+    return (*image.shape, image.dtype)
+
+
+def _to_batch(images: list[Image], frames: list[FrameRef]) -> FrameBatch:
+    return FrameBatch(np.stack(images).transpose(0, 3, 1, 2) if images else NO_IMAGES, tuple(frames))

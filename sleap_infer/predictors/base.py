@@ -1,0 +1,218 @@
+"""Predictors: runners and a pipeline of threads, from a source to `Outputs` or `sleap_io.Labels`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final, overload
+
+from sleap_infer.choices import PipelineKind
+from sleap_infer.errors import FrameReadError, ModelCombinationError, OptionError
+from sleap_infer.frames import FrameBatch, Source, open_source
+from sleap_infer.frames.opening import FrameSelection
+from sleap_infer.labels import LabelsBuilder
+from sleap_infer.model import read_spec
+from sleap_infer.options import InferenceOptions
+from sleap_infer.outputs import Outputs
+from sleap_infer.pipeline import run_stages
+from sleap_infer.postprocess import filter_instances
+from sleap_infer.predictors.work import Work, place
+from sleap_infer.runners import BaseInferenceRunner, find_runner
+from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, resolve
+
+if TYPE_CHECKING:
+    import sleap_io as sio
+
+DEFAULT_BATCH_SIZE = 4
+
+
+class Predictor(ABC):
+    """Poses of whole videos.
+
+    Made by `Predictor.from_model_paths`, which finds the subclass for the given models. Reading, preprocessing, the
+    networks and the grouping run at the same time, each in its own thread. A context manager; leaving it gives the
+    networks' memory back.
+
+    Args:
+        runners: of its models, in the order in which they run.
+        settings: resolved for these models.
+        batch_size: frames that go through the (first) network at once.
+    """
+
+    kind: ClassVar[PipelineKind | None] = None
+    """The pipeline that a subclass runs; `None` for those that are not complete."""
+
+    _by_kind: ClassVar[dict[PipelineKind, type[Predictor]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Enter a complete pipeline into the table that `from_model_paths` looks into."""
+        if cls.kind is not None:
+            Predictor._by_kind[cls.kind] = cls
+
+    def __init__(
+        self, runners: Sequence[BaseInferenceRunner], settings: PipelineSettings, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise OptionError(f"batch_size is a whole number from 1 up, found {batch_size!r}.")
+        self.runners = tuple(runners)
+        self.settings = settings
+        self.batch_size = batch_size
+
+    @classmethod
+    @final
+    def from_model_paths(
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        backend: str = "torch",
+        device: str = "auto",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        **options: Any,
+    ) -> Self:
+        """Open trained models and find what they make together.
+
+        Args:
+            paths: one model directory, or two in any order (a centroid model and one that looks at crops).
+            backend: what runs the networks, one of `choices.Backend`.
+            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+            batch_size: frames that go through the network at once.
+            **options: by name, any of those in `sleap_infer.options` that apply.
+
+        Returns:
+            A predictor of the subclass for these models.
+
+        Raises:
+            ModelError: a model cannot be read, or they do not go together, or not with this class.
+            OptionError: an unknown option, a wrong value, or an option without effect on these models.
+            BackendError: the backend or the device is not there.
+        """
+        given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if not given:
+            raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
+        found = [(Path(path), read_spec(path)) for path in given]
+        specs = in_order([spec for _, spec in found])
+        ordered = [next(path for path, spec in found if spec is wanted) for wanted in specs]
+        kind = pipeline_kind(specs)
+        chosen = Predictor._by_kind[kind]
+        if not issubclass(chosen, cls):
+            raise ModelCombinationError(
+                f"These models make a {kind} pipeline, which {cls.__name__} does not run. "
+                f"Use {chosen.__name__}.from_model_paths, or Predictor.from_model_paths for any kind."
+            )
+        settings = resolve(specs, InferenceOptions.from_names(options, kind))
+        runner = find_runner(backend)
+        opened = [
+            runner.open(path, spec, stage, settings.returned, device)
+            for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
+        ]
+        return chosen(opened, settings, batch_size)
+
+    @overload
+    def predict(self, source: Any, as_labels: Literal[True] = True, frames: FrameSelection = None) -> sio.Labels: ...
+    @overload
+    def predict(self, source: Any, as_labels: Literal[False], frames: FrameSelection = None) -> list[Outputs]: ...
+
+    @final
+    def predict(self, source: Any, as_labels: bool = True, frames: FrameSelection = None) -> sio.Labels | list[Outputs]:
+        """Predict all frames of a source, or some of them.
+
+        Args:
+            source: a path of a video, an image, a folder of images, a glob or a `.slp` file; a `sleap_io.Video` or
+                `sleap_io.Labels`; an array (N, H, W) or (N, H, W, C); or a list of videos.
+            as_labels: whether to make `sleap_io.Labels`, or to give everything as a list of `Outputs`.
+            frames: indices of frames in each video; for a label file, positions in its list of labelled frames, which
+                are all predicted by default; `"all"` stands for every frame of its videos.
+
+        Returns:
+            Labels with one frame per frame, also where nothing was found; or one `Outputs` per frame, in order.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+        with open_source(source, frames) as opened:
+            builder = LabelsBuilder(self.runners[-1].spec, self.settings, self.describe())
+            everything = []
+            for outputs in self.stream(opened):
+                if as_labels:
+                    builder.add(outputs)
+                else:
+                    everything.append(outputs)
+            return builder.build(opened) if as_labels else everything
+
+    @final
+    def stream(self, source: Any, frames: FrameSelection = None) -> Iterator[Outputs]:
+        """Predict a source frame by frame, with bounded memory.
+
+        Args:
+            source: as in `predict`, or an opened one, which stays open.
+            frames: as in `predict`.
+
+        Yields:
+            One `Outputs` per frame, in order. Leaving the loop early ends all threads.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+        opened = open_source(source, frames)
+        self._check_source(opened)
+        stages = (self._prepare, self._infer, self._finish)
+        try:
+            with run_stages(opened.batches(self.batch_size), stages, self.settings.stream.queue_size) as results:
+                for found in results:
+                    yield from found
+        finally:
+            if opened is not source:
+                opened.close()
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for provenance and reports."""
+        return {
+            "backend": self.runners[0].backend or type(self.runners[0]).__name__,
+            "device": self.runners[0].device,
+            "batch_size": self.batch_size,
+            "model_paths": [str(runner.spec.path.resolve()) for runner in self.runners],
+        }
+
+    @final
+    def close(self) -> None:
+        """Give back what the runners hold."""
+        for runner in self.runners:
+            runner.close()
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the predictor."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
+        """Refuse a source that this pipeline cannot work on."""
+
+    def _prepare(self, batch: FrameBatch) -> Work:
+        failure = next((frame.failure for frame in batch.frames if frame.failure), None)
+        if failure is not None and self.settings.stream.on_frame_error == "raise":
+            raise FrameReadError(failure)
+        return self._preprocess(batch)
+
+    def _finish(self, work: Work) -> list[Outputs]:
+        found = self._decode(work) if work.batch.readable else []
+        kept = [filter_instances(outputs, self.settings.filters) for outputs in found]
+        return place(work, kept, self.settings.returned)
+
+    @abstractmethod
+    def _preprocess(self, batch: FrameBatch) -> Work:
+        """First step, in its own thread: frames to the first network's input."""
+
+    @abstractmethod
+    def _infer(self, work: Work) -> Work:
+        """Second step: all networks."""
+
+    @abstractmethod
+    def _decode(self, work: Work) -> list[Outputs]:
+        """Third step: one `Outputs` per readable frame."""

@@ -1,0 +1,52 @@
+"""Predictors with one network that looks at whole frames."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sleap_infer.choices import PipelineKind
+from sleap_infer.frames import FrameBatch
+from sleap_infer.outputs import Outputs
+from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.work import Work
+from sleap_infer.preprocess import preprocess
+
+
+class OneStagePredictor(Predictor):
+    """Runs one network on whole frames."""
+
+    def _preprocess(self, batch: FrameBatch) -> Work:
+        return Work(batch, *preprocess(batch.images, self.settings.stages[0].images))
+
+    def _infer(self, work: Work) -> Work:
+        if work.batch.readable:
+            work.candidates = self.runners[0].infer(work.inputs)
+        return work
+
+    def _decode(self, work: Work) -> list[Outputs]:
+        assert work.candidates is not None
+        return self.runners[0].postprocess_results(work.candidates, work.geometry)
+
+
+class SingleInstancePredictor(OneStagePredictor):
+    """One animal per frame."""
+
+    kind: ClassVar[PipelineKind | None] = "single_instance"
+
+
+class CentroidPredictor(OneStagePredictor):
+    """Where the animals are, without their poses."""
+
+    kind: ClassVar[PipelineKind | None] = "centroid"
+
+
+class BottomUpPredictor(OneStagePredictor):
+    """All points of all animals, then grouped along part affinity fields."""
+
+    kind: ClassVar[PipelineKind | None] = "bottomup"
+
+
+class MultiClassBottomUpPredictor(OneStagePredictor):
+    """All points of all animals, then given to classes (identities)."""
+
+    kind: ClassVar[PipelineKind | None] = "multi_class_bottomup"

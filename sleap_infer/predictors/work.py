@@ -1,0 +1,57 @@
+"""What one batch of frames carries with it on its way through a predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import define
+from numpy.typing import NDArray
+
+from sleap_infer.candidates import Candidates
+from sleap_infer.frames import FrameBatch
+from sleap_infer.geometry import Geometry
+from sleap_infer.options import ReturnOptions
+from sleap_infer.outputs import Outputs
+
+
+@define
+class Work:
+    """One batch on its way.
+
+    Attributes:
+        batch: the frames.
+        inputs: (B, C, H, W) the first network's input.
+        geometry: of that input.
+        candidates: of the last network.
+        centroids: one per readable frame, where a pipeline crops around centroids.
+        crops: geometry of the crops, of all frames together.
+    """
+
+    batch: FrameBatch
+    inputs: NDArray[Any]
+    geometry: Geometry
+    candidates: Candidates | None = None
+    centroids: list[Outputs] | None = None
+    crops: Geometry | None = None
+
+
+def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list[Outputs]:
+    """Give each frame of a batch its outputs, and those that could not be read their failure.
+
+    Args:
+        work: the batch.
+        found: outputs of its readable frames, in order.
+        returned: whether images are kept.
+    """
+    placed, rows = [], iter(enumerate(found))
+    for frame in work.batch.frames:
+        if frame.failure is not None:
+            outputs = Outputs(failure=frame.failure)
+        else:
+            row, outputs = next(rows)
+            if returned.return_images:
+                outputs = attrs.evolve(outputs, original_image=work.batch.images[row], processed_image=work.inputs[row])
+        placed.append(attrs.evolve(outputs, frame_idx=frame.frame_idx, video_idx=frame.video_idx))
+    return placed

@@ -1,0 +1,199 @@
+"""What every backend shares: frames in, poses out. A backend says only how the network itself is run.
+
+To add a backend: a module here with a class that implements `_open`, `_predict` and, where something must be given
+back, `_close`; its name in `choices.Backend`; its line in `runners.registry`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+import attrs
+from numpy.typing import NDArray
+
+from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
+from sleap_infer.choices import Backend
+from sleap_infer.errors import ImageError
+from sleap_infer.frames.arrays import as_batches
+from sleap_infer.geometry import Geometry
+from sleap_infer.model import ModelSpec, read_spec
+from sleap_infer.options import InferenceOptions, ReturnOptions
+from sleap_infer.outputs import Outputs
+from sleap_infer.postprocess import postprocess
+from sleap_infer.preprocess import preprocess
+from sleap_infer.settings import StageSettings, resolve
+
+Images: TypeAlias = NDArray[Any]
+"""(B, C, H, W), uint8, or float32 in [0, 1]."""
+
+
+class BaseInferenceRunner(ABC):
+    """One network, from frames to poses.
+
+    `predict` is `preprocess_image`, then the network, then `postprocess_results`; all three are the same for every
+    backend. A runner is a context manager; leaving it gives its memory back.
+
+    Args:
+        spec: the model's facts.
+        settings: its resolved settings.
+        returned: the heavy things that outputs carry.
+    """
+
+    backend: ClassVar[Backend | None] = None
+    """Name in the registry; `None` for runners that are not opened by name."""
+
+    def __init__(self, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.returned = returned or ReturnOptions()
+
+    @classmethod
+    @final
+    def from_model_path(cls, path: str | Path, *, device: str = "auto", **options: Any) -> Self:
+        """Open one trained model.
+
+        Args:
+            path: a model directory, or its configuration or checkpoint file.
+            device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"` takes the fastest that is there.
+            **options: any of the options in `sleap_infer.options` that apply to this kind of model.
+
+        Raises:
+            ModelError: the model cannot be read.
+            OptionError: an unknown option, a wrong value, or an option without effect on this model.
+            BackendError: the backend or the device is not there.
+        """
+        spec = read_spec(path)
+        resolved = resolve([spec], InferenceOptions.from_names(options, spec.kind))
+        return cls.open(path, spec, resolved.stages[0], resolved.returned, device)
+
+    @classmethod
+    @final
+    def open(
+        cls, path: str | Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str
+    ) -> Self:
+        """Open a trained model whose settings are resolved; `from_model_path` does that as well."""
+        return cls._open(Path(path), spec, settings, returned, device)
+
+    @final
+    def predict(self, imgs: Any) -> list[Outputs]:
+        """Poses of images that are in memory.
+
+        Args:
+            imgs: an array or tensor, a list of them, or a dict with `"image"`; uint8, or float; (H, W), (H, W, C),
+                (C, H, W), (B, H, W), (B, H, W, C) or (B, C, H, W), C being 1 or 3. For models that look at crops
+                (centered instance, multi-class top-down) these are the crops.
+
+        Returns:
+            One `Outputs` per image, in order; points in pixels of that image.
+
+        Raises:
+            ImageError: this is not an image or a batch of images.
+        """
+        outputs = []
+        for images in as_batches(imgs):
+            inputs, geometry = self._preprocess(images)
+            found = self.postprocess_results(self.infer(inputs), geometry)
+            outputs += [self._keep_images(out, images[n], inputs[n]) for n, out in enumerate(found)]
+        return [attrs.evolve(out, frame_idx=number) for number, out in enumerate(outputs)]
+
+    @final
+    def preprocess_image(self, imgs: Any) -> tuple[Images, Geometry]:
+        """Bring images of one size into the form that the network expects.
+
+        Args:
+            imgs: as in `predict`.
+
+        Returns:
+            The network's input (B, C, H, W), and where its points lie in the image.
+
+        Raises:
+            ImageError: these are not images, or not all of one size and type.
+        """
+        batches = as_batches(imgs)
+        if len(batches) != 1:
+            raise ImageError(
+                f"Images of {len(batches)} different sizes or types: {', '.join(str(b.shape[1:]) for b in batches)} "
+                "as (C, H, W). Preprocess each size by itself, or call predict, which does so."
+            )
+        return self._preprocess(batches[0])
+
+    @final
+    def infer(self, inputs: Images) -> Candidates:
+        """Run the network.
+
+        Args:
+            inputs: (B, C, H, W) as `preprocess_image` leaves them.
+
+        Returns:
+            The arrays of `sleap_infer.candidates` for this kind of model, with their maps where these were asked for.
+        """
+        found = self._predict(inputs)
+        missing = [name for name in CANDIDATE_NAMES[self.spec.kind] if name not in found]
+        if missing:
+            raise TypeError(f"{type(self).__name__}._predict gave no {', '.join(missing)} for a {self.spec.kind} model")
+        return found
+
+    @final
+    def postprocess_results(self, candidates: Candidates, geometry: Geometry) -> list[Outputs]:
+        """Turn candidates into instances, in pixels of the image; one `Outputs` per image."""
+        return postprocess(candidates, geometry, self.spec, self.settings)
+
+    @final
+    def close(self) -> None:
+        """Give back what the backend holds. A closed runner cannot predict; closing twice does nothing."""
+        self._close()
+
+    @final
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the runner."""
+        return self
+
+    @final
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return "cpu"
+
+    @classmethod
+    @abstractmethod
+    def _open(cls, path: Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str) -> Self:
+        """Make a runner from a model's files."""
+
+    @abstractmethod
+    def _predict(self, images: Images) -> Candidates:
+        """Run the network on a batch."""
+
+    def _close(self) -> None:  # noqa: B027 - most backends hold nothing
+        """Give back what the backend holds."""
+
+    def _preprocess(self, images: Images) -> tuple[Images, Geometry]:
+        return preprocess(images, self.settings.images)
+
+    def _keep_images(self, outputs: Outputs, image: Images, processed: Images) -> Outputs:
+        """Outputs of images in memory point to them, which costs nothing; what the network saw is kept on request."""
+        return attrs.evolve(
+            outputs, original_image=image, processed_image=processed if self.returned.return_images else None
+        )
+
+
+def kept_maps(returned: ReturnOptions) -> tuple[str, ...]:
+    """Names of the maps that candidates are to carry, in the words of `sleap_infer.candidates`.
+
+    >>> kept_maps(ReturnOptions(return_confmaps=True))
+    ('confmaps',)
+    """
+    wanted = {
+        "confmaps": returned.return_confmaps,
+        "pafs": returned.return_pafs,
+        "class_maps": returned.return_class_maps,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)

@@ -1,0 +1,30 @@
+"""Backends by name; their modules, and what these import, are loaded on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import get_args
+
+from sleap_infer.choices import Backend
+from sleap_infer.errors import OptionError
+from sleap_infer.runners.base import BaseInferenceRunner
+
+RUNNERS: Mapping[Backend, str] = {
+    "torch": "sleap_infer.runners.torch:InferenceRunnerTorch",
+    "torch_compile": "sleap_infer.runners.torch_compile:InferenceRunnerTorchCompile",
+}
+
+
+def find_runner(backend: str) -> type[BaseInferenceRunner]:
+    """The runner class of a backend.
+
+    Raises:
+        OptionError: there is no backend of that name.
+    """
+    for name in get_args(Backend):
+        if name == backend:
+            module, _, class_name = RUNNERS[name].partition(":")
+            runner: type[BaseInferenceRunner] = getattr(import_module(module), class_name)
+            return runner
+    raise OptionError(f"There is no backend {backend!r}. Use one of: {', '.join(get_args(Backend))}.")
