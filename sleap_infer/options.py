@@ -68,7 +68,7 @@ class PreprocessOptions:
         None, "Side of the square crop around each centroid, in pixels.", CROPPING, optional(gt(0))
     )
     anchor_part: str | None = option(
-        None, "Node that known instances are cropped around.", ("centered_instance", "centroid")
+        None, "Node that known instances are cropped around.", ("centered_instance", "multi_class_topdown")
     )
 
 
@@ -182,7 +182,7 @@ class InferenceOptions:
                     f"{name!r} has no effect on a {kind} model; it applies to {', '.join(applies)}. Leave it out."
                 )
         groups = {}
-        for name, group in _groups().items():
+        for name, group in option_groups().items():
             names = attrs.fields_dict(group)
             groups[name] = _build(group, {n: v for n, v in given.items() if n in names})
         return cls(**groups)
@@ -194,11 +194,11 @@ class InferenceOptions:
 
 def option_fields() -> dict[str, attrs.Attribute[Any]]:
     """Every option by name."""
-    return {item.name: item for group in _groups().values() for item in attrs.fields(group)}
+    return {item.name: item for group in option_groups().values() for item in attrs.fields(group)}
 
 
-def _groups() -> dict[str, type[Any]]:
-    """The class of each group."""
+def option_groups() -> dict[str, type[Any]]:
+    """The class of each group, by the group's name."""
     return get_type_hints(InferenceOptions)
 
 

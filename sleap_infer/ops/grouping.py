@@ -36,8 +36,8 @@ def group_instances(
     >>> peaks = np.ones((2, 2), bool)
     >>> scores = np.array([[[0.1, 0.9], [0.8, 0.2]]], np.float32)
     >>> members, totals = group_instances(peaks, scores, [(0, 1)], min_line_scores=0.25)
-    >>> members.tolist(), totals.round(2).tolist()
-    ([[0, 1], [1, 0]], [0.9, 0.8])
+    >>> members.tolist(), [f"{total:.1f}" for total in totals]
+    ([[0, 1], [1, 0]], ['0.9', '0.8'])
     """
     n_nodes = is_peak.shape[0]
     owner = np.full(is_peak.shape, -1)

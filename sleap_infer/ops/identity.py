@@ -19,7 +19,7 @@ def assign_classes(probabilities: Floats) -> NDArray[np.int64]:
         (n,) class indices, -1 for rows that are left over where there are more rows than classes.
 
     >>> assign_classes(np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.3]], np.float32)).tolist()
-    [-1, 0, 1]
+    [1, 0, -1]
     """
     classes = np.full(len(probabilities), -1)
     rows, columns = linear_sum_assignment(-probabilities)

@@ -1,0 +1,87 @@
+"""`sleap-infer demo`: the main job on a model and a video that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import sleap_io as sio
+    from numpy.typing import NDArray
+
+    from sleap_infer.ops.agreement import Agreement
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+VIDEO = "two_flies"
+MODELS = ("centroid", "centered_instance")
+REACH = 20.0
+"""Instances that are farther apart, in pixels, are not the same animal."""
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("demo"),
+) -> None:
+    """Predict a video that comes with the package, and compare with its known truth."""
+    from sleap_infer.cli.predict import describe_stages
+    from sleap_infer.cli.run import run_to_file
+    from sleap_infer.predictors import Predictor
+
+    output.mkdir(parents=True, exist_ok=True)
+    video = ASSETS / "videos" / f"{VIDEO}.mp4"
+    labels, picture = output / f"{VIDEO}.predictions.slp", output / f"{VIDEO}.png"
+    typer.echo(
+        f"Model: {' + '.join(MODELS)}, trained on drawn flies. Video: {video.name}, two flies whose truth is known."
+    )
+    with Predictor.from_model_paths([ASSETS / "models" / name for name in MODELS], return_images=True) as predictor:
+        for line in describe_stages(predictor):
+            typer.echo(line)
+        report = run_to_file(predictor, video, labels, overwrite=True)
+        (shown,) = predictor.predict(video, as_labels=False, frames=[report.n_frames // 2])
+    shown.plot(path=picture, scale=4.0)
+    found = measure(labels, video.with_suffix(".truth.slp"))
+    typer.echo(report.line())
+    typer.echo(verdict(found))
+    typer.echo(f"Poses:   {labels}")
+    typer.echo(f"Picture: {picture} (frame {shown.frame_idx})")
+
+
+def measure(predictions: Path, truth: Path) -> list[Agreement]:
+    """How predictions agree with the truth, frame by frame.
+
+    Args:
+        predictions: a `.slp` file.
+        truth: a `.slp` file of the same video.
+    """
+    import sleap_io as sio
+
+    from sleap_infer.ops.agreement import compare_poses
+
+    found, expected = (_by_frame(sio.load_slp(str(path), open_videos=False)) for path in (predictions, truth))
+    return [compare_poses(found[index], poses, REACH) for index, poses in sorted(expected.items())]
+
+
+def verdict(frames: list[Agreement]) -> str:
+    """Error and losses in one line."""
+    import numpy as np
+
+    distances = np.concatenate([frame.distances for frame in frames])
+    n_lost = sum(frame.n_expected - frame.n_matched for frame in frames)
+    n_whole = sum(frame.n_expected == frame.n_matched for frame in frames)
+    median, far = np.median(distances), np.percentile(distances, 95)
+    return (
+        f"Against the truth: median error {median:.2f} px, 95 % below {far:.2f} px; all animals found in {n_whole} of "
+        f"{len(frames)} frames ({n_lost} lost, {sum(frame.n_surplus for frame in frames)} surplus)."
+    )
+
+
+def _by_frame(labels: sio.Labels) -> dict[int, NDArray[np.float32]]:
+    import numpy as np
+
+    n_nodes = len(labels.skeletons[0].nodes)
+    return {
+        int(frame.frame_idx): np.array([pose.numpy() for pose in frame.instances], np.float32).reshape(-1, n_nodes, 2)
+        for frame in labels
+    }

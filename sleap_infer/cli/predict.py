@@ -1,0 +1,125 @@
+"""`sleap-infer predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sleap_infer.choices import Backend
+from sleap_infer.cli.parameters import with_inference_options
+from sleap_infer.cli.selection import read_frames
+
+if TYPE_CHECKING:
+    from sleap_infer.cli.run import RunReport
+    from sleap_infer.predictors import Predictor
+
+FAILURES_SHOWN = 5
+
+
+@with_inference_options
+def predict(
+    source: Annotated[
+        list[str], typer.Argument(help="Videos, image folders, globs (quoted) or .slp files.", show_default=False)
+    ],
+    model: Annotated[
+        list[Path], typer.Option("-m", "--model", help="Model directory; give two for top-down.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="File to write, one for all sources. [default: SOURCE.predictions.slp, one each]"
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
+    backend: Annotated[Backend, typer.Option(help="What runs the network.", rich_help_panel="Backend")] = "torch",
+    device: Annotated[
+        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Backend")
+    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option("-b", "--batch-size", help="Frames at once.", rich_help_panel="Backend", min=1)
+    ] = 4,
+    *,
+    options: dict[str, Any],
+) -> None:
+    """Predict poses and write them to a .slp file.
+
+    Exit codes: 0 all frames predicted, 1 some frames failed, 2 wrong usage.
+    """
+    selection = read_frames(frames)
+    jobs = plan(source, output)
+    from sleap_infer.labels import check_output
+
+    for _, target in jobs:
+        check_output(target, overwrite)
+    from sleap_infer.cli.run import run_to_file
+    from sleap_infer.predictors import Predictor
+
+    with Predictor.from_model_paths(
+        model, backend=backend, device=device, batch_size=batch_size, **options
+    ) as predictor:
+        for line in describe_stages(predictor):
+            typer.echo(line, err=True)
+        reports = [run_to_file(predictor, item, target, selection, overwrite) for item, target in jobs]
+    for report in reports:
+        show(report)
+    if any(report.failures for report in reports):
+        raise typer.Exit(1)
+
+
+def plan(sources: list[str], output: Path | None) -> list[tuple[Any, Path]]:
+    """Which sources go into which file: all into the one that is named, or each into its own.
+
+    >>> plan(["a.mp4", "b.mp4"], None)
+    [('a.mp4', PosixPath('a.predictions.slp')), ('b.mp4', PosixPath('b.predictions.slp'))]
+    >>> plan(["a.mp4", "b.mp4"], Path("all.slp"))
+    [(['a.mp4', 'b.mp4'], PosixPath('all.slp'))]
+    """
+    if output is not None:
+        return [(sources if len(sources) > 1 else sources[0], output)]
+    return [(source, default_output(source)) for source in sources]
+
+
+def default_output(source: str) -> Path:
+    """Where the poses of a source go by default: beside it.
+
+    >>> default_output("data/session.pkg.slp")
+    PosixPath('data/session.pkg.predictions.slp')
+    >>> default_output("frames/*.png")
+    PosixPath('frames/predictions.slp')
+    """
+    path = Path(source)
+    if any(sign in path.name for sign in "*?["):
+        return path.with_name("predictions.slp")
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.predictions.slp")
+
+
+def describe_stages(predictor: Predictor) -> list[str]:
+    """The resolved settings of each stage, a line each."""
+    facts = predictor.describe()
+    lines = [f"{predictor.settings.kind} on {facts['backend']} ({facts['device']}), batch size {facts['batch_size']}"]
+    for runner, stage in zip(predictor.runners, predictor.settings.stages, strict=True):
+        images = stage.images
+        size = f", fitted to {images.max_height or '-'}x{images.max_width or '-'}" if images.max_height else ""
+        crop = f", crops of {stage.crop_size}" if stage.crop_size else ""
+        lines.append(
+            f"  {stage.kind}: {runner.spec.path}{size}{crop}, scale {images.input_scaling:g}, padded to "
+            f"{images.pad_to_stride}, peaks above {stage.peak_threshold:g}, refinement {stage.peaks.refinement}"
+        )
+    return lines
+
+
+def show(report: RunReport) -> None:
+    """Print what a run did, and why frames failed."""
+    typer.echo(report.line())
+    for failure in report.failures[:FAILURES_SHOWN]:
+        typer.echo(f"  failed: {failure}", err=True)
+    if len(report.failures) > FAILURES_SHOWN:
+        typer.echo(f"  and {len(report.failures) - FAILURES_SHOWN} more", err=True)
+    if report.capped_frames:
+        typer.echo(f"  in {report.capped_frames} frames all places for peaks were full: some may be missing", err=True)
