@@ -34,8 +34,8 @@ RECIPES: dict[str, Recipe] = {
     "centroid": Recipe("centroid", filters=8, scale=0.5, steps=2000),
     "centered_instance": Recipe("centered_instance", filters=10, batch=16),
     "bottomup": Recipe("bottomup", filters=12, steps=3500),
-    "multi_class_bottomup": Recipe("multi_class_bottomup", filters=12, steps=3500, second_stride=2),
-    "multi_class_topdown": Recipe("multi_class_topdown", filters=10, batch=16, up_interpolate=False),
+    "multi_class_bottomup": Recipe("multi_class_bottomup", filters=12, steps=1500, second_stride=2),
+    "multi_class_topdown": Recipe("multi_class_topdown", filters=10, batch=16, up_interpolate=False, steps=2000),
 }
 
 

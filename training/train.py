@@ -89,6 +89,25 @@ def head_config(recipe: Recipe) -> dict[str, Any]:
     return {kind: section if kind == recipe.kind else None for kind, section in heads.items()}
 
 
+def trainer_config(recipe: Recipe) -> dict[str, Any]:
+    """The part that only training uses, and that sleap-nn wants to see also when it predicts."""
+    return {
+        "max_epochs": 1,
+        "seed": 0,
+        "trainer_accelerator": "auto",
+        "optimizer_name": "Adam",
+        "optimizer": {"lr": recipe.learning_rate, "amsgrad": False},
+        "lr_scheduler": None,
+        "online_hard_keypoint_mining": {
+            "online_mining": False,
+            "hard_to_easy_ratio": 2.0,
+            "min_hard_keypoints": 2,
+            "max_hard_keypoints": None,
+            "loss_scale": 5.0,
+        },
+    }
+
+
 def config(recipe: Recipe, n_params: int = 0) -> dict[str, Any]:
     """A whole `training_config.yaml`."""
     finest = min(recipe.output_stride, recipe.second_stride if recipe.kind in PAIRED else recipe.output_stride)
@@ -130,7 +149,7 @@ def config(recipe: Recipe, n_params: int = 0) -> dict[str, Any]:
             "head_configs": head_config(recipe),
             "total_params": n_params,
         },
-        "trainer_config": {"seed": 0, "max_epochs": 1},
+        "trainer_config": trainer_config(recipe),
         "name": "",
         "description": "Synthetic flies, made by training/make_assets.py of sleap-infer.",
         "sleap_nn_version": "0.3.5",

@@ -83,7 +83,7 @@ class BaseInferenceRunner(ABC):
 
         Args:
             imgs: an array or tensor, a list of them, or a dict with `"image"`; uint8, or float; (H, W), (H, W, C),
-                (C, H, W), (B, H, W), (B, H, W, C) or (B, C, H, W), C being 1 or 3. For models that look at crops
+                (B, H, W), (B, H, W, C) or (B, C, H, W), C being 1 or 3. For models that look at crops
                 (centered instance, multi-class top-down) these are the crops.
 
         Returns:

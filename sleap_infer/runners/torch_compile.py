@@ -33,18 +33,19 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
 
         if self._device.type == "cpu":
             require_compiler()
-        self._batch_sizes: dict[tuple[int, ...], int] = {}
+        self._batch_sizes: dict[tuple[int | str, ...], int] = {}
         module.compile(dynamic=False)
         return module
 
     def _predict(self, images: Images) -> Candidates:
-        n_images = len(images)
-        size = max(n_images, self._batch_sizes.get(images.shape[1:], 0))
-        self._batch_sizes[images.shape[1:]] = size
-        if size > n_images:
-            black = np.zeros((size - n_images, *images.shape[1:]), images.dtype)
-            images = np.concatenate([images, black])
-        return {name: value[:n_images] for name, value in super()._predict(images).items()}
+        n_images, form = len(images), (*images.shape[1:], images.dtype.str)
+        size = max(n_images, self._batch_sizes.get(form, 0))
+        self._batch_sizes[form] = size
+        channels, height, width = images.shape[1:]
+        # Always copied: a batch with other strides would be compiled again, too.
+        batch = np.zeros((size, height, width, channels), images.dtype).transpose(0, 3, 1, 2)
+        batch[:n_images] = images
+        return {name: value[:n_images] for name, value in super()._predict(batch).items()}
 
 
 def require_compiler() -> None:

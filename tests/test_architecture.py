@@ -1,0 +1,124 @@
+"""Rules of the code base that can be tests."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+import sleap_infer
+from sleap_infer import errors, options
+
+PACKAGE = Path(sleap_infer.__file__).parent
+
+ROWS = (
+    ("choices", "errors"),
+    ("options", "geometry", "model", "settings", "candidates"),
+    ("frames", "drawing", "outputs", "ops"),
+    ("preprocess", "postprocess"),
+    ("runners", "pipeline", "labels"),
+    ("predictors",),
+    ("cli",),
+)
+"""The table of layers in docs/concepts.md."""
+
+ROW = {module: number for number, row in enumerate(ROWS) for module in row}
+ONLY_IN = {
+    "torch": ("model", "ops", "outputs", "runners", "cli"),
+    "sleap_io": ("model", "frames", "labels", "predictors", "cli"),
+    "typer": ("cli",),
+    "rich": ("cli",),
+    "av": ("frames",),
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    return [
+        (".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), path)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path != PACKAGE / "__init__.py"
+    ]
+
+
+def imports(node: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            found |= {alias.name for alias in part.names}
+        elif isinstance(part, ast.ImportFrom) and part.module:
+            found |= {f"{part.module}.{alias.name}" for alias in part.names}
+    return found
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_imports_follow_the_layers(name: str, path: Path) -> None:
+    home = name.split(".")[0]
+    for imported in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        package, _, rest = imported.partition(".")
+        if package == "sleap_infer" and rest.split(".")[0] in ROW:
+            assert ROW[rest.split(".")[0]] <= ROW[home], f"{name} imports {imported} from a row below"
+        if package in ONLY_IN:
+            assert home in ONLY_IN[package], f"{name} imports {package}"
+
+
+def test_every_module_has_its_row() -> None:
+    assert {name.split(".")[0] for name, _ in modules()} == set(ROW)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import sleap_infer",
+        "import sleap_infer.cli.app",
+        "import sleap_infer.predictors",
+        "import sleap_infer.postprocess",
+        "from sleap_infer.model import read_spec; read_spec(PATH)",
+        "from sleap_infer import Predictor",
+    ],
+)
+def test_torch_is_not_imported_early(statement: str, models: Path) -> None:
+    code = f"PATH = {str(models / 'single_instance')!r}\n{statement}\nimport sys\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names() -> None:
+    assert sorted(sleap_infer.__all__) == sorted([*sleap_infer._HOMES, "__version__"])
+    for name in sleap_infer.__all__:
+        assert getattr(sleap_infer, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sleap_infer.nothing
+    assert set(sleap_infer.__all__) <= set(dir(sleap_infer))
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    drawn = {word for word in (errors.__doc__ or "").replace("├", " ").split() if word.endswith("Error")}
+    real = {name for name in vars(errors) if name.endswith("Error")}
+    assert drawn == real
+    for name in real - {"SleapInferError"}:
+        assert issubclass(getattr(errors, name), errors.SleapInferError)
+        assert getattr(errors, name).__doc__
+
+
+def test_every_option_says_what_it_does_and_where() -> None:
+    for name, option in options.option_fields().items():
+        assert option.metadata["help"].endswith("."), name
+        assert set(option.metadata["applies"]) <= set(options.EVERY), name
+    names = [item.name for group in options.option_groups().values() for item in attrs.fields(group)]
+    assert len(names) == len(set(names))
+
+
+def test_no_function_takes_more_than_seven_arguments_or_sixty_lines() -> None:
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.args, *node.args.kwonlyargs]
+                own = [argument for argument in arguments if argument.arg not in ("self", "cls")]
+                is_command = any(
+                    isinstance(mark, ast.Name) and mark.id.startswith("with_") for mark in node.decorator_list
+                )
+                assert len(own) <= 7 or is_command, f"{name}.{node.name} takes {len(own)} arguments"
+                assert (node.end_lineno or 0) - node.lineno < 75, f"{name}.{node.name} is long"
