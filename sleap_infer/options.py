@@ -106,7 +106,7 @@ class GroupingOptions:
     )
     dist_penalty_weight: float = option(1.0, "Weight of that penalty.", ("bottomup",), ge(0))
     min_line_scores: float = option(0.25, "Score a connection needs.", ("bottomup",))
-    min_instance_peaks: float = option(
+    min_instance_peaks: int | float = option(
         0, "Points an instance needs: a whole count, or a share of the nodes.", ("bottomup",), _count_or_share
     )
 

@@ -106,7 +106,7 @@ def _plain(hint: Any) -> Any:
 
 def _help(option: Any) -> str:
     applies = option.metadata["applies"]
-    default = "" if option.default is None else f" [default: {option.default}]"
+    default = "" if option.default is None else f" Default: {option.default}."
     others = [kind for kind in EVERY if kind not in applies]
     only = f" Not for {', '.join(others)}." if len(others) < len(applies) else f" Only for {', '.join(applies)}."
     kinds = "" if applies == EVERY else only

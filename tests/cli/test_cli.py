@@ -1,0 +1,176 @@
+"""The command line, as a user calls it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sleap_io as sio
+from typer.testing import CliRunner, Result
+
+from sleap_infer import __version__, options
+from sleap_infer.cli.app import app
+from sleap_infer.errors import FrameSelectionError, SleapInferError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "from sleap_infer.cli import main; main()"
+    command = [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_option_and_its_default() -> None:
+    text = run("predict", "--help").output
+    for group in ("preprocess", "peaks", "grouping", "filters", "stream"):
+        for name in (item.name for item in options.option_groups()[group].__attrs_attrs__):
+            assert "--" + name.replace("_", "-") in text
+    assert "Default: 0.25." in text
+    assert "Grouping (bottom-up)" in text
+
+
+def test_version() -> None:
+    assert run("--version").output.strip() == f"sleap-infer {__version__}"
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys\nfrom sleap_infer.cli.app import app\n"
+    code += "try: app(['predict', '--help'])\nexcept SystemExit: pass\nassert not {'torch', 'cv2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_predict_writes_beside_the_video(models: Path, videos: Path, tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes((videos / "two_flies.mp4").read_bytes())
+    result = run("predict", video, "-m", models / "bottomup", "--frames", "0-3,7", "-d", "cpu")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"5 frames, 10 instances, 0 failed", result.output)
+    labels = sio.load_slp(str(tmp_path / "clip.predictions.slp"))
+    assert [frame.frame_idx for frame in labels] == [0, 1, 2, 3, 7]
+    again = shell("predict", video, "-m", models / "bottomup", "--frames", "0")
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_predict_several_into_one_or_each(models: Path, videos: Path, tmp_path: Path) -> None:
+    sources = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for source in sources:
+        source.write_bytes((videos / "two_flies.mp4").read_bytes())
+    common = ("-m", models / "centroid", "-m", models / "centered_instance", "--frames", "0", "-b", 2)
+    assert run("predict", *sources, *common, "-o", tmp_path / "all.slp").exit_code == 0
+    assert len(sio.load_slp(str(tmp_path / "all.slp")).videos) == 2
+    assert run("predict", *sources, *common).exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.predictions.slp")) == [
+        "a.predictions.slp",
+        "b.predictions.slp",
+    ]
+
+
+def test_failures_are_exit_code_one(models: Path, videos: Path, tmp_path: Path) -> None:
+    import cv2
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "0.png"), sio.load_video(str(videos / "two_flies.mp4"))[0])
+    (frames / "1.png").write_bytes(b"broken")
+    result = run("predict", frames, "-m", models / "bottomup")
+    assert result.exit_code == 1
+    assert "1 failed" in result.output
+    assert "1.png" in result.output
+    assert len(sio.load_slp(str(tmp_path / "frames.predictions.slp"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["VIDEO"], "-m"),
+        (["nowhere.mp4", "-m", "MODEL"], "No source at nowhere.mp4"),
+        (["VIDEO", "-m", "nowhere"], "No model at nowhere"),
+        (["VIDEO", "-m", "MODEL", "--frames", "3-1"], "3-1"),
+        (["VIDEO", "-m", "MODEL", "--frames", "5000"], "frames 0 to 99"),
+        (["VIDEO", "-m", "MODEL", "--crop-size", "8"], "no effect on a bottomup"),
+        (["VIDEO", "-m", "MODEL", "--peak-threshold", "a"], "expected a number"),
+        (["VIDEO", "-m", "MODEL", "--peak-threshold", "1,2,3"], "expected one number"),
+        (["VIDEO", "-m", "MODEL", "--min-instance-peaks", "x"], "share"),
+        (["VIDEO", "-m", "MODEL", "--refinement", "x"], "refinement"),
+        (["VIDEO", "-m", "MODEL", "-b", "0"], "batch"),
+        (["VIDEO", "-m", "MODEL", "-d", "cuda:9"], "cuda:9"),
+        (["VIDEO", "-m", "MODEL", "-o", "out.csv"], ".slp"),
+        (["VIDEO", "-m", "MODEL", "-m", "MODEL"], "of one kind"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two(
+    arguments: list[str], found: str, models: Path, videos: Path, tmp_path: Path
+) -> None:
+    places = {"VIDEO": str(videos / "two_flies.mp4"), "MODEL": str(models / "bottomup")}
+    given = [places.get(argument, argument) for argument in arguments]
+    if "-o" not in given:
+        given += ["-o", str(tmp_path / "out.slp")]
+    result = run("predict", *given)
+    if result.exit_code == 2:
+        assert found in result.output
+    else:
+        assert isinstance(result.exception, SleapInferError), result.exception
+        assert found in str(result.exception)
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_our_errors_end_with_two_and_without_a_traceback(models: Path) -> None:
+    result = shell("info", "nowhere")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: No model at nowhere")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("bottomup", ["bottomup", "unet", "thorax-head", "PartAffinityFieldsHead 4", "backend torch"]),
+        ("centered_instance", ["80 x 80 around thorax"]),
+    ],
+)
+def test_info(name: str, found: list[str], models: Path) -> None:
+    result = run("info", models / name)
+    assert result.exit_code == 0
+    for word in found:
+        assert word in result.output
+
+
+def test_info_without_torch(models: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "torch" else real(name, *rest)
+from sleap_infer.cli.app import app
+app(["info", {str(models / "bottomup")!r}])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "unknown without PyTorch" in result.stdout, result.stderr
+    assert "pip install" in result.stdout
+
+
+def test_demo(tmp_path: Path) -> None:
+    result = run("demo", "-o", tmp_path / "demo")
+    assert result.exit_code == 0
+    median = re.search(r"median error ([0-9.]+) px", result.output)
+    assert median is not None
+    assert float(median[1]) < 1
+    assert "frames/s" in result.output
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"two_flies.predictions.slp", "two_flies.png"}
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1--2", "3-1", "1,,2", "1.5"])
+def test_frames_that_are_not_understood(text: str) -> None:
+    from sleap_infer.cli.selection import read_frames
+
+    with pytest.raises(FrameSelectionError, match="Expected"):
+        read_frames(text)
