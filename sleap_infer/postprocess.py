@@ -50,8 +50,14 @@ def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, set
                 rows[name] = here.to_image(rows[raw][None])[0]
         maps: Rows = {field: one[name] for name, field in MAP_NAMES.items() if name in one}
         fields: dict[str, Any] = {**rows, **maps}
-        outputs.append(Outputs(**fields, skeleton=spec.skeleton))
+        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=_is_full(one, settings)))
     return outputs
+
+
+def _is_full(candidates: Candidates, settings: StageSettings) -> bool:
+    """Whether a node has as many peaks as there may be, so that others may have been left out."""
+    is_peak, most = candidates.get("peak_mask"), settings.peaks.max_peaks_per_node
+    return is_peak is not None and most is not None and is_peak.shape[1] >= most and bool(is_peak.all(axis=1).any())
 
 
 def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:

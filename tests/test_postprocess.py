@@ -80,6 +80,11 @@ def test_bottomup_drops_what_is_weak(settings: dict[str, object], expected: list
     np.testing.assert_allclose(run("bottomup", BOTTOMUP, **settings).instance_scores, expected)
 
 
+@pytest.mark.parametrize(("most", "capped"), [(None, False), (2, True), (3, False)])
+def test_a_frame_that_fills_all_places_says_so(most: int | None, capped: bool) -> None:
+    assert run("bottomup", BOTTOMUP, peaks=PeakOptions(max_peaks_per_node=most)).capped is capped
+
+
 def test_bottomup_of_an_empty_frame() -> None:
     empty = {**BOTTOMUP, "peak_mask": np.zeros((2, 2), bool)}
     found = run("bottomup", empty)

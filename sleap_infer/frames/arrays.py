@@ -4,8 +4,7 @@
 |-----------------------------|--------------------------------------------|
 | (H, W)                      | one gray image                             |
 | (H, W, C), C is 1 or 3      | one image                                  |
-| (C, H, W), C is 1 or 3      | one image (`as_batches`), frames (`as_video`) |
-| (B, H, W), any other        | gray images                                |
+| (B, H, W), any other        | gray images; (3, H, W) only as a video     |
 | (B, H, W, C), C is 1 or 3   | images                                     |
 | (B, C, H, W), C is 1 or 3   | images                                     |
 """
@@ -94,15 +93,18 @@ def _to_bchw(array: NDArray[Any]) -> Images:
         array = array[None, None]
     elif array.ndim == 3 and shape[-1] in CHANNELS:
         array = array.transpose(2, 0, 1)[None]
-    elif array.ndim == 3 and shape[0] in CHANNELS:
-        array = array[None]
+    elif array.ndim == 3 and shape[0] == 3:
+        raise ImageError(
+            f"An array of shape {shape} may be three gray images or one image with three channels. Write "
+            "images[:, None] for the one, image[None] for the other."
+        )
     elif array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and shape[-1] in CHANNELS:
         array = array.transpose(0, 3, 1, 2)
     elif array.ndim != 4 or shape[1] not in CHANNELS:
         raise ImageError(
-            f"An array of shape {shape} is not an image. Expected (H, W), (H, W, C), (C, H, W), (B, H, W), "
+            f"An array of shape {shape} is not an image. Expected (H, W), (H, W, C), (B, H, W), "
             "(B, H, W, C) or (B, C, H, W) with 1 or 3 channels; leave out the alpha channel of RGBA."
         )
     return array if min(array.strides) >= 0 else np.ascontiguousarray(array)

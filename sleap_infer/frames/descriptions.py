@@ -16,7 +16,10 @@ def of_file(path: Path) -> sio.Video:
     """A video file."""
     import sleap_io as sio
 
-    return sio.Video.from_filename(str(path))
+    try:
+        return sio.Video.from_filename(str(path))
+    except ValueError:  # an ending that sleap-io does not know, e.g. .webm
+        return sio.Video(filename=str(path), backend_metadata={"type": "MediaVideo"}, open_backend=False)
 
 
 def of_images(paths: Sequence[Path]) -> sio.Video:
@@ -24,6 +27,13 @@ def of_images(paths: Sequence[Path]) -> sio.Video:
     import sleap_io as sio
 
     return sio.Video.from_filename([str(path) for path in paths])
+
+
+def of_stack(path: Path) -> sio.Video:
+    """A TIFF file of several pages."""
+    import sleap_io as sio
+
+    return sio.Video(filename=str(path), backend_metadata={"type": "TiffVideo"}, open_backend=False)
 
 
 def of_array(shape: tuple[int, int, int, int]) -> sio.Video:
@@ -43,7 +53,9 @@ def of_container(path: Path) -> sio.Video:
 
     try:
         video = sio.load_video(str(path))
-        video.shape  # noqa: B018 - opens the file
+        shape = video.shape  # opens the file
     except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
         raise SourceFormatError(f"{path} cannot be read as a video: {type(error).__name__}: {error}") from error
+    if shape is None:
+        raise SourceFormatError(f"{path} cannot be read as a video: sleap-io finds no frames in it.")
     return video

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError
 from sleap_infer.frames.reader import Image
@@ -20,10 +22,12 @@ class ImageFilesReader:
 
     Args:
         paths: of the files, in order.
+        grayscale: one channel or three; by default as each file is.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], grayscale: bool | None = None) -> None:
         self.paths = tuple(paths)
+        self._grayscale = grayscale
 
     @property
     def n_frames(self) -> int:
@@ -33,7 +37,34 @@ class ImageFilesReader:
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
         """Read frames; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
-            yield frame_idx, read_image(self.paths[frame_idx])
+            image = read_image(self.paths[frame_idx])
+            yield frame_idx, image if isinstance(image, FrameReadError) else self._with_channels(image)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _with_channels(self, image: Image) -> Image:
+        if self._grayscale is None:
+            return image
+        return image[..., :1] if self._grayscale else np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+class ImageStackReader:
+    """Reads the pages of one TIFF file as the frames of one video.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.n_frames = n_pages(path)
+
+    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
+        """Read frames; see `Reader`."""
+        for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
+            _, pages = cv2.imreadmulti(str(self.path), frame_idx, 1, flags=cv2.IMREAD_UNCHANGED)
+            yield frame_idx, _check(pages[0] if pages else None, f"page {frame_idx} of {self.path}")
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -49,16 +80,26 @@ def read_image(path: Path) -> Image | FrameReadError:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         return FrameReadError(f"{path} cannot be read: {error.strerror}.")
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if n_pages(path) > 1:
+        return FrameReadError(f"{path} has {n_pages(path)} pages, of which a frame can be one only. Give it alone.")
+    return _check(cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None, str(path))
+
+
+def _check(image: NDArray[Any] | None, name: str) -> Image | FrameReadError:
     if image is None:
-        return FrameReadError(f"{path} is not a readable image: it is damaged or empty.")
+        return FrameReadError(f"{name} is not a readable image: it is damaged or empty.")
     if image.dtype != np.uint8:
-        return FrameReadError(f"{path} has {image.dtype} pixels. Convert it to 8 bits per channel.")
+        return FrameReadError(f"{name} has {image.dtype} pixels. Convert it to 8 bits per channel.")
     image = image.reshape(*image.shape[:2], -1)
     if image.shape[2] in (1, 2):
         return image[..., :1]
     rgb = np.ascontiguousarray(image[..., 2::-1])
     return rgb[..., :1] if np.array_equal(rgb[..., 0], rgb[..., 2]) else rgb
+
+
+def n_pages(path: Path) -> int:
+    """Number of images in a file; only TIFF files hold several."""
+    return int(cv2.imcount(str(path))) if path.suffix.lower() in (".tif", ".tiff") else 1
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:

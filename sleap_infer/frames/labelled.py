@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.errors import EmptySourceError, FrameSelectionError
+from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
 Points = NDArray[np.float32]
+
+
+def load_labels(path: Path) -> sio.Labels:
+    """Load a label file; of a video that is named without a folder, the file beside the labels comes first.
+
+    Raises:
+        SourceFormatError: this is not a label file, or a damaged one.
+    """
+    import sleap_io as sio
+
+    try:
+        labels = sio.load_slp(str(path))
+    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+        raise SourceFormatError(
+            f"{path} cannot be read as a SLEAP label file: {type(error).__name__}: {error}. It may be damaged: take a "
+            "backup, or save it again in SLEAP."
+        ) from error
+    for video in labels.videos:
+        names = video.filename if isinstance(video.filename, list) else [video.filename]
+        found = [_beside(path.parent, name) for name in names]
+        if found != names:
+            video.replace_filename(found if isinstance(video.filename, list) else found[0])
+    return labels
+
+
+def _beside(folder: Path, name: str) -> str:
+    """Where a video is: as it is named, but beside the labels if it has a bare name or is missing."""
+    if Path(name).name != name and Path(name).exists():
+        return name
+    candidates = (folder / name, folder / Path(name).name)
+    return next((str(path) for path in candidates if path.exists()), name)
 
 
 def labelled_parts(

@@ -1,0 +1,105 @@
+"""Frames of an open video stream, each at its place.
+
+Frame identity comes from the packets. Each packet of a video stream is one frame and carries the time at which it is
+shown; the decoder gives frames in that order. A time that the decoder passes over is a frame that could not be decoded:
+it keeps its place, and no frame behind it is shifted.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from typing import Any
+
+import av.error
+
+
+def in_order(container: Any) -> Iterator[tuple[int | None, Any]]:
+    """Decode frames in the order in which they are shown.
+
+    Args:
+        container: open, with a video stream; from its start, or where it was sought.
+
+    Yields:
+        The time of each frame, and the frame, or `None` where the decoder passed over it.
+    """
+    return _by_time(container) if has_times(container) else _by_count(container)
+
+
+def _by_time(container: Any) -> Iterator[tuple[int | None, Any]]:
+    pending: list[int] = []
+    for packet in packets(container):
+        if is_place(packet) and packet.pts is not None:
+            bisect.insort(pending, packet.pts)
+        for frame in _decode(packet):
+            if frame.pts is None:
+                yield None, frame
+                continue
+            while pending and pending[0] < frame.pts:
+                yield pending.pop(0), None
+            if pending and pending[0] == frame.pts:  # else it comes too late: damage broke the order
+                yield pending.pop(0), frame
+    yield from ((time, None) for time in pending)
+
+
+def _by_count(container: Any) -> Iterator[tuple[None, Any]]:
+    """Without times: frames are counted, and the count is set right at each keyframe and at the end."""
+    n_packets = n_shown = 0
+    key_packets: dict[int, int] = {}
+    for packet in packets(container):
+        if is_place(packet):
+            if packet.is_keyframe and packet.pts is not None:
+                key_packets[packet.pts] = n_packets
+            n_packets += 1
+        for frame in _decode(packet):
+            for _ in range(n_shown, key_packets.get(frame.pts, 0)):
+                n_shown += 1
+                yield None, None
+            n_shown += 1
+            yield None, frame
+    yield from ((None, None) for _ in range(n_shown, n_packets))
+
+
+def packets(container: Any) -> Iterator[Any]:
+    """Packets of the video stream, the flushing one last; damage in the container is the end of it."""
+    try:
+        yield from container.demux(container.streams.video[0])
+    except av.error.FFmpegError:
+        return
+
+
+def is_place(packet: Any) -> bool:
+    """Whether a packet is a frame that is shown. VP8 says in the first byte that one is only for reference."""
+    if not packet.size or packet.is_discard:
+        return False
+    return packet.stream.codec_context.name != "vp8" or bool(bytes(packet)[0] >> 4 & 1)
+
+
+def has_times(container: Any) -> bool:
+    """Whether packets say when they are shown. In AVI they do not; it matters where that is not the stored order."""
+    return container.format.name != "avi" or not container.streams.video[0].codec_context.has_b_frames
+
+
+def times_of_all(container: Any) -> list[int] | None:
+    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart.
+
+    MPEG program streams give a time to some packets only; those of the others depend on where reading starts.
+    """
+    times = [packet.pts for packet in packets(container) if is_place(packet)]
+    if not has_times(container) or container.format.name == "mpeg" or None in times or len(set(times)) < len(times):
+        return None
+    return sorted(times)
+
+
+def n_claimed(container: Any) -> int:
+    """Number of frames that the header of a file claims and no edit list hides; 0 if it does not say."""
+    stream = container.streams.video[0]
+    entries = getattr(stream, "index_entries", ()) if "mp4" in container.format.name else ()
+    return sum(not entry.is_discard for entry in entries) if stream.frames and len(entries) else int(stream.frames)
+
+
+def _decode(packet: Any) -> list[Any]:
+    try:
+        return [frame for frame in packet.decode() if not frame.is_corrupt]
+    except av.error.FFmpegError:
+        return []

@@ -1,0 +1,134 @@
+"""Which reader reads what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError, SourceNotFoundError
+from sleap_infer.frames import descriptions
+from sleap_infer.frames.arrays import is_array
+from sleap_infer.frames.image_files import IMAGE_SUFFIXES, ImageFilesReader, ImageStackReader, n_pages
+from sleap_infer.frames.memory import ArrayReader
+from sleap_infer.frames.paths import VIDEO_SUFFIXES
+from sleap_infer.frames.reader import Reader
+from sleap_infer.frames.sleap_video import SleapVideoReader, is_cropped
+from sleap_infer.frames.source import VideoPart
+from sleap_infer.frames.video_file import VideoFileReader
+
+if TYPE_CHECKING:
+    import sleap_io as sio
+
+OTHER_SUFFIXES = (".h5", ".hdf5", ".nwb", ".seq")
+"""Containers that sleap-io reads."""
+
+
+def open_part(item: Any, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+    """Open one video.
+
+    Args:
+        item: a file, image files, an array or a `sleap_io.Video`.
+        number: its index in the source.
+        frames: which are wanted, ascending; `None` for all.
+
+    Raises:
+        SourceError: it cannot be read, or not these frames of it.
+        ImageError: an array does not hold images.
+    """
+    if is_array(item):
+        array = ArrayReader(item)
+        part = VideoPart(array, lambda: descriptions.of_array(array.shape), number, frames)
+    elif isinstance(item, list) and all(isinstance(path, Path) for path in item):
+        part = _open_images(item, number, frames)
+    elif isinstance(item, Path):
+        part = _open_file(item, number, frames)
+    elif is_video(item):
+        part = described(item, number, frames)
+    else:
+        raise SourceFormatError(
+            f"{type(item).__name__} is not a source of frames. Give a path, an array, a sleap_io.Video, a "
+            "sleap_io.Labels, or a list of paths, arrays and videos."
+        )
+    _check_range(part.reader, frames)
+    return part
+
+
+def described(video: sio.Video, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+    """Open a video that is described by sleap-io; of an embedded one, all frames are those that are embedded.
+
+    Raises:
+        SourceError: it cannot be read, or not these frames of it.
+    """
+    reader = open_video(video)
+    embedded = reader.embedded if isinstance(reader, SleapVideoReader) else None
+    if embedded is not None:
+        lacking = [frame for frame in frames or () if frame not in embedded]
+        if lacking:
+            raise FrameSelectionError(
+                f"Frame {lacking[0]} is asked for, but {video.filename} embeds only these frames: {_listing(embedded)}."
+            )
+        frames = embedded if frames is None else frames
+    return VideoPart(reader, lambda: video, number, frames)
+
+
+def open_video(video: sio.Video) -> Reader:
+    """A reader for a `sleap_io.Video`: our own for video and image files, sleap-io's for all else.
+
+    Raises:
+        SourceNotFoundError: its file is missing.
+    """
+    names = [Path(name) for name in (video.filename if isinstance(video.filename, list) else [video.filename])]
+    missing = next((name for name in names if not name.exists()), None)
+    if missing is not None:
+        raise SourceNotFoundError(
+            f"The video {missing} is missing (in {Path.cwd()}). Put it there, or beside the label file, or tell the "
+            "labels where it is: labels.replace_filenames(new_filenames=[...]) in sleap_io."
+        )
+    if is_cropped(video):
+        return SleapVideoReader(video)
+    grayscale = video.grayscale if video.backend is None else video.backend.grayscale
+    if isinstance(video.filename, list):
+        return ImageFilesReader(names, grayscale)
+    if n_pages(names[0]) > 1:
+        return ImageStackReader(names[0])
+    if names[0].suffix.lower() in VIDEO_SUFFIXES:
+        return VideoFileReader(names[0], grayscale)
+    return SleapVideoReader(video)
+
+
+def is_video(source: object) -> bool:
+    """Whether something is a `sleap_io.Video`, without importing sleap-io."""
+    return type(source).__name__ == "Video" and type(source).__module__.startswith("sleap_io")
+
+
+def _open_images(paths: list[Path], number: int, frames: tuple[int, ...] | None) -> VideoPart:
+    if len(paths) == 1 and n_pages(paths[0]) > 1:
+        return VideoPart(ImageStackReader(paths[0]), lambda: descriptions.of_stack(paths[0]), number, frames)
+    return VideoPart(ImageFilesReader(paths), lambda: descriptions.of_images(paths), number, frames)
+
+
+def _open_file(path: Path, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VideoPart(VideoFileReader(path), lambda: descriptions.of_file(path), number, frames)
+    if suffix in OTHER_SUFFIXES:
+        return described(descriptions.of_container(path), number, frames)
+    if suffix == ".slp":
+        raise SourceFormatError(f"{path} is a label file: give it alone, not in a list with other sources.")
+    raise SourceFormatError(
+        f"{path} is of a format that is not read ({suffix or 'no ending'}). Videos: {', '.join(VIDEO_SUFFIXES)}; "
+        f"images: {', '.join(IMAGE_SUFFIXES)}; labels: .slp; others: {', '.join(OTHER_SUFFIXES)}."
+    )
+
+
+def _check_range(reader: Reader, frames: Sequence[int] | None) -> None:
+    n_frames = reader.n_frames
+    if n_frames == 0:
+        raise EmptySourceError("The source has no frames.")
+    if frames and n_frames is not None and frames[-1] >= n_frames:
+        raise FrameSelectionError(f"Frame {frames[-1]} is asked for, but the video has frames 0 to {n_frames - 1}.")
+
+
+def _listing(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (f", ... ({len(numbers)} in all)" if len(numbers) > 8 else "")

@@ -1,0 +1,80 @@
+"""Which files a path or a glob stands for."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from pathlib import Path
+from typing import TypeAlias
+
+from sleap_infer.errors import EmptySourceError, SourceFormatError, SourceNotFoundError
+from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv",
+    ".gif", ".mj2", ".3gp",
+)  # fmt: skip
+
+VideoFiles: TypeAlias = Path | list[Path]
+"""One video: a file, or image files."""
+
+
+def expand(path: str | Path) -> list[VideoFiles]:
+    """The videos that a path or a glob stands for; a folder or a glob of images is one.
+
+    Raises:
+        SourceNotFoundError: there is nothing.
+        SourceFormatError: a glob matches neither videos nor images.
+        EmptySourceError: a folder holds no images.
+    """
+    if is_glob(path):
+        return _matches(str(path))
+    path = existing(path)
+    if path.is_dir():
+        return [_images_in(path)]
+    return [[path]] if path.suffix.lower() in IMAGE_SUFFIXES else [path]
+
+
+def is_glob(path: str | Path) -> bool:
+    """Whether a path is a pattern, and not the name of something."""
+    return glob.has_magic(str(path)) and not Path(path).exists()
+
+
+def existing(path: str | Path) -> Path:
+    """A path, if there is something.
+
+    Raises:
+        SourceNotFoundError: there is not; the message names what is there by a similar name.
+    """
+    path = Path(path).expanduser()
+    if path.exists():
+        return path
+    folder = path.parent
+    if not folder.is_dir():
+        raise SourceNotFoundError(f"No source at {path}: there is no folder {folder} (in {Path.cwd()}).")
+    close = difflib.get_close_matches(path.name, [file.name for file in folder.iterdir()], n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise SourceNotFoundError(f"No source at {path} (in {Path.cwd()}).{hint}")
+
+
+def _matches(pattern: str) -> list[VideoFiles]:
+    names = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    found = sorted((Path(name) for name in names), key=natural_order)
+    if not found:
+        raise SourceNotFoundError(f"Nothing matches {pattern!r} (in {Path.cwd()}).")
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    videos: list[VideoFiles] = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
+    if not images and not videos:
+        raise SourceFormatError(f"{pattern!r} matches no image and no video, but e.g. {found[0].name!r}.")
+    return [*videos, images] if images else videos
+
+
+def _images_in(folder: Path) -> list[Path]:
+    images = sorted((file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+    if images:
+        return images
+    listing = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+    raise EmptySourceError(
+        f"The folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}); found: {listing}. "
+        f"For videos in it, give a glob: {folder}/*.mp4"
+    )
