@@ -11,6 +11,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, unless SLEAP_INFER_NEED_CUDA makes that a failure."""
+    if os.environ.get("SLEAP_INFER_NEED_CUDA"):
+        return
+    marked = [item for item in items if item.get_closest_marker("needs_cuda")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def models() -> Path:
     """Directory of the models that the package ships, one per kind."""

@@ -102,7 +102,7 @@ def test_stages_overlap() -> None:
         return item
 
     def meet_before(item: int) -> int:
-        if 1 < item:
+        if item > 1:
             meeting.wait()
         return item
 

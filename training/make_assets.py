@@ -35,7 +35,7 @@ RECIPES: dict[str, Recipe] = {
     "centered_instance": Recipe("centered_instance", filters=10, batch=16),
     "bottomup": Recipe("bottomup", filters=12, steps=3500),
     "multi_class_bottomup": Recipe("multi_class_bottomup", filters=12, steps=1500, second_stride=2),
-    "multi_class_topdown": Recipe("multi_class_topdown", filters=10, batch=16, up_interpolate=False, steps=2000),
+    "multi_class_topdown": Recipe("multi_class_topdown", filters=10, batch=16, up_interpolate=False, steps=1500),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -70,7 +71,7 @@ class InferenceRunnerTorch(BaseInferenceRunner):
     def _predict(self, images: Images) -> Candidates:
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision(self._device):
             found = self.module(to_tensor(images).to(self._device, non_blocking=True))
             return {name: value.cpu().numpy() for name, value in found.items()}
 
@@ -94,6 +95,16 @@ def require_torch() -> None:
         raise BackendNotInstalledError(
             "PyTorch is not installed. Install it with: pip install 'sleap-infer[torch]'"
         ) from error
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Convolutions in true 32-bit floats: by default CUDA rounds their inputs to 10 bits (TF32), which moves points."""
+    if device.type != "cuda":
+        return nullcontext()
+    from torch.backends import cudnn
+
+    exact: AbstractContextManager[None] = cudnn.flags(enabled=True, allow_tf32=False)
+    return exact
 
 
 def find_device(name: str) -> torch.device:

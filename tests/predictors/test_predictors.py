@@ -92,9 +92,14 @@ def test_models_that_do_not_go_together(names: tuple[str, ...], found: str, mode
 
 @pytest.mark.parametrize(
     ("options", "found"),
-    [({"batch_size": 0}, "batch_size"), ({"batch_size": 2.0}, "batch_size"), ({"nothing": 1}, "Unknown option 'nothing'"),
-     ({"crop_size": 8}, "no effect on a bottomup"), ({"backend": "x"}, "no backend")],
-)  # fmt: skip
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.0}, "batch_size"),
+        ({"nothing": 1}, "Unknown option 'nothing'"),
+        ({"crop_size": 8}, "no effect on a bottomup"),
+        ({"backend": "x"}, "no backend"),
+    ],
+)
 def test_wrong_options(options: dict[str, object], found: str, models: Path) -> None:
     with pytest.raises(OptionError, match=found):
         predictor(models, "bottomup", **options)
@@ -130,8 +135,9 @@ def test_sources_give_the_same(models: Path, videos: Path, truth: sio.Labels) ->
     frames = video[0:6]
     run = predictor(models, *TOPDOWN)
     expected = [out.pred_keypoints for out in run.predict(path, as_labels=False, frames=range(6))]
-    for source, wanted in ((path, range(6)), (str(path), range(6)), (video, range(6)), (truth, range(6)), (frames, None),
-                           (frames[..., 0], None)):  # fmt: skip
+    some = range(6)
+    sources = [(path, some), (str(path), some), (video, some), (truth, some), (frames, None), (frames[..., 0], None)]
+    for source, wanted in sources:
         found = run.predict(source, as_labels=False, frames=wanted)
         for out, points in zip(found, expected, strict=True):
             np.testing.assert_allclose(out.pred_keypoints, points, atol=1e-3)

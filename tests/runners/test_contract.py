@@ -158,6 +158,28 @@ def test_a_partial_batch_is_not_compiled_again(models: Path, flies: np.ndarray) 
     np.testing.assert_allclose(short.pred_keypoints, runner.predict(rgb)[0].pred_keypoints, atol=1e-4)
 
 
+def test_cuda_computes_in_true_32_bits() -> None:
+    import torch
+
+    from sleap_infer.runners.torch import full_precision
+
+    with full_precision(torch.device("cuda", 0)):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32
+    with full_precision(torch.device("cpu")):
+        assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuda_gives_the_poses_of_the_cpu(kind: ModelKind, models: Path, flies: np.ndarray) -> None:
+    images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
+    there, here = (find_runner("torch").from_model_path(models / kind, device=name) for name in ("cuda", "cpu"))
+    for found, wanted in zip(points(there.predict(images)), points(here.predict(images)), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.01)
+
+
 def test_a_fake_runner_takes_a_function(models: Path) -> None:
     real = find_runner("torch").from_model_path(models / "single_instance", device="cpu")
     peaks = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
