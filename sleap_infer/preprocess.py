@@ -61,7 +61,7 @@ def fit_size(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[I
     if (height, width) == size:
         return images, 1.0
     factor = min(size[0] / height, size[1] / width)
-    resized = resize(images, (round(height * factor), round(width * factor)))
+    resized = resize(images, (max(round(height * factor), 1), max(round(width * factor), 1)))
     return pad_to(resized, size), factor
 
 

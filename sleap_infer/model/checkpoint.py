@@ -19,9 +19,25 @@ from torch import Tensor
 from sleap_infer.errors import CheckpointError
 
 KEY_PREFIX = "model."
-ALLOWED = {
+ARCHIVE_START = b"PK\x03\x04"
+
+
+class _TensorBuilder:
+    """Makes tensors as pickles ask for them.
+
+    A pickle may also set attributes of whatever it names; unlike the function, this has none to set.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Tensor:
+        """Storage, offset, size, stride, and what else a pickle has to say about a tensor."""
+        return torch._utils._rebuild_tensor_v2(*args)
+
+
+ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_tensor_v2"): _TensorBuilder(),
 }
 """The only two names of a checkpoint that resolve to real code; a tensor needs no other."""
 
@@ -35,29 +51,48 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     _check_archive(path)
     try:
         content = _load(path)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}).") from error
+    except Exception as error:  # a damaged pickle raises whatever its random instructions happen to raise
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}). It may be truncated or altered: "
+            "copy it again from its source."
+        ) from error
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights:
-        raise CheckpointError(f"{path} holds no `state_dict`: it is a PyTorch file, but not a training checkpoint.")
+        raise CheckpointError(
+            f"{path} holds no `state_dict`: it is a PyTorch file, but not a training checkpoint. "
+            "Give the checkpoint that training wrote."
+        )
     strange = [key for key, value in weights.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if strange:
         raise CheckpointError(
-            f"{path}: entries {strange[:3]} of its `state_dict` are not tensors. It is not safe to use."
+            f"{path}: entries {strange[:3]} of its `state_dict` are not tensors. "
+            "It is not safe to use: train again, or copy it again from its source."
         )
     return {key.removeprefix(KEY_PREFIX): value for key, value in weights.items()}
 
 
 def _check_archive(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
+    names = _names_in_archive(path)
+    if not names:
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint, or only a part of one ({path.stat().st_size} bytes). "
             "If it was copied or synchronised, copy it again from its source."
         )
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
     if not any(name.endswith("/data.pkl") for name in names) or any(name.endswith("/constants.pkl") for name in names):
-        raise CheckpointError(f"{path} is an archive, but not a training checkpoint (it holds {', '.join(names[:3])}).")
+        raise CheckpointError(
+            f"{path} is an archive, but not a training checkpoint (it holds {', '.join(names[:3])}). "
+            "Give the checkpoint that training wrote."
+        )
+
+
+def _names_in_archive(path: Path) -> list[str]:
+    """Names in a zip archive that begins where the file begins (as PyTorch wants it); empty where there is none."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            file.seek(0)
+            return archive.namelist() if file.read(len(ARCHIVE_START)) == ARCHIVE_START else []
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+        return []
 
 
 def _load(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -15,6 +16,9 @@ from sleap_infer.model.directory import ModelFiles
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing
 
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML raises on text that is no YAML, and on scalars that are no dates or numbers though they are tagged so."""
+
 
 def read_yaml_spec(files: ModelFiles) -> ModelSpec:
     """Read the configuration of a sleap-nn model; what older files lack takes its default.
@@ -25,8 +29,10 @@ def read_yaml_spec(files: ModelFiles) -> ModelSpec:
     """
     try:
         data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ModelConfigError(f"{files.config} is not readable YAML: {error}") from error
+    except UNREADABLE as error:
+        raise ModelConfigError(
+            f"{files.config} is not readable YAML: {error}. Copy it again from its source."
+        ) from error
     root = Section(data, str(files.config))
     model, data_config = root.section("model_config"), root.section("data_config")
     kind, head = read_kind(model.section("head_configs"))
@@ -37,7 +43,7 @@ def read_yaml_spec(files: ModelFiles) -> ModelSpec:
         skeleton=skeleton,
         backbone=read_backbone(model.section("backbone_config")),
         heads=read_heads(kind, head, skeleton),
-        preprocessing=TrainedPreprocessing(**data_config.section("preprocessing").fields_of(TrainedPreprocessing)),
+        preprocessing=data_config.section("preprocessing").read(TrainedPreprocessing),
         paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
         classes=read_classes(kind, head),
         anchor_part=head.section("confmaps").get("anchor_part", str),
@@ -59,7 +65,10 @@ def read_kind(heads: Section) -> tuple[ModelKind, Section]:
         if given == kind:
             return kind, heads.section(kind)
     if given is None:
-        raise ModelConfigError(f"{heads.where}: no head is given, so there is no telling what this model finds.")
+        raise ModelConfigError(
+            f"{heads.where}: no head is given, so there is no telling what this model finds. Give the configuration "
+            "that training wrote."
+        )
     raise UnsupportedModelError(
         f"{heads.where}: models of kind {given!r} are not run here (supported: {', '.join(get_args(ModelKind))}). "
         "Predict with sleap-nn itself."
@@ -74,29 +83,39 @@ def read_skeleton(data_config: Section, head: Section) -> SkeletonSpec:
     Raises:
         ModelConfigError: the skeleton is malformed, or there is neither a skeleton nor parts.
     """
-    skeletons = data_config.raw("skeletons")
-    if isinstance(skeletons, Mapping):
-        skeletons = [{"name": name, **dict(value or {})} for name, value in skeletons.items()]
     where = f"{data_config.where}: skeletons"
-    if not skeletons:
-        parts = head.section("confmaps").list_of("part_names", str)
-        if not parts:
-            raise ModelConfigError(f"{where}: neither a skeleton nor part_names are given.")
-        return SkeletonSpec(nodes=parts)
-    section = Section(skeletons[0], where)
     try:
-        return SkeletonSpec(
-            nodes=tuple(_name(node) for node in section.raw("nodes")),
-            edges=tuple((_name(edge["source"]), _name(edge["destination"])) for edge in section.raw("edges") or ()),
-            symmetries=tuple(_pair(pair) for pair in section.raw("symmetries") or ()),
-            name=str(section.raw("name") or "Skeleton-0"),
-        )
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelConfigError(f"{where}: malformed skeleton ({type(error).__name__}: {error}).") from error
+        return _skeleton(data_config.raw("skeletons"), head.section("confmaps").list_of("part_names", str))
+    except (TypeError, LookupError, ValueError, AttributeError) as error:
+        raise ModelConfigError(
+            f"{where}: malformed skeleton ({type(error).__name__}: {error}). Expected a list of one mapping with "
+            "`nodes` and `edges`, as training wrote it."
+        ) from error
+
+
+def _skeleton(skeletons: Any, parts: tuple[str, ...] | None) -> SkeletonSpec:
+    if not skeletons:
+        if not parts:
+            raise ValueError("neither a skeleton nor part_names are given")
+        return SkeletonSpec(nodes=parts)
+    if isinstance(skeletons, Mapping):
+        skeletons = [{"name": name, **skeleton} for name, skeleton in skeletons.items()]
+    first = skeletons[0]
+    if not first["nodes"]:
+        raise ValueError("no nodes")
+    return SkeletonSpec(
+        nodes=tuple(_name(node) for node in first["nodes"]),
+        edges=tuple((_name(edge["source"]), _name(edge["destination"])) for edge in first.get("edges") or ()),
+        symmetries=tuple(_pair(pair) for pair in first.get("symmetries") or ()),
+        name=str(first.get("name") or "Skeleton-0"),
+    )
 
 
 def _name(node: object) -> str:
-    return str(node["name"]) if isinstance(node, Mapping) else str(node)
+    name = node["name"] if isinstance(node, Mapping) else node
+    if not isinstance(name, str | int | float):
+        raise TypeError(f"{reprlib.repr(name)} is not the name of a node")
+    return str(name)
 
 
 def _pair(symmetry: Any) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def _read_unet(section: Section) -> UNetSpec:
             f"{section.where}: U-Nets with `middle_block: false` or several stacks are not run here; "
             "sleap-nn can build them but not run them either."
         )
-    return UNetSpec(**section.fields_of(UNetSpec))
+    return section.read(UNetSpec)
 
 
 def _read_convnext(section: Section) -> ConvNextSpec:
@@ -63,7 +63,7 @@ def _read_convnext(section: Section) -> ConvNextSpec:
     if depths is None or channels is None:
         depths, channels = CONVNEXT_SIZES[DEFAULT_SIZE]
     _check_stages(section, depths, channels)
-    return ConvNextSpec(depths=depths, channels=channels, **section.fields_of(ConvNextSpec))
+    return section.read(ConvNextSpec, depths=depths, channels=channels)
 
 
 def _read_swin(section: Section) -> SwinSpec:
@@ -77,7 +77,7 @@ def _read_swin(section: Section) -> SwinSpec:
     if embed is None or depths is None or heads is None:
         embed, depths, heads = SWIN_SIZES[DEFAULT_SIZE]
     _check_stages(section, depths, heads)
-    return SwinSpec(embed=embed, depths=depths, num_heads=heads, **section.fields_of(SwinSpec))
+    return section.read(SwinSpec, embed=embed, depths=depths, num_heads=heads)
 
 
 def _published(section: Section, sizes: Mapping[str, Size]) -> Size | None:

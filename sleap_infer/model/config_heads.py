@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
@@ -41,11 +43,11 @@ def read_heads(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> tuple[
         raise ModelConfigError(f"{head.where}: a {kind} model needs the section {name!r}.")
     section = head.section(name)
     if kind == "bottomup":
-        channels = 2 * len(read_paf_edges(head, skeleton))
-        return confmaps, MapHeadSpec("PartAffinityFieldsHead", channels, section.get("output_stride", int) or 1)
+        n_edges = len(read_paf_edges(head, skeleton))
+        return confmaps, section.read(MapHeadSpec, name="PartAffinityFieldsHead", channels=2 * n_edges, sigmoid=False)
     n_classes = len(read_classes(kind, head))
     if kind == "multi_class_bottomup":
-        return confmaps, MapHeadSpec("ClassMapsHead", n_classes, section.get("output_stride", int) or 1, sigmoid=True)
+        return confmaps, section.read(MapHeadSpec, name="ClassMapsHead", channels=n_classes, sigmoid=True)
     return confmaps, _read_class_vectors(section, n_classes)
 
 
@@ -57,10 +59,10 @@ def _read_confmaps(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> Ma
             f"{section.where}: {len(parts)} part_names {parts}, but the skeleton has {len(skeleton.nodes)} nodes "
             f"{skeleton.nodes}. One of the two was edited."
         )
-    return MapHeadSpec(
+    return section.read(
+        MapHeadSpec,
         name=CONFMAP_HEADS[kind],
         channels=1 if kind == "centroid" else len(skeleton.nodes),
-        output_stride=section.get("output_stride", int) or 1,
         sigmoid=section.get("use_sigmoid_activation", bool) or False,
     )
 
@@ -70,26 +72,43 @@ def _read_class_vectors(section: Section, n_classes: int) -> VectorHeadSpec:
         raise UnsupportedModelError(
             f"{section.where}: class vectors without `global_pool` are not run here, nor by sleap-nn."
         )
-    fields = section.fields_of(VectorHeadSpec)
-    return VectorHeadSpec(**{**fields, "name": "ClassVectorsHead", "channels": n_classes})
+    return section.read(VectorHeadSpec, name="ClassVectorsHead", channels=n_classes)
 
 
 def read_paf_edges(head: Section, skeleton: SkeletonSpec) -> tuple[tuple[int, int], ...]:
     """Edges of the part affinity fields as (source, destination) node indices, in channel order.
 
     Raises:
-        ModelConfigError: no edges at all, or an edge names a part that is not there.
+        ModelConfigError: no edges at all, an edge names a part that is not there, or edges form a cycle.
     """
     section = head.section("pafs")
-    parts = head.section("confmaps").list_of("part_names", str) or skeleton.nodes
-    named = section.raw("edges")
-    edges = [tuple(edge) for edge in named] if named is not None else list(skeleton.edges)
+    parts, edges = skeleton.nodes, section.raw("edges")
+    if edges is None:
+        edges = skeleton.edges
+    else:
+        parts = head.section("confmaps").list_of("part_names", str) or parts
     if not edges:
-        raise ModelConfigError(f"{section.where}: a bottom-up model needs at least one edge to join nodes by.")
-    unknown = sorted({str(name) for edge in edges for name in edge} - set(parts))
-    if unknown or any(len(edge) != 2 for edge in edges):
-        raise ModelConfigError(f"{section.where}: edges {edges} should be pairs of the parts {parts}.")
-    return tuple((parts.index(source), parts.index(destination)) for source, destination in edges)
+        raise ModelConfigError(
+            f"{section.where}: a bottom-up model needs at least one edge to join nodes by, found none. "
+            "Give the configuration that training wrote."
+        )
+    if not isinstance(edges, list | tuple) or not all(_is_pair(edge, parts) for edge in edges):
+        raise ModelConfigError(
+            f"{section.where}: edges should be pairs of the parts {parts}, found {reprlib.repr(edges)}."
+        )
+    pairs = tuple((parts.index(source), parts.index(destination)) for source, destination in edges)
+    try:
+        TopologicalSorter({node: [s for s, d in pairs if d == node] for node in range(len(parts))}).prepare()
+    except CycleError as error:
+        raise ModelConfigError(
+            f"{section.where}: edges should form a tree, but {edges} go round in a cycle. "
+            "sleap-nn cannot run them either."
+        ) from error
+    return pairs
+
+
+def _is_pair(edge: object, parts: tuple[str, ...]) -> bool:
+    return isinstance(edge, list | tuple) and len(edge) == 2 and all(name in parts for name in edge)
 
 
 def read_classes(kind: ModelKind, head: Section) -> tuple[str, ...]:
@@ -102,6 +121,9 @@ def read_classes(kind: ModelKind, head: Section) -> tuple[str, ...]:
         return ()
     section = head.section(SECOND_SECTION[kind])
     classes = section.list_of("classes", str)
-    if not classes:
-        raise ModelConfigError(f"{section.where}: {kind} models need the names of their `classes`.")
+    if not classes or len(set(classes)) < len(classes):
+        raise ModelConfigError(
+            f"{section.where}: {kind} models need the names of their `classes`, each once; found {classes}. "
+            "Give the configuration that training wrote."
+        )
     return classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from attrs import frozen
@@ -14,6 +15,9 @@ CONFIG_NAMES: tuple[tuple[str, ModelFormat], ...] = (
     ("training_config.yml", "sleap-nn"),
     ("training_config.json", "sleap"),
 )
+FORMATS: dict[str, ModelFormat] = {".ckpt": "sleap-nn", ".h5": "sleap"}
+"""Who wrote a weights file, by its suffix."""
+
 WEIGHTS_NAMES: dict[ModelFormat, str] = {"sleap-nn": "best.ckpt", "sleap": "best_model.h5"}
 
 
@@ -36,12 +40,12 @@ def find_model_files(path: str | Path) -> ModelFiles:
     Raises:
         ModelNotFoundError: nothing at `path`, or no model in it.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise ModelNotFoundError(f"No model at {path}: there is no such file or directory.")
     directory = path if path.is_dir() else path.parent
     config, model_format = _find_config(directory, path)
-    weights = path if path.suffix in {".ckpt", ".h5"} else directory / WEIGHTS_NAMES[model_format]
+    weights = path if path.is_file() and path.suffix in FORMATS else directory / WEIGHTS_NAMES[model_format]
     if not weights.is_file():
         raise ModelNotFoundError(
             f"{config} is there, but the weights {weights.name!r} are not beside it (found: {_listing(directory)}). "
@@ -51,9 +55,9 @@ def find_model_files(path: str | Path) -> ModelFiles:
 
 
 def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
-    names = [item for item in CONFIG_NAMES if item[0] == given.name] or list(CONFIG_NAMES)
-    for name, model_format in names:
-        if (directory / name).is_file():
+    for name, model_format in CONFIG_NAMES:
+        fits = directory == given or given.name == name or FORMATS.get(given.suffix) == model_format
+        if fits and (directory / name).is_file():
             return directory / name, model_format
     raise ModelNotFoundError(
         f"No model at {given}: expected training_config.yaml with best.ckpt (sleap-nn) or training_config.json with "

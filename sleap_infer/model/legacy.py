@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -47,16 +46,17 @@ def read_json_spec(files: ModelFiles) -> ModelSpec:
     """
     try:
         root = Section(json.loads(files.config.read_text(encoding="utf-8")), str(files.config))
-    except ValueError as error:
-        raise ModelConfigError(f"{files.config} is not readable JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelConfigError(
+            f"{files.config} is not readable JSON: {error}. Copy it again from its source."
+        ) from error
     data, model = root.section("data"), root.section("model")
     kind, head = _read_head(model.section("heads"))
     skeleton = _read_skeleton(data.section("labels"), head)
-    unet = attrs.evolve(_read_unet(model.section("backbone")), in_channels=_in_channels(files.weights))
     return ModelSpec(
         kind=kind,
         skeleton=skeleton,
-        backbone=unet,
+        backbone=_read_unet(model.section("backbone"), _in_channels(files.weights)),
         heads=read_heads(kind, head, skeleton),
         preprocessing=_read_preprocessing(data),
         paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
@@ -72,35 +72,36 @@ def _read_head(heads: Section) -> tuple[ModelKind, Section]:
     for name, kind in KINDS.items():
         if name not in heads:
             continue
-        fields = dict(heads.raw(name))
+        fields = dict(heads.section(name).items())
         if name in WITHOUT_CONFMAPS_SECTION:
             fields = {"confmaps": fields}
         if name == "multi_class_topdown":
-            fields["class_vectors"] = {**MISSING_FC, **(fields.get("class_vectors") or {})}
+            fields["class_vectors"] = {**MISSING_FC, **dict(heads.section(name).section("class_vectors").items())}
         return kind, Section(fields, f"{heads.where}: {name}")
-    raise ModelConfigError(f"{heads.where}: none of {', '.join(KINDS)} is given.")
+    found = ", ".join(heads) or "none"
+    raise ModelConfigError(f"{heads.where}: a head has to be given ({', '.join(KINDS)}), found {found}.")
 
 
-def _read_unet(backbones: Section) -> UNetSpec:
+def _read_unet(backbones: Section, in_channels: int) -> UNetSpec:
     if "unet" not in backbones:
         found = ", ".join(backbones) or "none"
         raise UnsupportedModelError(f"{backbones.where}: of SLEAP's backbones only unet is run here, found {found}.")
     section = backbones.section("unet")
     if section.get("middle_block", bool) is False or section.get("stacks", int) not in (None, 1):
         raise UnsupportedModelError(f"{section.where}: `middle_block: false` and several stacks are not run here.")
-    unet = UNetSpec(**section.fields_of(UNetSpec))
-    return unet if section.mentions("stem_stride") else attrs.evolve(unet, stem_stride=MISSING_STEM_STRIDE)
+    known = {} if section.mentions("stem_stride") else {"stem_stride": MISSING_STEM_STRIDE}
+    return section.read(UNetSpec, in_channels=in_channels, **known)
 
 
 def _read_preprocessing(data: Section) -> TrainedPreprocessing:
     section = data.section("preprocessing")
-    return TrainedPreprocessing(
-        ensure_rgb=section.get("ensure_rgb", bool),
-        ensure_grayscale=section.get("ensure_grayscale", bool),
+    scale = section.get("input_scaling", float)
+    return section.read(
+        TrainedPreprocessing,
         max_height=section.get("target_height", int),
         max_width=section.get("target_width", int),
-        scale=section.get("input_scaling", float) or 1.0,
         crop_size=data.section("instance_cropping").get("crop_size", int),
+        **({} if scale is None else {"scale": scale}),
     )
 
 
@@ -145,9 +146,10 @@ def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with h5py.File(path, "r") as file:
             return dict(_iter_weights(file["model_weights"]))
-    except (OSError, KeyError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as Keras weights ({error}). It may be truncated: copy it again from its source."
+            f"{path} cannot be read as Keras weights ({type(error).__name__}: {error}). "
+            "It may be truncated: copy it again from its source."
         ) from error
 
 
@@ -160,11 +162,11 @@ def _iter_weights(group: h5py.Group) -> Iterator[tuple[str, NDArray[np.float32]]
         if "kernel:0" in weights:
             yield f"{name}.weight", _to_torch_axes(weights["kernel:0"][()])
         if "bias:0" in weights:
-            yield f"{name}.bias", np.asarray(weights["bias:0"][()])
+            yield f"{name}.bias", np.asarray(weights["bias:0"][()], np.float32)
 
 
 def _to_torch_axes(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(kernel.T if kernel.ndim == 2 else kernel.transpose(3, 2, 0, 1))
+    return np.ascontiguousarray(kernel.T if kernel.ndim == 2 else kernel.transpose(3, 2, 0, 1), np.float32)
 
 
 def _in_channels(weights: Path) -> int:

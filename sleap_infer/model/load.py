@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleap_infer.choices import TransposeAlignment
-from sleap_infer.errors import WeightsMismatchError
+from sleap_infer.errors import ModelConfigError, ModelError, WeightsMismatchError
 from sleap_infer.model.directory import ModelFiles, find_model_files
 from sleap_infer.model.spec import ModelSpec
 
@@ -59,7 +59,14 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
 
     default: TransposeAlignment = "tensorflow" if files.format == "sleap" else "sleap-nn"
     weights = _read_weights(files)
-    network = Network(spec, transpose_alignment or default)
+    try:
+        network = Network(spec, transpose_alignment or default)
+    except ModelError as error:
+        raise type(error)(f"{files.config}: {error}") from error
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ModelConfigError(
+            f"{files.config}: no network of this size can be built ({error}). Check `backbone_config`."
+        ) from error
     if files.format == "sleap":
         weights = _by_full_name(weights, network)
     _fill(network, weights, files)

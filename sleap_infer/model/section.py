@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from sleap_infer.errors import ModelConfigError
 
 T = TypeVar("T")
+Facts = TypeVar("Facts", bound=attrs.AttrsInstance)
 
 
 class Section:
@@ -24,7 +26,7 @@ class Section:
 
     def __init__(self, data: object, where: str) -> None:
         if data is not None and not isinstance(data, Mapping):
-            raise ModelConfigError(f"{where}: expected a mapping, found {data!r}.")
+            raise ModelConfigError(f"{where}: expected a mapping, found {reprlib.repr(data)}.")
         self._data: Mapping[str, Any] = data or {}
         self.where = where
 
@@ -44,6 +46,10 @@ class Section:
         """The mapping under a key; empty where there is none."""
         return Section(self._data.get(key), f"{self.where}: {key}")
 
+    def items(self) -> ItemsView[str, Any]:
+        """Keys and values as they were parsed."""
+        return self._data.items()
+
     def raw(self, key: str) -> Any:
         """The value under a key as it was parsed, or `None`."""
         return self._data.get(key)
@@ -53,37 +59,28 @@ class Section:
         value = self._data.get(key)
         return None if value is None else self._convert(key, value, kind)
 
-    def require(self, key: str, kind: type[T]) -> T:
-        """The value under a key that has to be there.
-
-        Raises:
-            ModelConfigError: it is not given, or has another type.
-        """
-        value = self.get(key, kind)
-        if value is None:
-            raise ModelConfigError(f"{self.where}: {key!r} is missing. The configuration is incomplete.")
-        return value
-
     def list_of(self, key: str, kind: type[T]) -> tuple[T, ...] | None:
         """The list under a key, each item converted, or `None` where it is not given."""
         value = self._data.get(key)
         if value is None:
             return None
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise ModelConfigError(f"{self.where}: {key!r} should be a list, found {value!r}.")
+        if not isinstance(value, list | tuple):
+            raise ModelConfigError(f"{self.where}: {key!r} should be a list, found {reprlib.repr(value)}.")
         return tuple(self._convert(key, item, kind) for item in value)
 
-    def fields_of(self, cls: type) -> dict[str, Any]:
-        """Those fields of an attrs class that are given here, converted to the types of the class."""
+    def read(self, cls: type[Facts], **known: object) -> Facts:
+        """Make an attrs class of the fields that are given here, and of those that are known from elsewhere.
+
+        Raises:
+            ModelConfigError: a value has the wrong type, or one that the class refuses.
+        """
         hints = get_type_hints(cls)
-        found: dict[str, Any] = {}
-        for item in attrs.fields(cls):
-            if item.name not in self:
-                continue
-            hint = str(hints[item.name])
-            kind = next(k for k in (bool, int, float, str) if k.__name__ in hint)
-            found[item.name] = self.list_of(item.name, kind) if "tuple" in hint else self.get(item.name, kind)
-        return found
+        names = [name for name in attrs.fields_dict(cls) if name not in known and name in self]
+        found = {name: self.get(name, _plain_type(str(hints[name]))) for name in names}
+        try:
+            return cls(**found, **known)
+        except ValueError as error:
+            raise ModelConfigError(f"{self.where}: {error.args[0]}. Check the configuration.") from error
 
     def _convert(self, key: str, value: object, kind: type[T]) -> T:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -91,5 +88,11 @@ class Section:
         if kind is int and isinstance(value, float) and value.is_integer():
             return kind(value)  # type: ignore[call-arg]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ModelConfigError(f"{self.where}: {key!r} should be of type {kind.__name__}, found {value!r}.")
+            raise ModelConfigError(
+                f"{self.where}: {key!r} should be of type {kind.__name__}, found {reprlib.repr(value)}."
+            )
         return value
+
+
+def _plain_type(hint: str) -> type:
+    return next(kind for kind in (bool, int, float, str) if kind.__name__ in hint)

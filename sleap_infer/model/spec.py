@@ -5,22 +5,46 @@ A new backbone adds a class here, a network in `model.networks`, and a line in `
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
+from attrs.validators import and_, deep_iterable, ge, gt, in_, lt, optional
 
 from sleap_infer.choices import BackboneKind, ModelFormat, ModelKind
+
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+
+POSITIVE: Any = and_(gt(0), lt(inf))
+CHANNELS = in_((1, 3))
+COUNTS = deep_iterable(gt(0))
+
+
+def _power_of_two(_spec: object, attribute: Attribute[int], value: int) -> None:
+    if value < 1 or value & (value - 1):
+        raise ValueError(f"{attribute.name!r} has to be a power of two, found {value}")
+
+
+def _unique(_spec: object, attribute: Attribute[tuple[str, ...]], names: tuple[str, ...]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{attribute.name!r} has to name each only once, found {names}")
+
+
+def _known(spec: SkeletonSpec, attribute: Attribute[Pairs], pairs: Pairs) -> None:
+    unknown = sorted({name for pair in pairs for name in pair} - set(spec.nodes))
+    if unknown:
+        raise ValueError(f"{attribute.name!r} name {unknown}, which are none of the nodes {spec.nodes}")
 
 
 @frozen
 class SkeletonSpec:
     """The nodes of an animal and how they are joined, by name and in channel order."""
 
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[str, str], ...] = ()
+    nodes: tuple[str, ...] = field(validator=_unique)
+    edges: Pairs = field(default=(), validator=_known)
     """(source, destination) pairs."""
-    symmetries: tuple[tuple[str, str], ...] = ()
+    symmetries: Pairs = field(default=(), validator=_known)
     name: str = "Skeleton-0"
 
     @property
@@ -34,15 +58,15 @@ class UNetSpec:
     """A U-Net: `filters * filters_rate**level` channels, `max_stride` at its deepest."""
 
     kind: ClassVar[BackboneKind] = "unet"
-    in_channels: int = 1
-    kernel_size: int = 3
-    filters: int = 32
-    filters_rate: float = 1.5
-    max_stride: int = 16
-    stem_stride: int | None = None
-    convs_per_block: int = 2
+    in_channels: int = field(default=1, validator=CHANNELS)
+    kernel_size: int = field(default=3, validator=POSITIVE)
+    filters: int = field(default=32, validator=POSITIVE)
+    filters_rate: float = field(default=1.5, validator=POSITIVE)
+    max_stride: int = field(default=16, validator=_power_of_two)
+    stem_stride: int | None = field(default=None, validator=optional(_power_of_two))
+    convs_per_block: int = field(default=2, validator=ge(2))
     up_interpolate: bool = True
-    output_stride: int = 1
+    output_stride: int = field(default=1, validator=_power_of_two)
 
 
 @frozen
@@ -50,17 +74,17 @@ class ConvNextSpec:
     """A ConvNeXt encoder (blocks and channels of each of its four stages) under a U-Net decoder."""
 
     kind: ClassVar[BackboneKind] = "convnext"
-    depths: tuple[int, ...]
-    channels: tuple[int, ...]
-    in_channels: int = 1
-    kernel_size: int = 3
-    filters_rate: float = 2.0
-    max_stride: int = 32
-    convs_per_block: int = 2
+    depths: tuple[int, ...] = field(validator=COUNTS)
+    channels: tuple[int, ...] = field(validator=COUNTS)
+    in_channels: int = field(default=1, validator=CHANNELS)
+    kernel_size: int = field(default=3, validator=POSITIVE)
+    filters_rate: float = field(default=2.0, validator=POSITIVE)
+    max_stride: int = field(default=32, validator=_power_of_two)
+    convs_per_block: int = field(default=2, validator=ge(2))
     up_interpolate: bool = True
-    output_stride: int = 1
-    stem_patch_kernel: int = 4
-    stem_patch_stride: int = 2
+    output_stride: int = field(default=1, validator=_power_of_two)
+    stem_patch_kernel: int = field(default=4, validator=POSITIVE)
+    stem_patch_stride: int = field(default=2, validator=_power_of_two)
 
 
 @frozen
@@ -68,19 +92,19 @@ class SwinSpec:
     """A Swin Transformer encoder (blocks and heads of each of its four stages) under a U-Net decoder."""
 
     kind: ClassVar[BackboneKind] = "swint"
-    embed: int
-    depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
-    window_size: int = 7
-    patch_size: int = 4
-    in_channels: int = 1
-    kernel_size: int = 3
-    filters_rate: float = 2.0
-    max_stride: int = 32
-    convs_per_block: int = 2
+    embed: int = field(validator=POSITIVE)
+    depths: tuple[int, ...] = field(validator=COUNTS)
+    num_heads: tuple[int, ...] = field(validator=COUNTS)
+    window_size: int = field(default=7, validator=POSITIVE)
+    patch_size: int = field(default=4, validator=POSITIVE)
+    in_channels: int = field(default=1, validator=CHANNELS)
+    kernel_size: int = field(default=3, validator=POSITIVE)
+    filters_rate: float = field(default=2.0, validator=POSITIVE)
+    max_stride: int = field(default=32, validator=_power_of_two)
+    convs_per_block: int = field(default=2, validator=ge(2))
     up_interpolate: bool = True
-    output_stride: int = 1
-    stem_patch_stride: int = 2
+    output_stride: int = field(default=1, validator=_power_of_two)
+    stem_patch_stride: int = field(default=2, validator=_power_of_two)
 
 
 BackboneSpec: TypeAlias = UNetSpec | ConvNextSpec | SwinSpec
@@ -92,7 +116,7 @@ class MapHeadSpec:
 
     name: str
     channels: int
-    output_stride: int
+    output_stride: int = field(default=1, validator=_power_of_two)
     sigmoid: bool = False
 
 
@@ -102,8 +126,8 @@ class VectorHeadSpec:
 
     name: str
     channels: int
-    num_fc_layers: int = 1
-    num_fc_units: int = 64
+    num_fc_layers: int = field(default=1, validator=ge(0))
+    num_fc_units: int = field(default=64, validator=POSITIVE)
 
 
 HeadSpec: TypeAlias = MapHeadSpec | VectorHeadSpec
@@ -115,10 +139,10 @@ class TrainedPreprocessing:
 
     ensure_rgb: bool | None = None
     ensure_grayscale: bool | None = None
-    max_height: int | None = None
-    max_width: int | None = None
-    scale: float = 1.0
-    crop_size: int | None = None
+    max_height: int | None = field(default=None, validator=optional(POSITIVE))
+    max_width: int | None = field(default=None, validator=optional(POSITIVE))
+    scale: float = field(default=1.0, validator=POSITIVE)
+    crop_size: int | None = field(default=None, validator=optional(POSITIVE))
 
 
 @frozen

@@ -54,7 +54,7 @@ def local_peaks(
         maps: (B, N, H, W) confidence maps.
         threshold: peaks have to be strictly higher.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
-        n_peaks: K, how many peaks there is room for in each map.
+        n_peaks: K, how many peaks there is room for in each map; no more than a map has cells.
 
     Returns:
         Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.

@@ -33,7 +33,8 @@ def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
     """
     if images.shape[2:] == size:
         return images
-    if "torch" in sys.modules:
+    lines = 1 in (*images.shape[2:], *size)  # some of these make PyTorch's kernel stop at an assertion of its own
+    if "torch" in sys.modules and not lines:
         return resize_with_torch(images, size)
     return resize_with_numpy(images, size)
 
@@ -42,7 +43,8 @@ def resize_with_torch(images: NDArray[Image], size: tuple[int, int]) -> NDArray[
     """`resize` by PyTorch's kernel."""
     import torch
 
-    tensor = torch.from_numpy(images)
+    usable = images.flags.writeable and min(images.strides) >= 0  # as PyTorch wants it
+    tensor = torch.from_numpy(images if usable else images.copy())
     resized = torch.nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
     out: NDArray[Image] = resized.numpy()
     return out

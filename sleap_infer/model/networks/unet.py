@@ -71,10 +71,10 @@ class UNet(nn.Module):
         n_stem = log2(spec.stem_stride or 1, "stem_stride")
         n_down = log2(spec.max_stride, "max_stride") - n_stem
         n_up = log2(spec.max_stride // spec.output_stride, "max_stride / output_stride") + n_stem
-        if n_down < 1 or spec.convs_per_block < 2 or (n_stem > 1 and n_up > n_down + 1):
-            raise UnsupportedModelError(f"{spec} cannot be run, by sleap-nn either. Check the configuration.")
         deepest = n_down + n_stem
         width = [int(spec.filters * spec.filters_rate**level) for level in range(deepest + 1)]
+        if n_down < 1 or min(width) < 1 or (n_stem > 1 and n_up > n_down + 1):
+            raise UnsupportedModelError(f"{spec} cannot be run, by sleap-nn either. Check the configuration.")
 
         self.stem = Stem(spec, width[:n_stem]) if n_stem else None
         into = width[n_stem - 1] if n_stem else spec.in_channels
