@@ -9,7 +9,7 @@ demo: .venv/torch
 	$(BIN)/sleap-infer demo
 
 test: .venv/torch,test
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
 
 lint: .venv/torch,test,lint
 	$(BIN)/ruff format --check .
