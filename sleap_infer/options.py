@@ -18,15 +18,7 @@ from attrs.validators import ge, gt, optional
 from sleap_infer.choices import OnFrameError, OverlapMethod, PipelineKind, Refinement
 from sleap_infer.errors import OptionError
 
-EVERY: tuple[PipelineKind, ...] = (
-    "single_instance",
-    "centroid",
-    "centered_instance",
-    "topdown",
-    "bottomup",
-    "multi_class_bottomup",
-    "multi_class_topdown",
-)
+EVERY: tuple[PipelineKind, ...] = get_args(PipelineKind)
 FULL_FRAME: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centered_instance")
 CROPPING: tuple[PipelineKind, ...] = ("centered_instance", "topdown", "multi_class_topdown")
 SEVERAL: tuple[PipelineKind, ...] = ("centroid", "topdown", "bottomup", "multi_class_bottomup", "multi_class_topdown")

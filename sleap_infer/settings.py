@@ -151,7 +151,8 @@ def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSetti
         threshold = threshold[1 if last and spec.kind != "centroid" else 0]
     anchor = preprocess.anchor_part or spec.anchor_part
     if anchor is not None and anchor not in spec.skeleton.nodes:
-        raise OptionError(f"anchor_part {anchor!r} is not a node of the skeleton: {', '.join(spec.skeleton.nodes)}.")
+        message = f"anchor_part {anchor!r} is not a node of the skeleton: {', '.join(spec.skeleton.nodes)}."
+        raise OptionError(message) if preprocess.anchor_part else ModelConfigError(f"{spec.path}: {message}")
     crop_size = preprocess.crop_size or spec.preprocessing.crop_size
     if spec.kind in SECOND_STAGES and crop_size is None:
         raise ModelConfigError(f"{spec.path}: no crop_size in the configuration. Give it as an option, crop_size=...")

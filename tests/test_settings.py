@@ -112,6 +112,8 @@ def test_rgb_and_gray_exclude_each_other(given: dict[str, object]) -> None:
 def test_the_anchor_is_a_node() -> None:
     with pytest.raises(OptionError, match="'c' is not a node of the skeleton: a, b"):
         resolve([CENTERED], options(anchor_part="c"))
+    with pytest.raises(ModelConfigError, match="centered_instance: anchor_part 'd'"):
+        resolve([attrs.evolve(CENTERED, anchor_part="d")], options())
 
 
 @pytest.mark.parametrize(
