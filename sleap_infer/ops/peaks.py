@@ -66,13 +66,15 @@ def local_peaks(
     >>> peaks[0, 0, :2].tolist(), is_peak[0, 0].tolist()
     ([[6.0, 1.0], [1.5, 3.0]], [True, True, False])
     """
-    width = maps.shape[-1]
+    height, width = maps.shape[-2:]
     candidates = torch.where(is_candidate(maps, threshold), maps, -torch.inf).flatten(2)
     values, index = candidates.topk(n_peaks, dim=2)
     index, order = index.masked_fill(values.isinf(), candidates.shape[2]).sort(dim=2)
     values = values.gather(2, order)
     index = index.clamp(max=candidates.shape[2] - 1)
-    x, y = index % width, torch.div(index, width, rounding_mode="floor")
+    # Looked up, since the exporter cannot divide by a width that is open.
+    x = torch.arange(width, device=maps.device).expand(height, width).flatten()[index]
+    y = torch.arange(height, device=maps.device)[:, None].expand(height, width).flatten()[index]
 
     around = gather_patches(maps, x, y, 2 * REACH + 1, outside=-torch.inf)
     is_top, corner, mean = flat_tops(around)
