@@ -25,13 +25,13 @@ PipelineKind: TypeAlias = Literal[
 
 BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
 
-ModelFormat: TypeAlias = Literal["sleap-nn", "sleap"]
-"""Who wrote a model directory: sleap-nn (PyTorch) or SLEAP up to 1.4 (Keras)."""
+ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
+"""What a model directory holds: weights of sleap-nn (PyTorch) or of SLEAP up to 1.4 (Keras), or an exported graph."""
 
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 
-Backend: TypeAlias = Literal["torch", "torch_compile"]
+Backend: TypeAlias = Literal["torch", "torch_compile", "onnx"]
 """What runs the network."""
 
 Refinement: TypeAlias = Literal["integral", "none"]

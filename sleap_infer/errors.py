@@ -6,6 +6,7 @@
     │   ├── ModelConfigError            the configuration is unreadable or contradicts itself
     │   ├── CheckpointError             the weights file is truncated, foreign or unsafe
     │   ├── WeightsMismatchError        the weights are not those of the configuration
+    │   ├── ExportedModelError          an exported model was changed, is damaged or unknown
     │   ├── UnsupportedModelError       a kind of model that is not run here
     │   └── ModelCombinationError       models that do not make a pipeline together
     ├── SourceError                 frames cannot be had
@@ -48,6 +49,10 @@ class CheckpointError(ModelError):
 
 class WeightsMismatchError(ModelError):
     """The weights in a checkpoint do not fit the network that its configuration describes."""
+
+
+class ExportedModelError(ModelError):
+    """An exported model was changed since, is damaged, or does not say what it is."""
 
 
 class UnsupportedModelError(ModelError):

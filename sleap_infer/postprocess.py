@@ -50,14 +50,17 @@ def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, set
                 rows[name] = here.to_image(rows[raw][None])[0]
         maps: Rows = {field: one[name] for name, field in MAP_NAMES.items() if name in one}
         fields: dict[str, Any] = {**rows, **maps}
-        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=_is_full(one, settings)))
+        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=_is_full(one, spec, settings)))
     return outputs
 
 
-def _is_full(candidates: Candidates, settings: StageSettings) -> bool:
-    """Whether a node has as many peaks as there may be, so that others may have been left out."""
-    is_peak, most = candidates.get("peak_mask"), settings.peaks.max_peaks_per_node
-    return is_peak is not None and most is not None and is_peak.shape[1] >= most and bool(is_peak.all(axis=1).any())
+def _is_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> bool:
+    """Whether all places for peaks of a node, or for centroids, are taken, so that others may have been left out."""
+    is_peak = candidates.get("peak_mask", candidates.get("instance_valid"))
+    most = spec.exported.n_places if spec.exported else settings.peaks.max_peaks_per_node
+    if is_peak is None or most is None or is_peak.shape[-1] < most:
+        return False
+    return bool(is_peak.astype(bool).all(axis=-1).any())
 
 
 def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:

@@ -7,13 +7,13 @@ scaled and padded, each model in its own way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import ModelKind, PipelineKind
+from sleap_infer.choices import Backend, ModelKind, PipelineKind
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
 from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
 from sleap_infer.options import (
@@ -100,9 +100,24 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
     )
 
 
+def default_backend(specs: Sequence[ModelSpec]) -> Backend:
+    """What runs these models where nobody says."""
+    return "onnx" if any(spec.exported for spec in specs) else "torch"
+
+
 def in_order(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Models in the order in which they run: centroids first."""
     return sorted(specs, key=lambda spec: spec.kind != "centroid")
+
+
+def read_options(specs: Sequence[ModelSpec], kind: PipelineKind, given: Mapping[str, Any]) -> InferenceOptions:
+    """Options by name, where those that are part of an exported graph default to what they are there.
+
+    Raises:
+        OptionError: an unknown option, a wrong value, or an option without effect on these models.
+    """
+    baked = {name: value for spec in specs if spec.exported for name, value in spec.exported.baked.items()}
+    return InferenceOptions.from_names({**baked, **given}, kind)
 
 
 def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:
@@ -119,12 +134,26 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     """
     kind = pipeline_kind(specs)
     stages = [_stage(spec, options, last=spec is specs[-1]) for spec in specs]
+    for spec in specs:
+        _check_baked(spec, options)
     frames = _frame_settings(specs, options.preprocess)
     if stages[0].kind not in SECOND_STAGES:
         own = stages[0].images
         images = attrs.evolve(frames, input_scaling=own.input_scaling, pad_to_stride=own.pad_to_stride)
         stages[0] = attrs.evolve(stages[0], images=images)
     return PipelineSettings(kind, frames, tuple(stages), options.filters, options.returned, options.stream)
+
+
+def _check_baked(spec: ModelSpec, options: InferenceOptions) -> None:
+    if spec.exported is None:
+        return
+    wanted = options.as_names()
+    for name, value in spec.exported.baked.items():
+        if wanted[name] != value:
+            raise OptionError(
+                f"{name}={wanted[name]!r} has no effect: in the graph of {spec.path} it is {value!r} for good. "
+                "Leave it out, or export the model again with that value."
+            )
 
 
 def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> ImageSettings:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import pytest
+
+if TYPE_CHECKING:
+    from sleap_infer.export import ExportResult
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
@@ -43,3 +48,14 @@ def corpus() -> Path:
     if not path.is_dir():
         pytest.skip(f"NO CORPUS at {path}: set SLEAP_INFER_CORPUS to run the checks against real models")
     return path
+
+
+@pytest.fixture(scope="session")
+def exports(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ExportResult]:
+    """Each kind of model, exported with much room for peaks, and checked; about ten seconds each."""
+    from sleap_infer.choices import ModelKind
+    from sleap_infer.export import export
+    from sleap_infer.export.exporting import ExportOptions
+
+    folder, options = tmp_path_factory.mktemp("exports"), ExportOptions(max_peaks_per_node=60)
+    return {kind: export(models / kind, folder / kind, options)[0] for kind in get_args(ModelKind)}

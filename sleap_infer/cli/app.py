@@ -10,6 +10,7 @@ import typer
 
 from sleap_infer import __version__
 from sleap_infer.cli.demo import demo
+from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.predict import predict
 from sleap_infer.errors import SleapInferError
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(info)
+app.command()(export)
 app.command()(demo)
 
 

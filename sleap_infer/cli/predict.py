@@ -37,7 +37,17 @@ def predict(
         typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
-    backend: Annotated[Backend, typer.Option(help="What runs the network.", rich_help_panel="Backend")] = "torch",
+    backend: Annotated[
+        Backend | None,
+        typer.Option(
+            "-r",
+            "--backend",
+            "--runtime",
+            help="What runs the network. Default: torch; for exported models onnx.",
+            rich_help_panel="Backend",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Backend")
     ] = "auto",

@@ -4,7 +4,7 @@
 |-----------------------------|--------------------------------------------|
 | (H, W)                      | one gray image                             |
 | (H, W, C), C is 1 or 3      | one image                                  |
-| (B, H, W), any other        | gray images; (3, H, W) only as a video     |
+| (B, H, W), W is not 4       | gray images; (3, H, W) only as a video     |
 | (B, H, W, C), C is 1 or 3   | images                                     |
 | (B, C, H, W), C is 1 or 3   | images                                     |
 """
@@ -23,6 +23,7 @@ Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
 
 CHANNELS = (1, 3)
+WITH_ALPHA = 4
 
 
 def as_batches(value: Any) -> list[Images]:
@@ -62,19 +63,25 @@ def as_video(value: Any) -> Images:
         ImageError: this is not a batch of images.
     """
     array = _as_array(value)
-    if array.ndim == 3 and array.shape[-1] not in CHANNELS:
+    if array.ndim == 3 and array.shape[-1] not in (*CHANNELS, WITH_ALPHA):
         array = array[..., None]
     return _in_unit_range([_to_bchw(array)])[0]
 
 
 def is_array(value: object) -> bool:
     """Whether something is a numpy array or a torch tensor."""
-    return isinstance(value, np.ndarray) or hasattr(value, "detach")
+    return isinstance(value, np.ndarray) or _is_tensor(value)
+
+
+def _is_tensor(value: object) -> bool:
+    """Without importing torch. Open files have a `detach` too."""
+    return hasattr(value, "detach") and hasattr(value, "cpu")
 
 
 def _as_array(value: Any) -> NDArray[Any]:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+    if _is_tensor(value):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()  # numpy has no bfloat16
     if not isinstance(value, np.ndarray):
         raise ImageError(f"Expected an image as a numpy array or a torch tensor, found {type(value).__name__}.")
     if value.dtype != np.uint8 and not np.issubdtype(value.dtype, np.floating):
@@ -82,7 +89,8 @@ def _as_array(value: Any) -> NDArray[Any]:
             f"Images are uint8 (0 to 255) or float, found {value.dtype}. Convert them first, e.g. (image >> 8).astype("
             "'uint8') for 16-bit images."
         )
-    return value if value.dtype == np.uint8 else value.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        return value if value.dtype == np.uint8 else value.astype(np.float32, copy=False)
 
 
 def _to_bchw(array: NDArray[Any]) -> Images:
@@ -93,6 +101,11 @@ def _to_bchw(array: NDArray[Any]) -> Images:
         array = array[None, None]
     elif array.ndim == 3 and shape[-1] in CHANNELS:
         array = array.transpose(2, 0, 1)[None]
+    elif array.ndim == 3 and shape[-1] == WITH_ALPHA:
+        raise ImageError(
+            f"An array of shape {shape} looks like an image with an alpha channel. Leave that out: image[..., :3]; "
+            "gray images that are 4 pixels wide are images[:, None]."
+        )
     elif array.ndim == 3 and shape[0] == 3:
         raise ImageError(
             f"An array of shape {shape} may be three gray images or one image with three channels. Write "

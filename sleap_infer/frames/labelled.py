@@ -59,7 +59,9 @@ def labelled_parts(
         name: of the labels, for errors.
 
     Yields:
-        Index of each video that has such frames, the video, frame indices, and points (I, N, 2) by frame.
+        Index of each video that has such frames, the video, frame indices, and points (I, N, 2) by frame. N are the
+        nodes of the first skeleton; instances of other skeletons are matched by the names of nodes, and left out if
+        they share none.
 
     Raises:
         EmptySourceError: there is no labelled frame.
@@ -76,16 +78,23 @@ def labelled_parts(
             "Frames of a label file are selected by position."
         )
     frames = labels.labeled_frames if positions is None else [labels.labeled_frames[n] for n in positions]
+    nodes = labels.skeletons[0].node_names if labels.skeletons else []
+    of_videos: dict[int, dict[int, list[Points]]] = {}
+    for frame in frames:
+        points = of_videos.setdefault(id(frame.video), {}).setdefault(int(frame.frame_idx), [])
+        points += [_points_of(instance, nodes) for instance in frame.user_instances if _shares(instance, nodes)]
     for number, video in enumerate(labels.videos):
-        points = {
-            int(frame.frame_idx): _user_points(frame, len(labels.skeletons[0].nodes) if labels.skeletons else 0)
-            for frame in frames
-            if frame.video is video
-        }
-        if points:
-            yield number, video, tuple(sorted(points)), points
+        of_frames = of_videos.get(id(video))
+        if of_frames:
+            known = {n: np.array(found, np.float32).reshape(-1, len(nodes), 2) for n, found in of_frames.items()}
+            yield number, video, tuple(sorted(known)), known
 
 
-def _user_points(frame: sio.LabeledFrame, n_nodes: int) -> Points:
-    instances = [instance.numpy() for instance in frame.user_instances]
-    return np.array(instances, np.float32).reshape(len(instances), n_nodes if not instances else -1, 2)
+def _shares(instance: sio.Instance, nodes: Sequence[str]) -> bool:
+    return not set(nodes).isdisjoint(instance.skeleton.node_names)
+
+
+def _points_of(instance: sio.Instance, nodes: Sequence[str]) -> Points:
+    """(N, 2) points of the named nodes; NaN for those that the instance's own skeleton lacks."""
+    own = dict(zip(instance.skeleton.node_names, instance.numpy(), strict=True))
+    return np.array([own.get(node, (np.nan, np.nan)) for node in nodes], np.float32)

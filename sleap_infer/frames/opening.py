@@ -65,9 +65,12 @@ def _check_selection(frames: FrameSelection) -> tuple[int, ...] | Literal["all"]
             raise FrameSelectionError(f"frames={frames!r}: expected indices, 'all' or None.")
         return "all"
     try:
-        wanted = sorted({frame.__index__() for frame in frames})
+        given = list(frames)
+        wanted = sorted({frame.__index__() for frame in given})
     except (AttributeError, TypeError) as error:
         raise FrameSelectionError(f"frames={frames!r}: expected whole numbers, 'all' or None.") from error
+    if any(isinstance(frame, bool) for frame in given):
+        raise FrameSelectionError("frames holds True or False: give indices. Of a mask: np.flatnonzero(mask).")
     if not wanted:
         raise FrameSelectionError("No frame is asked for: the selection is empty. Leave it out to take all.")
     if wanted[0] < 0:

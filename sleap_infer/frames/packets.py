@@ -27,19 +27,32 @@ def in_order(container: Any) -> Iterator[tuple[int | None, Any]]:
 
 
 def _by_time(container: Any) -> Iterator[tuple[int | None, Any]]:
-    pending: list[int] = []
-    for packet in packets(container):
+    pending: list[tuple[int, int]] = []
+    for run, packet in _in_runs(container):
         if is_place(packet) and packet.pts is not None:
-            bisect.insort(pending, packet.pts)
+            bisect.insort(pending, (run, packet.pts))
         for frame in _decode(packet):
             if frame.pts is None:
                 yield None, frame
                 continue
-            while pending and pending[0] < frame.pts:
-                yield pending.pop(0), None
-            if pending and pending[0] == frame.pts:  # else it comes too late: damage broke the order
-                yield pending.pop(0), frame
-    yield from ((time, None) for time in pending)
+            place = next((n for n, (_, time) in enumerate(pending) if time == frame.pts), None)
+            if place is None:  # it comes too late: damage broke the order
+                continue
+            yield from ((time, None) for _, time in pending[:place])
+            yield frame.pts, frame
+            del pending[: place + 1]
+    yield from ((time, None) for _, time in pending)
+
+
+def _in_runs(container: Any) -> Iterator[tuple[int, Any]]:
+    """Packets, each with the number of its run: where recordings were joined, times start anew at a keyframe."""
+    run, key_time = 0, None
+    for packet in packets(container):
+        if packet.size and packet.is_keyframe and packet.pts is not None:
+            if key_time is not None and packet.pts < key_time:
+                run += 1
+            key_time = packet.pts
+        yield run, packet
 
 
 def _by_count(container: Any) -> Iterator[tuple[None, Any]]:
@@ -81,14 +94,15 @@ def has_times(container: Any) -> bool:
 
 
 def times_of_all(container: Any) -> list[int] | None:
-    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart.
+    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart or start anew.
 
     MPEG program streams give a time to some packets only; those of the others depend on where reading starts.
     """
-    times = [packet.pts for packet in packets(container) if is_place(packet)]
+    places = [(run, packet.pts) for run, packet in _in_runs(container) if is_place(packet)]
+    times = [time for _, time in places]
     if not has_times(container) or container.format.name == "mpeg" or None in times or len(set(times)) < len(times):
         return None
-    return sorted(times)
+    return None if any(run for run, _ in places) else sorted(times)
 
 
 def n_claimed(container: Any) -> int:

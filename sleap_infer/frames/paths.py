@@ -37,7 +37,10 @@ def expand(path: str | Path) -> list[VideoFiles]:
 
 def is_glob(path: str | Path) -> bool:
     """Whether a path is a pattern, and not the name of something."""
-    return glob.has_magic(str(path)) and not Path(path).exists()
+    try:
+        return glob.has_magic(str(path)) and not Path(path).exists()
+    except OSError:  # no name of anything, e.g. too long
+        return True
 
 
 def existing(path: str | Path) -> Path:
@@ -46,9 +49,15 @@ def existing(path: str | Path) -> Path:
     Raises:
         SourceNotFoundError: there is not; the message names what is there by a similar name.
     """
-    path = Path(path).expanduser()
-    if path.exists():
-        return path
+    if not str(path):
+        raise SourceNotFoundError("The path of the source is empty. For the current folder, give '.'.")
+    try:
+        path = Path(path).expanduser()
+        if path.exists():
+            return path
+    except (OSError, RuntimeError) as error:  # too long, not allowed, no such user
+        reason = getattr(error, "strerror", None) or error
+        raise SourceNotFoundError(f"No source at {str(path)[:200]}: {reason}. Check the path.") from error
     folder = path.parent
     if not folder.is_dir():
         raise SourceNotFoundError(f"No source at {path}: there is no folder {folder} (in {Path.cwd()}).")
@@ -70,7 +79,8 @@ def _matches(pattern: str) -> list[VideoFiles]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    images = sorted((file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")]  # as a glob does
+    images = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
     if images:
         return images
     listing = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from sleap_infer.errors import FrameReadError
+from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef
 from sleap_infer.frames.reader import Image, Reader
 
@@ -78,7 +78,12 @@ class Source:
 
         Args:
             batch_size: most frames of a batch. A batch ends early where the video, the size or the type changes.
+
+        Raises:
+            OptionError: the size is below 1.
         """
+        if batch_size < 1:
+            raise OptionError(f"batch_size is a whole number from 1 up, found {batch_size!r}.")
         for part in self.parts:
             yield from _in_batches(part, batch_size)
 

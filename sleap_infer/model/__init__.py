@@ -1,6 +1,6 @@
 """Trained models as facts (`ModelSpec`) and as bare networks."""
 
-from sleap_infer.model.directory import ModelFiles, find_model_files
+from sleap_infer.model.directory import ModelFiles, expand_model_path, find_model_files
 from sleap_infer.model.load import build_network, load_network, read_spec
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 
@@ -9,6 +9,7 @@ __all__ = [
     "ModelSpec",
     "SkeletonSpec",
     "build_network",
+    "expand_model_path",
     "find_model_files",
     "load_network",
     "read_spec",

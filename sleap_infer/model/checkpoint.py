@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,9 +53,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         content = _load(path)
     except Exception as error:  # a damaged pickle raises whatever its random instructions happen to raise
+        reason = str(error).partition("\n")[0]  # without PyTorch's stack
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error}). It may be truncated or altered: "
-            "copy it again from its source."
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: {reason}). It may be truncated or "
+            "altered: copy it again from its source."
         ) from error
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights:
@@ -62,13 +64,23 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path} holds no `state_dict`: it is a PyTorch file, but not a training checkpoint. "
             "Give the checkpoint that training wrote."
         )
-    strange = [key for key, value in weights.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    strange = [key for key, value in weights.items() if not isinstance(key, str) or not _is_plain_tensor(value)]
     if strange:
         raise CheckpointError(
-            f"{path}: entries {strange[:3]} of its `state_dict` are not tensors. "
+            f"{path}: entries {strange[:3]} of its `state_dict` are not plain tensors. "
             "It is not safe to use: train again, or copy it again from its source."
         )
     return {key.removeprefix(KEY_PREFIX): value for key, value in weights.items()}
+
+
+def _is_plain_tensor(value: object) -> bool:
+    """Whether all elements are there, one by one, as real numbers."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_complex() or value.is_quantized or value.is_nested)
+    )
 
 
 def _check_archive(path: Path) -> None:
@@ -91,13 +103,17 @@ def _names_in_archive(path: Path) -> list[str]:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             file.seek(0)
             return archive.namelist() if file.read(len(ARCHIVE_START)) == ARCHIVE_START else []
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened: {error}. Check that it may be read.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
         return []
 
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         reader = SimpleNamespace(__name__="inert_pickle", Unpickler=_InertUnpickler, load=_load_inert)
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)

@@ -16,7 +16,7 @@ from sleap_infer.model.directory import ModelFiles
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing
 
-UNREADABLE = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+UNREADABLE = (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What PyYAML raises on text that is no YAML, and on scalars that are no dates or numbers though they are tagged so."""
 
 
@@ -54,13 +54,19 @@ def read_yaml_spec(files: ModelFiles) -> ModelSpec:
 
 
 def read_kind(heads: Section) -> tuple[ModelKind, Section]:
-    """The kind of model, which is the first head that is given, and its section.
+    """The kind of model, which is the one head that is given, and its section.
 
     Raises:
-        ModelConfigError: no head is given.
+        ModelConfigError: no head is given, or several.
         UnsupportedModelError: the head is of a kind that is not run here (segmentation, say).
     """
-    given = next(iter(heads), None)
+    names = list(heads)
+    if len(names) > 1:
+        raise ModelConfigError(
+            f"{heads.where}: a model has one head, but {len(names)} are given ({', '.join(map(str, names))}). "
+            "Set all but the one that was trained to null."
+        )
+    given = names[0] if names else None
     for kind in get_args(ModelKind):
         if given == kind:
             return kind, heads.section(kind)

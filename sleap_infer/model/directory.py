@@ -10,15 +10,18 @@ from attrs import frozen
 from sleap_infer.choices import ModelFormat
 from sleap_infer.errors import ModelNotFoundError
 
+METADATA_NAME = "export_metadata.json"
+
 CONFIG_NAMES: tuple[tuple[str, ModelFormat], ...] = (
+    (METADATA_NAME, "onnx"),
     ("training_config.yaml", "sleap-nn"),
     ("training_config.yml", "sleap-nn"),
     ("training_config.json", "sleap"),
 )
-FORMATS: dict[str, ModelFormat] = {".ckpt": "sleap-nn", ".h5": "sleap"}
+FORMATS: dict[str, ModelFormat] = {".ckpt": "sleap-nn", ".h5": "sleap", ".onnx": "onnx"}
 """Who wrote a weights file, by its suffix."""
 
-WEIGHTS_NAMES: dict[ModelFormat, str] = {"sleap-nn": "best.ckpt", "sleap": "best_model.h5"}
+WEIGHTS_NAMES: dict[ModelFormat, str] = {"sleap-nn": "best.ckpt", "sleap": "best_model.h5", "onnx": "model.onnx"}
 
 
 @frozen
@@ -41,9 +44,22 @@ def find_model_files(path: str | Path) -> ModelFiles:
         ModelNotFoundError: nothing at `path`, or no model in it.
     """
     path = Path(os.path.expanduser(path))
+    try:
+        return _find(path)
+    except ModelNotFoundError:
+        raise
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"No model at {path}: {error.strerror}. Check the path, and that it may be read."
+        ) from error
+
+
+def _find(path: Path) -> ModelFiles:
     if not path.exists():
         raise ModelNotFoundError(f"No model at {path}: there is no such file or directory.")
     directory = path if path.is_dir() else path.parent
+    if path.suffix == ".onnx" and path.is_file() and not (directory / METADATA_NAME).is_file():
+        return ModelFiles(directory, path, path, "onnx")  # a bare graph, which carries its metadata inside
     config, model_format = _find_config(directory, path)
     weights = path if path.is_file() and path.suffix in FORMATS else directory / WEIGHTS_NAMES[model_format]
     if not weights.is_file():
@@ -54,6 +70,14 @@ def find_model_files(path: str | Path) -> ModelFiles:
     return ModelFiles(directory, config, weights, model_format)
 
 
+def expand_model_path(path: str | Path) -> list[Path]:
+    """The models at a path: itself, or, for a directory of several exported models, each of these."""
+    path = Path(path).expanduser() if str(path).startswith("~/") else Path(path)
+    if not path.is_dir() or any((path / name).is_file() for name, _ in CONFIG_NAMES):
+        return [path]
+    return sorted(item.parent for item in path.glob(f"*/{METADATA_NAME}")) or [path]
+
+
 def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
     for name, model_format in CONFIG_NAMES:
         fits = directory == given or given.name == name or FORMATS.get(given.suffix) == model_format
@@ -61,7 +85,8 @@ def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
             return directory / name, model_format
     raise ModelNotFoundError(
         f"No model at {given}: expected training_config.yaml with best.ckpt (sleap-nn) or training_config.json with "
-        f"best_model.h5 (SLEAP up to 1.4) in {directory}, found {_listing(directory)}. Give the training directory."
+        f"best_model.h5 (SLEAP up to 1.4), or export_metadata.json with model.onnx (exported) in {directory}, found "
+        f"{_listing(directory)}. Give the directory that training or exporting left."
     )
 
 

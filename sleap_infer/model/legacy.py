@@ -46,7 +46,7 @@ def read_json_spec(files: ModelFiles) -> ModelSpec:
     """
     try:
         root = Section(json.loads(files.config.read_text(encoding="utf-8")), str(files.config))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelConfigError(
             f"{files.config} is not readable JSON: {error}. Copy it again from its source."
         ) from error

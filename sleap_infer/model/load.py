@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleap_infer.choices import TransposeAlignment
-from sleap_infer.errors import ModelConfigError, ModelError, WeightsMismatchError
+from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError, WeightsMismatchError
 from sleap_infer.model.directory import ModelFiles, find_model_files
 from sleap_infer.model.spec import ModelSpec
 
@@ -55,17 +55,26 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
         CheckpointError: the weights cannot be read.
         WeightsMismatchError: they are not the weights of this network.
     """
+    if files.format == "onnx":
+        raise UnsupportedModelError(
+            f"{files.weights} is an exported graph, from which no PyTorch network is made. Run it with backend='onnx', "
+            "or give the trained model."
+        )
+    import torch
+
     from sleap_infer.model.networks import Network
 
     default: TransposeAlignment = "tensorflow" if files.format == "sleap" else "sleap-nn"
     weights = _read_weights(files)
     try:
-        network = Network(spec, transpose_alignment or default)
+        with torch.device("meta"):  # takes no memory, and no time for random weights
+            network = Network(spec, transpose_alignment or default)
     except ModelError as error:
         raise type(error)(f"{files.config}: {error}") from error
-    except (RuntimeError, MemoryError, OverflowError) as error:
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:  # all that PyTorch has for such sizes
+        reason = str(error).partition("\n")[0]  # without its stack
         raise ModelConfigError(
-            f"{files.config}: no network of this size can be built ({error}). Check `backbone_config`."
+            f"{files.config}: no network of this size can be built ({reason}). Check `backbone_config`."
         ) from error
     if files.format == "sleap":
         weights = _by_full_name(weights, network)
@@ -74,6 +83,10 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
 
 
 def _read_spec(files: ModelFiles) -> ModelSpec:
+    if files.format == "onnx":
+        from sleap_infer.model.exported import read_export_spec
+
+        return read_export_spec(files)
     if files.format == "sleap":
         from sleap_infer.model.legacy import read_json_spec
 
@@ -123,4 +136,5 @@ def _fill(network: Network, weights: Mapping[str, Tensor], files: ModelFiles) ->
             f"{files.weights} does not fit {files.config.name}: {text}. "
             "They are not of the same training run, or the configuration was edited."
         )
-    network.load_state_dict(dict(weights))
+    fitting = {name: weights[name].detach().to(value.dtype).contiguous() for name, value in expected.items()}
+    network.load_state_dict(fitting, assign=True)

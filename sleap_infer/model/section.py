@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import ItemsView, Iterator, Mapping
+from math import inf
 from typing import Any, TypeVar, get_type_hints
 
 import attrs
 
 from sleap_infer.errors import ModelConfigError
+
+LARGEST = 1 << 1000
+"""Integers beyond it count as infinite: they are no floats any more."""
 
 T = TypeVar("T")
 Facts = TypeVar("Facts", bound=attrs.AttrsInstance)
@@ -84,7 +88,7 @@ class Section:
 
     def _convert(self, key: str, value: object, kind: type[T]) -> T:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return kind(value)  # type: ignore[call-arg]
+            return kind(value if abs(value) < LARGEST else inf)  # type: ignore[call-arg]
         if kind is int and isinstance(value, float) and value.is_integer():
             return kind(value)  # type: ignore[call-arg]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from attrs import Attribute, field, frozen
-from attrs.validators import and_, deep_iterable, ge, gt, in_, lt, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, optional
 
 from sleap_infer.choices import BackboneKind, ModelFormat, ModelKind
 
@@ -18,7 +18,10 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 POSITIVE: Any = and_(gt(0), lt(inf))
 CHANNELS = in_((1, 3))
+AT_MOST = le(1000)
+"""Layers in a row; more are a typing error, and building them would take forever."""
 COUNTS = deep_iterable(gt(0))
+DEPTHS = deep_iterable(and_(gt(0), AT_MOST))
 
 
 def _power_of_two(_spec: object, attribute: Attribute[int], value: int) -> None:
@@ -64,7 +67,7 @@ class UNetSpec:
     filters_rate: float = field(default=1.5, validator=POSITIVE)
     max_stride: int = field(default=16, validator=_power_of_two)
     stem_stride: int | None = field(default=None, validator=optional(_power_of_two))
-    convs_per_block: int = field(default=2, validator=ge(2))
+    convs_per_block: int = field(default=2, validator=and_(ge(2), AT_MOST))
     up_interpolate: bool = True
     output_stride: int = field(default=1, validator=_power_of_two)
 
@@ -74,13 +77,13 @@ class ConvNextSpec:
     """A ConvNeXt encoder (blocks and channels of each of its four stages) under a U-Net decoder."""
 
     kind: ClassVar[BackboneKind] = "convnext"
-    depths: tuple[int, ...] = field(validator=COUNTS)
+    depths: tuple[int, ...] = field(validator=DEPTHS)
     channels: tuple[int, ...] = field(validator=COUNTS)
     in_channels: int = field(default=1, validator=CHANNELS)
     kernel_size: int = field(default=3, validator=POSITIVE)
     filters_rate: float = field(default=2.0, validator=POSITIVE)
     max_stride: int = field(default=32, validator=_power_of_two)
-    convs_per_block: int = field(default=2, validator=ge(2))
+    convs_per_block: int = field(default=2, validator=and_(ge(2), AT_MOST))
     up_interpolate: bool = True
     output_stride: int = field(default=1, validator=_power_of_two)
     stem_patch_kernel: int = field(default=4, validator=POSITIVE)
@@ -93,15 +96,15 @@ class SwinSpec:
 
     kind: ClassVar[BackboneKind] = "swint"
     embed: int = field(validator=POSITIVE)
-    depths: tuple[int, ...] = field(validator=COUNTS)
+    depths: tuple[int, ...] = field(validator=DEPTHS)
     num_heads: tuple[int, ...] = field(validator=COUNTS)
-    window_size: int = field(default=7, validator=POSITIVE)
+    window_size: int = field(default=7, validator=and_(gt(0), le(64)))
     patch_size: int = field(default=4, validator=POSITIVE)
     in_channels: int = field(default=1, validator=CHANNELS)
     kernel_size: int = field(default=3, validator=POSITIVE)
     filters_rate: float = field(default=2.0, validator=POSITIVE)
     max_stride: int = field(default=32, validator=_power_of_two)
-    convs_per_block: int = field(default=2, validator=ge(2))
+    convs_per_block: int = field(default=2, validator=and_(ge(2), AT_MOST))
     up_interpolate: bool = True
     output_stride: int = field(default=1, validator=_power_of_two)
     stem_patch_stride: int = field(default=2, validator=_power_of_two)
@@ -126,7 +129,7 @@ class VectorHeadSpec:
 
     name: str
     channels: int
-    num_fc_layers: int = field(default=1, validator=ge(0))
+    num_fc_layers: int = field(default=1, validator=and_(ge(0), AT_MOST))
     num_fc_units: int = field(default=64, validator=POSITIVE)
 
 
@@ -143,6 +146,24 @@ class TrainedPreprocessing:
     max_width: int | None = field(default=None, validator=optional(POSITIVE))
     scale: float = field(default=1.0, validator=POSITIVE)
     crop_size: int | None = field(default=None, validator=optional(POSITIVE))
+
+
+@frozen
+class ExportFacts:
+    """What an exported graph has fixed."""
+
+    sha256: str
+    """Of the graph's file; empty where the metadata travelled inside it."""
+    n_places: int
+    """Room for peaks per node, or for centroids."""
+    baked: dict[str, Any] = field(factory=dict)
+    """Options that are part of the graph, by name, and that no run can change."""
+    precision: str = "fp32"
+    source: str = ""
+    """The trained model that it was made from."""
+    source_sha256: str = ""
+    verdict: str = ""
+    """What the comparison with that model came to."""
 
 
 @frozen
@@ -164,6 +185,8 @@ class ModelSpec:
     format: ModelFormat = "sleap-nn"
     written_by: str = ""
     """Version of the program that wrote the model, where it says so."""
+    exported: ExportFacts | None = None
+    """What is fixed in the graph, for exported models."""
 
     @property
     def n_nodes(self) -> int:

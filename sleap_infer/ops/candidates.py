@@ -15,7 +15,11 @@ LOCAL_KINDS = ("centroid", "bottomup", "multi_class_bottomup")
 
 
 def to_candidates(
-    maps: dict[str, Tensor], spec: ModelSpec, settings: StageSettings, n_peaks: int | None = None
+    maps: dict[str, Tensor],
+    spec: ModelSpec,
+    settings: StageSettings,
+    n_peaks: int | None = None,
+    threshold: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Find the peaks of a batch of maps and what is needed to make instances of them.
 
@@ -25,19 +29,22 @@ def to_candidates(
         settings: its resolved settings.
         n_peaks: room for peaks in each map; `None` counts them first, which no traced graph can.
 
+        threshold: confidence that a peak needs, as a scalar that a graph takes as input; by default as in the settings.
+
     Returns:
         The arrays of `sleap_infer.candidates` for this kind of model.
     """
     confmap_head = spec.map_head("ConfmapsHead")
     confmaps = maps[confmap_head.name]
+    least = settings.peak_threshold if threshold is None else threshold
     if spec.kind not in LOCAL_KINDS:
-        peaks, values = global_peaks(confmaps, settings.peak_threshold, settings.patch_size)
+        peaks, values = global_peaks(confmaps, least, settings.patch_size)
         found = {"peaks": peaks * confmap_head.output_stride, "peak_vals": values}
         if spec.kind == "multi_class_topdown":
             found["class_probs"] = maps["ClassVectorsHead"]
         return found
     room = n_peaks or _room(confmaps, settings)
-    peaks, values, is_peak = local_peaks(confmaps, settings.peak_threshold, settings.patch_size, room)
+    peaks, values, is_peak = local_peaks(confmaps, least, settings.patch_size, room)
     peaks = peaks * confmap_head.output_stride
     if spec.kind == "centroid":
         return {"centroids": peaks[:, 0], "centroid_vals": values[:, 0], "instance_valid": is_peak[:, 0]}

@@ -13,17 +13,19 @@ def assign_classes(probabilities: Floats) -> NDArray[np.int64]:
     """The class of each row so that the sum of probabilities is highest and no class is taken twice.
 
     Args:
-        probabilities: (n, C), finite.
+        probabilities: (n, C).
 
     Returns:
-        (n,) class indices, -1 for rows that are left over where there are more rows than classes.
+        (n,) class indices, -1 for rows that are left over where there are more rows than classes, and for rows
+        that are not finite.
 
     >>> assign_classes(np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.3]], np.float32)).tolist()
     [1, 0, -1]
     """
     classes = np.full(len(probabilities), -1)
-    rows, columns = linear_sum_assignment(-probabilities)
-    classes[rows] = columns
+    known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    rows, columns = linear_sum_assignment(-probabilities[known])
+    classes[known[rows]] = columns
     return classes
 
 

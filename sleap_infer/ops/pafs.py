@@ -47,7 +47,12 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
         both lie on one spot.
     """
     n_pairs = peaks.shape[2] ** 2
-    if peaks.shape[0] > 1 and peaks.shape[0] * n_pairs * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE:
+    is_traced = torch.compiler.is_compiling()
+    if (
+        not is_traced
+        and peaks.shape[0] > 1
+        and peaks.shape[0] * n_pairs * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE
+    ):
         return torch.cat([score_lines(pafs[b : b + 1], peaks[b : b + 1], scoring) for b in range(peaks.shape[0])])
     source, destination = (list(nodes) for nodes in zip(*scoring.edges, strict=True))
     start = peaks[:, source, :, None].expand(-1, -1, -1, peaks.shape[2], -1).flatten(2, 3)
@@ -79,5 +84,7 @@ def _distance_penalty(length: Tensor, pafs: Tensor, scoring: LineScoring) -> Ten
 
     The largest side of the fields includes their channel count, as in SLEAP.
     """
-    longest = scoring.max_edge_length_ratio * max(pafs.shape[1:]) * scoring.stride
+    channels, height, width = pafs.shape[1:]
+    largest = torch.sym_max(torch.sym_max(height, width), channels)  # Python's max would fix it while tracing
+    longest = scoring.max_edge_length_ratio * largest * scoring.stride
     return (longest / length - 1.0).clamp(max=0.0) * scoring.dist_penalty_weight

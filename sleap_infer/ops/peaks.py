@@ -120,7 +120,8 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     right = around[..., REACH, REACH + 1] == value[..., 0]
     below = around[..., REACH + 1, REACH - 1 : REACH + 2] == value
     corner = torch.where(below[..., 0], -1, 0)
-    is_top = torch.where(below[..., 0], _is_top(around, value, -1), _is_top(around, value, 0))
+    leans_left = below[..., 0]  # no torch.where on truth values: ONNX Runtime has none
+    is_top = (leans_left & _is_top(around, value, -1)) | (~leans_left & _is_top(around, value, 0))
     weight = torch.stack([right, *below.unbind(-1)], dim=-1).to(around.dtype)
     offsets = around.new_tensor([[1, 0], [-1, 1], [0, 1], [1, 1]])
     mean = (weight[..., None] * offsets).sum(-2) / (1 + weight.sum(-1, keepdim=True))

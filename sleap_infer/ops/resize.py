@@ -34,7 +34,7 @@ def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
     if images.shape[2:] == size:
         return images
     lines = 1 in (*images.shape[2:], *size)  # some of these make PyTorch's kernel stop at an assertion of its own
-    if "torch" in sys.modules and not lines:
+    if sys.modules.get("torch") is not None and not lines:
         return resize_with_torch(images, size)
     return resize_with_numpy(images, size)
 

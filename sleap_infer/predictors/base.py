@@ -13,14 +13,13 @@ from sleap_infer.errors import FrameReadError, ModelCombinationError, OptionErro
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.labels import LabelsBuilder
-from sleap_infer.model import read_spec
-from sleap_infer.options import InferenceOptions
+from sleap_infer.model import expand_model_path, read_spec
 from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.work import Work, place
 from sleap_infer.runners import BaseInferenceRunner, find_runner
-from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, resolve
+from sleap_infer.settings import PipelineSettings, default_backend, in_order, pipeline_kind, read_options, resolve
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -66,7 +65,7 @@ class Predictor(ABC):
         cls,
         paths: str | Path | Sequence[str | Path],
         *,
-        backend: str = "torch",
+        backend: str | None = None,
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         **options: Any,
@@ -75,7 +74,7 @@ class Predictor(ABC):
 
         Args:
             paths: one model directory, or two in any order (a centroid model and one that looks at crops).
-            backend: what runs the networks, one of `choices.Backend`.
+            backend: what runs the networks, one of `choices.Backend`; by default torch, and onnx for exported models.
             device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
             batch_size: frames that go through the network at once.
             **options: by name, any of those in `sleap_infer.options` that apply.
@@ -91,7 +90,7 @@ class Predictor(ABC):
         given = [paths] if isinstance(paths, (str, Path)) else list(paths)
         if not given:
             raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
-        found = [(Path(path), read_spec(path)) for path in given]
+        found = [(path, read_spec(path)) for item in given for path in expand_model_path(item)]
         specs = in_order([spec for _, spec in found])
         ordered = [next(path for path, spec in found if spec is wanted) for wanted in specs]
         kind = pipeline_kind(specs)
@@ -101,8 +100,8 @@ class Predictor(ABC):
                 f"These models make a {kind} pipeline, which {cls.__name__} does not run. "
                 f"Use {chosen.__name__}.from_model_paths, or Predictor.from_model_paths for any kind."
             )
-        settings = resolve(specs, InferenceOptions.from_names(options, kind))
-        runner = find_runner(backend)
+        settings = resolve(specs, read_options(specs, kind, options))
+        runner = find_runner(backend or default_backend(specs))
         opened = [
             runner.open(path, spec, stage, settings.returned, device)
             for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)

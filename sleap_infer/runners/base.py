@@ -20,11 +20,11 @@ from sleap_infer.errors import ImageError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.options import InferenceOptions, ReturnOptions
+from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
 from sleap_infer.preprocess import preprocess
-from sleap_infer.settings import StageSettings, resolve
+from sleap_infer.settings import StageSettings, read_options, resolve
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
@@ -66,7 +66,7 @@ class BaseInferenceRunner(ABC):
             BackendError: the backend or the device is not there.
         """
         spec = read_spec(path)
-        resolved = resolve([spec], InferenceOptions.from_names(options, spec.kind))
+        resolved = resolve([spec], read_options([spec], spec.kind, options))
         return cls.open(path, spec, resolved.stages[0], resolved.returned, device)
 
     @classmethod

@@ -45,10 +45,10 @@ class PoseNetwork(nn.Module):
         self.n_peaks = n_peaks
         self.keep = keep
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, threshold: Tensor | None = None) -> dict[str, Tensor]:
         """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept."""
         maps = self.network(normalise(images))
-        found = to_candidates(maps, self.spec, self.settings, self.n_peaks)
+        found = to_candidates(maps, self.spec, self.settings, self.n_peaks, threshold)
         heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
         return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
 

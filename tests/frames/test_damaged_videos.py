@@ -148,6 +148,16 @@ def test_a_missing_file_has_a_hint(b_frames):
         open_source(b_frames.parent / "nowhere" / "video.mp4")
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("", "path of the source is empty"), ("x" * 5000, "name too long"), ("x" * 5000 + "*", "Nothing matches")],
+    ids=["empty", "too long", "too long a glob"],
+)
+def test_what_cannot_be_a_path_is_not_found(path, says):
+    with pytest.raises(SourceNotFoundError, match=f"(?i){says}"):
+        open_source(path)
+
+
 def test_damage_does_not_write_to_the_terminal(tmp_path, b_frames):
     path = damage(b_frames, tmp_path / "damaged.mp4", range(60, 120))
     code = "import sys; from sleap_infer.frames import open_source; list(open_source(sys.argv[1]).batches(8))"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleap_infer.errors import FrameReadError
+from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames import FrameBatch, FrameRef, Source, open_source
 from sleap_infer.frames.source import VideoPart
 
@@ -91,6 +91,8 @@ def test_types_do_not_mix_in_a_batch(read):
 def test_batches_are_checked():
     with pytest.raises(ValueError, match="1 images for 2 readable frames"):
         FrameBatch(np.zeros((1, 1, 4, 6), np.uint8), (FrameRef(0, 0), FrameRef(0, 1)))
+    with pytest.raises(OptionError, match="batch_size is a whole number from 1 up, found 0"):
+        next(source_of(["gray"]).batches(0))
     with pytest.raises(ValueError, match="a batch is"):
         FrameBatch(np.zeros((4, 6), np.uint8), ())
 

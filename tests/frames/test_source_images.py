@@ -30,6 +30,11 @@ def test_a_folder_is_one_video_in_natural_order(folder, draw, read, same):
     assert [name.split("/")[-1] for name in source.videos()[0].filename[:3]] == ["img1.png", "img2.png", "img3.png"]
 
 
+def test_hidden_files_of_a_folder_are_no_frames(folder):
+    (folder / "._img1.png").write_bytes(b"what some systems leave behind")
+    assert open_source(folder).n_frames == open_source(f"{folder}/*.png").n_frames == 12
+
+
 def test_frames_of_a_folder_are_selected_by_index(folder, draw, read, same):
     found = read(open_source(str(folder), [10, 3]))
     same([image for _, image in found], [draw(4), draw(11)])

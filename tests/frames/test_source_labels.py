@@ -86,6 +86,28 @@ def test_a_frame_without_a_persons_instance_knows_no_points(video, read):
     assert ref.known.shape == (0, 2, 2)
 
 
+def test_what_a_person_gave_is_matched_by_the_names_of_the_nodes(video, read):
+    described = sio.load_video(video)
+    other, foreign = sio.Skeleton(["c", "b"]), sio.Skeleton(["x", "y", "z"])
+    frame = labelled(described, [3])[0]
+    frame.instances += [
+        sio.Instance.from_numpy(np.array([[7.0, 7.0], [8.0, 9.0]]), skeleton=other),
+        sio.Instance.from_numpy(np.ones((3, 2)), skeleton=foreign),
+    ]
+    source = open_source(sio.Labels([frame], videos=[described], skeletons=[SKELETON, other, foreign]))
+    ((ref, _),) = read(source)
+    assert source.node_names == ("a", "b")
+    np.testing.assert_array_equal(ref.known, np.float32([POINTS + 3, [[np.nan, np.nan], [8, 9]]]))
+
+
+def test_a_frame_that_is_labelled_twice_is_read_once_with_all_its_points(video, read):
+    described = sio.load_video(video)
+    frames = labelled(described, [3, 3])
+    frames[1].instances = [sio.Instance.from_numpy(POINTS + 20, skeleton=SKELETON)]
+    ((ref, _),) = read(open_source(sio.Labels(frames, videos=[described], skeletons=[SKELETON])))
+    np.testing.assert_array_equal(ref.known, np.float32([POINTS + 3, POINTS + 20]))
+
+
 def test_a_video_lies_beside_its_labels_wherever_one_works(label_file, encode, tmp_path, monkeypatch, read):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import sleap_io as sio
@@ -74,6 +76,12 @@ def test_a_tensor_is_read_as_its_array_is(read, same):
     np.testing.assert_allclose(batch * 255, frames, rtol=1e-6)
 
 
+def test_a_tensor_of_a_type_that_numpy_lacks_is_read(read):
+    torch = pytest.importorskip("torch")
+    (batch,) = as_batches(torch.full((2, 3, 5, 7), 0.5, dtype=torch.bfloat16))
+    assert (batch.dtype, batch.shape, float(batch.max())) == (np.float32, (2, 3, 5, 7), 0.5)
+
+
 def test_floats_are_brought_to_the_unit_range_together():
     dark, bright = np.full((5, 7), 0.5), np.full((5, 7), 200.0)
     (batch,) = as_batches([dark, bright])
@@ -98,7 +106,12 @@ def test_reversed_arrays_are_read():
     ("value", "says"),
     [
         (np.zeros((5, 7, 4), np.uint8)[None], "alpha channel"),
+        (np.zeros((5, 7, 4), np.uint8), r"alpha channel.*image\[\.\.\., :3\]"),
         (np.zeros((3, 5, 7), np.uint8), "three gray images or one image"),
+        (np.full((5, 7), 1e300), "infinite"),
+        (np.zeros((5, 7), np.complex64), "found complex64"),
+        (np.array([["a"]]), "found <U1"),
+        ([[1, 2], [3]], "found list"),
         (np.zeros((5, 7), np.uint16), "uint16.*Convert"),
         (np.zeros((5, 7), bool), "bool"),
         (np.full((5, 7), np.nan), "NaN"),
@@ -119,7 +132,13 @@ def test_what_is_not_an_image_is_an_error(value, says):
 
 @pytest.mark.parametrize(
     "value",
-    [np.zeros((2, 5, 7, 4), np.uint8), np.zeros((2, 5, 7), np.int32), np.full((2, 5, 7), np.nan), np.zeros((0, 5, 7))],
+    [
+        np.zeros((5, 7, 4), np.uint8),
+        np.zeros((2, 5, 7, 4), np.uint8),
+        np.zeros((2, 5, 7), np.int32),
+        np.full((2, 5, 7), np.nan),
+        np.zeros((0, 5, 7)),
+    ],
 )
 def test_an_array_that_is_not_a_video_is_an_error(value):
     with pytest.raises(ImageError):
@@ -179,7 +198,7 @@ def test_an_opened_source_is_given_back(videos):
             open_source(source, [1])
 
 
-@pytest.mark.parametrize("value", [None, 5, {"a": 1}, object(), b"video.mp4", [[1]]])
+@pytest.mark.parametrize("value", [None, 5, {"a": 1}, object(), b"video.mp4", [[1]], io.BytesIO(b"video")])
 def test_what_is_not_a_source_is_an_error(value):
     with pytest.raises(SourceFormatError, match=r"is not a source of frames\. Give a path"):
         open_source(value)

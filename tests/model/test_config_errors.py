@@ -62,6 +62,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     ("path", "value", "message"),
     [
         (f"{HEADS}/bottomup", None, "no head is given"),
+        (f"{HEADS}/centroid", {"confmaps": {}}, r"has one head, but 2 are given \(centroid, bottomup\)\. Set all but"),
+        (f"{HEADS}/semantic_segmentation", {}, "has one head, but 2 are given"),
         (f"{HEADS}/bottomup", "yes", "expected a mapping, found 'yes'"),
         (f"{HEADS}/bottomup/confmaps", [1], r"confmaps: expected a mapping, found \[1\]"),
         (f"{HEADS}/bottomup/pafs", ..., "needs the section 'pafs'"),
@@ -103,6 +105,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         (f"{PREPROCESSING}/scale", -1.5, "'scale' must be > 0"),
         (f"{PREPROCESSING}/scale", float("inf"), "'scale' must be < inf"),
         (f"{PREPROCESSING}/scale", float("nan"), "'scale' must be > 0"),
+        (f"{PREPROCESSING}/scale", 10**400, "'scale' must be < inf"),
+        (f"{PREPROCESSING}/scale", -(10**400), "'scale' must be"),
         (f"{PREPROCESSING}/max_height", -3, "'max_height' must be > 0"),
         (f"{PREPROCESSING}/max_height", 10.5, "'max_height' should be of type int"),
         (f"{PREPROCESSING}/crop_size", [96, 96], "'crop_size' should be of type int"),
@@ -116,7 +120,9 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         (f"{UNET}/filters", 0, "'filters' must be > 0"),
         (f"{UNET}/filters_rate", float("inf"), "'filters_rate' must be < inf"),
         (f"{UNET}/filters_rate", 1e300, "no network of this size can be built"),
+        (f"{UNET}/filters", 10**30, "no network of this size can be built"),
         (f"{UNET}/convs_per_block", 1, "'convs_per_block' must be >= 2"),
+        (f"{UNET}/convs_per_block", 10**12, "'convs_per_block' must be <= 1000"),
         (f"{UNET}/kernel_size", 0, "'kernel_size' must be > 0"),
     ],
 )
@@ -134,6 +140,17 @@ def test_classes(tmp_path: Path, kind: str, classes: object) -> None:
     second = "class_maps" if kind == "multi_class_bottomup" else "class_vectors"
     config = change(tiny_config(kind), f"{HEADS}/{kind}/{second}/classes", classes)
     refuse(tmp_path, config, ModelConfigError, "classes")
+
+
+def test_neither_skeleton_nor_parts(tmp_path: Path) -> None:
+    config = change(change(tiny_config(), SKELETONS, []), f"{HEADS}/bottomup/confmaps/part_names", None)
+    refuse(tmp_path, config, ModelConfigError, "malformed skeleton.*neither a skeleton nor part_names")
+
+
+def test_class_vectors_without_pooling(tmp_path: Path) -> None:
+    config = tiny_config("multi_class_topdown")
+    change(config, f"{HEADS}/multi_class_topdown/class_vectors/global_pool", False)
+    refuse(tmp_path, config, UnsupportedModelError, "without `global_pool` are not run here")
 
 
 @pytest.mark.parametrize("head", ["bottomup_segmentation", "semantic_segmentation", "bbox_ssd"])
@@ -162,7 +179,12 @@ def test_variants_that_are_not_run_here(tmp_path: Path, path: str, value: object
 
 @pytest.mark.parametrize(
     "arch",
-    [{"depths": [1, 1], "channels": [8, 8]}, {"depths": [0] * 4, "channels": [8] * 4}, {"depths": "3", "channels": 1}],
+    [
+        {"depths": [1, 1], "channels": [8, 8]},
+        {"depths": [0] * 4, "channels": [8] * 4},
+        {"depths": [1, 1, 1, 10**12], "channels": [8] * 4},
+        {"depths": "3", "channels": 1},
+    ],
 )
 def test_stages_of_a_convnext(tmp_path: Path, arch: dict[str, Any]) -> None:
     config = tiny_config()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -29,6 +30,28 @@ def test_missing_path(tmp_path: Path) -> None:
         read_spec(tmp_path / "nowhere")
 
 
+def test_path_that_the_system_refuses() -> None:
+    with pytest.raises(ModelNotFoundError, match=r"No model at x+: File name too long\. Check the path"):
+        read_spec("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("best.ckpt", CheckpointError), ("training_config.yaml", ModelConfigError)], ids=str
+)
+def test_file_that_may_not_be_read(model: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type) -> None:
+    """Not by permissions, which do not hold for a superuser."""
+    may = Path.open
+
+    def open_others(path: Path, *args: object, **options: object) -> object:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return may(path, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", open_others)
+    with pytest.raises(error, match=rf"{name}.*Permission denied"):
+        load_network(model)
+
+
 def test_home_of_nobody() -> None:
     with pytest.raises(ModelNotFoundError, match="~nobody-of-that-name"):
         read_spec("~nobody-of-that-name/model")
@@ -36,7 +59,7 @@ def test_home_of_nobody() -> None:
 
 def test_directory_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").touch()
-    with pytest.raises(ModelNotFoundError, match=r"expected training_config\.yaml.* found video\.mp4\. Give the train"):
+    with pytest.raises(ModelNotFoundError, match=r"expected training_config\.yaml.* found video\.mp4\. Give the dir"):
         read_spec(tmp_path)
 
 
@@ -106,6 +129,19 @@ def test_bytes_changed_in_a_checkpoint_never_raise_anything_else(model: Path) ->
 def test_pytorch_file_that_is_no_checkpoint(model: Path, content: object) -> None:
     torch.save(content, model / "best.ckpt")
     with pytest.raises(CheckpointError, match=r"best\.ckpt holds no `state_dict`"):
+        load_network(model)
+
+
+@pytest.mark.parametrize(
+    "odd", [lambda t: t.to("meta"), torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), bytes]
+)
+def test_weights_that_are_no_plain_numbers(model: Path, odd: Callable[[torch.Tensor], object]) -> None:
+    content = torch.load(model / "best.ckpt", weights_only=True)
+    content["state_dict"]["model.odd"] = odd(torch.ones(2).byte())
+    torch.save(content, model / "best.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"best\.ckpt: entries \['model\.odd'\] .* are not plain tensors.*copy it"
+    ):
         load_network(model)
 
 

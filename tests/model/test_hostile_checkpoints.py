@@ -79,10 +79,13 @@ def test_the_payloads_do_work_in_a_careless_reader(marker: Path, attack: Callabl
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("place", [config_entry, deep_in_config])
-def test_weights_are_read_around_a_payload(tmp_path: Path, marker: Path, attack: Any, place: Any) -> None:
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_weights_are_read_around_a_payload(
+    tmp_path: Path, marker: Path, attack: Any, place: Any, protocol: int
+) -> None:
     network = write_model(tmp_path / "model", tiny_config())
     path = tmp_path / "model" / "best.ckpt"
-    torch.save(place(checkpoint_of(network), attack(marker)), path)
+    torch.save(place(checkpoint_of(network), attack(marker)), path, pickle_protocol=protocol)
     weights = read_checkpoint(path)
     assert not marker.exists()
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())

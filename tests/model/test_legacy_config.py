@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from sleap_infer.errors import CheckpointError, UnsupportedModelError
+from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.legacy import read_keras_weights
-from sleap_infer.model.spec import MapHeadSpec, TrainedPreprocessing, UNetSpec, VectorHeadSpec
+from sleap_infer.model.spec import MapHeadSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec, VectorHeadSpec
 
 PARTS = {"part_names": ["a", "b"], "output_stride": 4}
 
@@ -125,3 +125,28 @@ def test_axes_and_names_of_keras_weights(tmp_path: Path) -> None:
     assert weights["CentroidConfmapsHead.weight"][4, 3, 1, 2] == kernel[1, 2, 3, 4]
     assert weights["pre_classification0_fc.weight"][4, 1] == kernel[0, 0, 1, 4]
     assert weights["pre_classification0_fc.bias"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_nodes_are_the_parts_where_there_is_no_skeleton(tmp_path: Path) -> None:
+    assert read(tmp_path, {"centered_instance": PARTS}, labels={"skeletons": []}).skeleton == SkeletonSpec(("a", "b"))
+    with pytest.raises(ModelConfigError, match=r"training_config\.json.*neither a skeleton nor part_names"):
+        read(tmp_path, {"centered_instance": {"part_names": None}})
+
+
+def test_skeleton_as_sleap_wrote_it(tmp_path: Path) -> None:
+    """jsonpickle's form: the second mention of a node or of an edge's type is a number."""
+    nodes = [{"py/object": "sleap.skeleton.Node", "py/state": {"py/tuple": [name, 1.0]}} for name in ("tail", "head")]
+    types = [{"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [kind]}]} for kind in (1, 2)]
+    body = {"key": 0, "source": nodes[0], "target": nodes[1], "edge_insert_idx": 0, "type": types[0]}
+    mirror = {"key": 0, "source": {"py/id": 1}, "target": {"py/id": 2}, "type": types[1]}
+    graph = {"name": "fly", "num_edges_inserted": 1}
+    skeleton = {
+        "directed": True,
+        "graph": graph,
+        "links": [body, mirror, {**mirror, "source": {"py/id": 2}, "target": {"py/id": 1}, "type": {"py/id": 4}}],
+        "multigraph": True,
+        "nodes": [{"id": {"py/id": 2}}, {"id": {"py/id": 1}}],
+    }
+    spec = read(tmp_path, {"centroid": PARTS}, labels={"skeletons": [skeleton]})
+    assert spec.skeleton == SkeletonSpec(("head", "tail"), (("tail", "head"),), (("head", "tail"),), "fly")
+    assert spec.skeleton.edge_inds == ((1, 0),)

@@ -125,6 +125,17 @@ def test_defaults_of_convnext_and_swin() -> None:
     assert swin == SwinSpec(128, (2, 2, 18, 2), (4, 8, 16, 32), 7, 4, 1, 3, 2.0, 32, 2, True, 1, 2)
 
 
+def test_stages_of_a_swin_that_are_given_one_by_one() -> None:
+    arch = {"embed": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4]}
+    assert read_backbone(Section({"swint": {"arch": arch}}, "x")) == SwinSpec(8, (1, 2, 1, 1), (1, 2, 2, 4))
+    assert read_backbone(Section({"swint": {"arch": {"embed": 8}}}, "x")) == SwinSpec(96, (2, 2, 6, 2), (3, 6, 12, 24))
+
+
+def test_whole_numbers_may_be_written_as_floats_and_floats_as_whole_numbers(tmp_path: Path) -> None:
+    write_model(tmp_path, change(tiny_config("centroid"), "data_config/preprocessing", {"scale": 1, "crop_size": 96.0}))
+    assert read_spec(tmp_path).preprocessing == TrainedPreprocessing(scale=1.0, crop_size=96)
+
+
 @pytest.mark.parametrize("named", [None, [["thorax", "tail"], ["head", "thorax"]]])
 def test_edges_keep_their_order_and_default_to_those_of_the_skeleton(tmp_path: Path, named: Any) -> None:
     write_model(tmp_path, change(tiny_config(), "model_config/head_configs/bottomup/pafs/edges", named))

@@ -44,6 +44,12 @@ def test_classes_are_given_so_that_their_sum_is_highest(probabilities: list[list
     assert assign_classes(np.array(probabilities, np.float32)).tolist() == classes
 
 
+def test_unknown_probabilities_get_no_class_and_take_none() -> None:
+    nan, inf = float("nan"), float("inf")
+    found = assign_classes(np.array([[nan, nan], [0.9, 0.1], [inf, 0.5], [0.8, nan], [0.8, 0.2]], np.float32))
+    assert found.tolist() == [-1, 0, -1, -1, 1]
+
+
 def test_nobody_gets_no_class() -> None:
     assert assign_classes(np.zeros((0, 2), np.float32)).tolist() == []
 
@@ -53,6 +59,12 @@ def test_peaks_go_to_the_class_that_they_prefer_and_no_other() -> None:
     probabilities = np.array([[[0.9, 0.1], [0.8, 0.2]], [[0.3, 0.4], [0.6, 0.1]]], np.float32)
     is_peak = np.ones((2, 2), bool)
     assert group_by_class(is_peak, probabilities).tolist() == [[0, 1], [-1, 0]]
+
+
+def test_a_peak_that_has_no_place_belongs_to_nobody() -> None:
+    """Its refinement had nothing to weigh (0 / 0), so no class is known."""
+    probabilities = np.array([[[np.nan, np.nan], [0.8, 0.2]]], np.float32)
+    assert group_by_class(np.ones((1, 2), bool), probabilities).tolist() == [[1], [-1]]
 
 
 def test_absent_peaks_take_no_class() -> None:

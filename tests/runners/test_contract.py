@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,14 +14,15 @@ from sleap_infer import BaseInferenceRunner, FakeRunner, Outputs
 from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.choices import Backend, ModelKind
 from sleap_infer.errors import BackendError, BackendNotInstalledError, DeviceError, ImageError, OptionError
+from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch_compile import COMPILERS
 
 KINDS = get_args(ModelKind)
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-BACKENDS = ["torch", pytest.param("torch_compile", marks=needs_compiler)]
-CHECKED = [("torch", kind) for kind in KINDS] + [
+BACKENDS = ["torch", "onnx", pytest.param("torch_compile", marks=needs_compiler)]
+CHECKED = [(backend, kind) for backend in ("torch", "onnx") for kind in KINDS] + [
     pytest.param("torch_compile", "bottomup", marks=[needs_compiler, pytest.mark.slow])  # half a minute a kind
 ]
 
@@ -47,10 +49,11 @@ def test_every_backend_has_a_row() -> None:
 
 @pytest.mark.parametrize(("backend", "kind"), CHECKED)
 def test_candidates_are_complete_and_poses_those_of_torch(
-    backend: str, kind: ModelKind, models: Path, flies: np.ndarray
+    backend: str, kind: ModelKind, models: Path, exports: Mapping[str, ExportResult], flies: np.ndarray
 ) -> None:
+    path = exports[kind].directory if backend == "onnx" else models / kind
     images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
-    with find_runner(backend).from_model_path(models / kind, device="cpu") as runner:
+    with find_runner(backend).from_model_path(path, device="cpu") as runner:
         inputs, geometry = runner.preprocess_image(images)
         candidates = runner.infer(inputs)
         assert set(CANDIDATE_NAMES[kind]) == set(candidates)
@@ -129,7 +132,7 @@ def test_a_device_that_is_not_there(device: str, models: Path) -> None:
 
 
 def test_a_backend_that_is_not_there() -> None:
-    with pytest.raises(OptionError, match="one of: torch, torch_compile"):
+    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx"):
         find_runner("tensorflow")
 
 

@@ -19,7 +19,7 @@ BLOCKED = -100.0
 
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of pixels in a window, (window**4,)."""
-    axis = torch.arange(window)
+    axis = torch.arange(window, device="cpu")  # also where a network is built without memory
     y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
     dy, dx = y[:, None] - y[None, :] + window - 1, x[:, None] - x[None, :] + window - 1
     return (dy * (2 * window - 1) + dx).flatten()

@@ -1,0 +1,52 @@
+"""Opening an ONNX graph with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sleap_infer.errors import BackendNotInstalledError, ExportedModelError
+
+
+def require_onnxruntime() -> Any:
+    """The onnxruntime package.
+
+    Raises:
+        BackendNotInstalledError: it is not installed, or broken.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"ONNX Runtime cannot be imported ({error}). Install it with: pip install 'sleap-infer[onnx]'. If both "
+            "onnxruntime and onnxruntime-gpu are installed, uninstall both first: they overwrite each other."
+        ) from error
+    return onnxruntime
+
+
+def open_graph(path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",), options: Any = None) -> Any:
+    """An `onnxruntime.InferenceSession`.
+
+    Raises:
+        BackendNotInstalledError: onnxruntime is not installed.
+        ExportedModelError: the file is not a graph, or damaged.
+    """
+    onnxruntime = require_onnxruntime()
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    failures = (
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.Fail,
+        state.NoModel,
+        state.NotImplemented,
+        state.NoSuchFile,
+    )
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except (*failures, state.InvalidArgument, state.RuntimeException) as error:
+        raise ExportedModelError(
+            f"{path} cannot be opened as an ONNX graph: it is damaged, incomplete or of another format "
+            f"({str(error).splitlines()[0][:160]}). Copy it again, or export the model again."
+        ) from error

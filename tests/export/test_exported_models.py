@@ -1,0 +1,370 @@
+"""Exported models give the poses of their source, and say clearly when they cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import attrs
+import numpy as np
+import pytest
+import sleap_io as sio
+from typer.testing import CliRunner
+
+from sleap_infer import Outputs, Predictor
+from sleap_infer.choices import ModelKind
+from sleap_infer.cli.app import app
+from sleap_infer.errors import (
+    BackendNotInstalledError,
+    DeviceError,
+    ExportedModelError,
+    ModelCombinationError,
+    ModelNotFoundError,
+    OptionError,
+    OutputExistsError,
+    UnsupportedModelError,
+)
+from sleap_infer.export.exporting import ExportOptions, ExportResult, export
+from sleap_infer.export.gate import compare_runners, judge, structured_images
+from sleap_infer.model import read_spec
+from sleap_infer.runners import find_runner
+
+QUICK = ExportOptions(validate=False)
+CORPUS = {
+    "minimal_instance_single_instance": None,  # colour, scale 0.5
+    "minimal_instance_bottomup": None,  # transposed convolutions
+    "minimal_instance_multiclass_bottomup": None,  # scale 0.5
+}
+
+
+def close(found: list[Outputs], expected: list[Outputs]) -> None:
+    """Same instances, points within 0.01 px, scores within 1e-3."""
+    assert len(found) == len(expected) > 0
+    assert sum(out.n_instances for out in expected) > 0
+    for given, wanted in zip(found, expected, strict=True):
+        for name in ("pred_keypoints", "pred_centroids", "instance_scores", "pred_peak_values", "pred_classes"):
+            a, b = getattr(given, name), getattr(wanted, name)
+            assert (a is None) == (b is None)
+            if a is not None:
+                tolerance = 0.01 if name in ("pred_keypoints", "pred_centroids") else 1e-3
+                np.testing.assert_allclose(a, b, atol=tolerance, rtol=0, err_msg=name)
+
+
+PIPELINES = (
+    ("single_instance",),
+    ("centroid",),
+    ("centroid", "centered_instance"),
+    ("bottomup",),
+    ("multi_class_bottomup",),
+    ("centroid", "multi_class_topdown"),
+)
+
+
+@pytest.mark.parametrize("names", PIPELINES, ids=lambda names: names[-1])
+@pytest.mark.parametrize(
+    ("video", "batch_size", "options"),
+    [
+        ("two_flies", 1, {}),
+        ("two_flies_rgb", 4, {}),
+        ("two_flies_large", 7, {}),
+        ("two_flies_large", 4, {"max_height": 240, "max_width": 320}),
+        ("two_flies", 4, {"input_scaling": 1.25, "peak_threshold": 0.35}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
+)
+def test_poses_are_those_of_torch(
+    names: tuple[str, ...],
+    video: str,
+    batch_size: int,
+    options: dict[str, object],
+    exports: Mapping[str, ExportResult],
+    models: Path,
+    videos: Path,
+) -> None:
+    given = {"batch_size": batch_size, "device": "cpu", **options}
+    with (
+        Predictor.from_model_paths([exports[name].directory for name in names], **given) as exported,
+        Predictor.from_model_paths([models / name for name in names], **given) as source,
+    ):
+        assert exported.runners[0].backend == "onnx"
+        path = videos / f"{video}.mp4"
+        expected = source.predict(path, as_labels=False, frames=range(8))
+        found = exported.predict(path, as_labels=False, frames=range(8))
+    assert not any(out.capped for out in found)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("size", [(176, 64), (48, 208)])
+@pytest.mark.parametrize("kind", get_args(ModelKind))
+def test_candidates_of_tall_and_of_wide_images(
+    kind: ModelKind, size: tuple[int, int], exports: Mapping[str, ExportResult], models: Path
+) -> None:
+    free = {"max_height": size[0], "max_width": size[1]} if "instance" not in kind and "topdown" not in kind else {}
+    source = find_runner("torch").from_model_path(models / kind, device="cpu", **free)
+    source.module.n_peaks = read_spec(exports[kind].directory).exported.n_places
+    exported = find_runner("onnx").from_model_path(exports[kind].directory, device="cpu", **free)
+    report = compare_runners(source, exported, [structured_images(3, size, 3, seed=5)], are_real=False)
+    assert report.verdict != "FAIL", report.line()
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_real_models(name: str, corpus: Path, tmp_path: Path) -> None:
+    (result,) = export(corpus / "models" / name, tmp_path / name, QUICK)
+    for batch_size in (1, 4, 7):
+        poses = [
+            Predictor.from_model_paths(path, device="cpu", batch_size=batch_size).predict(
+                corpus / "videos" / "centered_pair_small.mp4", as_labels=False, frames=range(9)
+            )
+            for path in (result.directory, corpus / "models" / name)
+        ]
+        close(*poses)
+
+
+def test_every_export_passed_its_gate(exports: Mapping[str, ExportResult]) -> None:
+    for result in exports.values():
+        assert result.report is not None
+        assert result.report.verdict in ("PASS", "WARN"), result.report.line()
+        spec = read_spec(result.directory)
+        assert spec.exported is not None
+        assert spec.exported.verdict == result.report.line()
+        assert spec.exported.source_sha256
+
+
+def test_the_directory_alone_gives_named_labels(
+    exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "moved"
+    shutil.copytree(exports["multi_class_bottomup"].directory, place)
+    labels = Predictor.from_model_paths(place).predict(videos / "two_flies.mp4", frames=[0, 1])
+    assert labels.skeletons[0].node_names == ["head", "thorax", "abdomen", "wing_left", "wing_right"]
+    assert {track.name for track in labels.tracks} <= {"female", "male"}
+    assert labels.tracks
+
+
+def test_metadata_have_the_fields_that_other_programs_read(exports: Mapping[str, ExportResult]) -> None:
+    data = json.loads((exports["bottomup"].directory / "export_metadata.json").read_text())
+    expected = {
+        "model_type": "bottomup",
+        "n_nodes": 5,
+        "n_edges": 4,
+        "input_channels": 1,
+        "max_peaks_per_node": 60,
+        "input_dtype": "uint8",
+        "normalization": "0_to_1",
+        "output_stride": 2,
+        "peak_threshold": 0.2,
+    }
+    assert {name: data[name] for name in expected} == expected
+
+
+def test_a_bare_graph_carries_its_metadata(exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "model.onnx"
+    shutil.copy(exports["bottomup"].graph, graph)
+    labels = Predictor.from_model_paths(graph).predict(videos / "two_flies.mp4", frames=[0])
+    assert len(labels[0]) == 2
+
+
+def test_the_snippet_runs_with_onnxruntime_and_numpy_alone(exports: Mapping[str, ExportResult]) -> None:
+    for result in exports.values():
+        assert result.snippet() in str(result)
+        code = "import sys\nsys.modules['torch'] = sys.modules['sleap_infer'] = None\n" + result.snippet()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_predicting_needs_no_torch(exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(videos / "two_flies.mp4"), "-o", str(tmp_path / "poses.slp"), "--frames", "0-3"]
+    for name in ("centroid", "centered_instance"):
+        arguments += ["-m", str(exports[name].directory)]
+    code = "import sys\nsys.modules['torch'] = None\nfrom sleap_infer.cli import main\n"
+    code += f"sys.argv[1:] = {arguments!r}\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [len(frame) for frame in sio.load_slp(str(tmp_path / "poses.slp"))] == [2, 2, 2, 2]
+
+
+def test_the_threshold_is_an_input_and_the_rest_is_fixed(exports: Mapping[str, ExportResult]) -> None:
+    place = exports["bottomup"].directory
+    assert find_runner("onnx").from_model_path(place, peak_threshold=0.9).settings.peak_threshold == 0.9
+    for name, value in (("n_points", 5), ("integral_patch_size", 7), ("refinement", "none")):
+        with pytest.raises(OptionError, match=f"{name}=.*for good"):
+            Predictor.from_model_paths(place, **{name: value})
+    assert Predictor.from_model_paths(place, n_points=10)
+    with pytest.raises(OptionError, match="gives no maps"):
+        Predictor.from_model_paths(place, return_confmaps=True)
+
+
+def test_fixed_options_are_remembered(models: Path, tmp_path: Path) -> None:
+    (result,) = export(models / "centroid", tmp_path / "c", QUICK, integral_patch_size=3, peak_threshold=0.5)
+    settings = Predictor.from_model_paths(result.directory).settings.stages[0]
+    assert settings.peaks.integral_patch_size == 3
+
+
+def test_a_frame_that_fills_all_places_is_reported(models: Path, videos: Path, tmp_path: Path) -> None:
+    (result,) = export(models / "centroid", tmp_path / "c", attrs.evolve(QUICK, max_instances=2))
+    (full,) = Predictor.from_model_paths(result.directory).predict(videos / "two_flies.mp4", False, [0])
+    assert full.capped
+    assert full.n_instances == 2
+
+
+def damage(result: ExportResult, tmp_path: Path, graph: bytes | None = None, metadata: str | None = None) -> Path:
+    place = tmp_path / "damaged"
+    shutil.copytree(result.directory, place)
+    if graph is not None:
+        (place / "model.onnx").write_bytes(graph)
+    if metadata is not None:
+        (place / "export_metadata.json").write_text(metadata)
+    return place
+
+
+def test_a_changed_graph_is_refused(exports: Mapping[str, ExportResult], tmp_path: Path) -> None:
+    whole = exports["centroid"].graph.read_bytes()
+    with pytest.raises(ExportedModelError, match="not the file that was exported"):
+        read_spec(damage(exports["centroid"], tmp_path, graph=whole[:-10]))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [("{", "readable JSON"), ("[]", "expected a mapping"), ('{"model_type": "bottomup"}', "not sleap_infer's"),
+     ('{"sleap_infer": {}}', "malformed metadata"), ('{"sleap_infer": {"backbone": 3}}', "malformed metadata")],
+)  # fmt: skip
+def test_metadata_that_say_nothing(
+    metadata: str, found: str, exports: Mapping[str, ExportResult], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportedModelError, match=found):
+        read_spec(damage(exports["centroid"], tmp_path, metadata=metadata))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", bytes(range(256)) * 20])
+def test_a_file_that_is_no_graph(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ExportedModelError, match=r"cannot be opened|not sleap_infer's"):
+        read_spec(path)
+
+
+def test_a_foreign_graph(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    same = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value], [same])
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    with pytest.raises(ExportedModelError, match="not sleap_infer's"):
+        read_spec(tmp_path / "m.onnx")
+
+
+def test_the_wrong_backend(exports: Mapping[str, ExportResult], models: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="backend='onnx'"):
+        Predictor.from_model_paths(exports["bottomup"].directory, backend="torch")
+    with pytest.raises(UnsupportedModelError, match="sleap-infer export"):
+        Predictor.from_model_paths(models / "bottomup", backend="onnx")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "cpu:1", "cuda:x"])
+def test_devices_are_never_swapped_silently(device: str, exports: Mapping[str, ExportResult]) -> None:
+    with pytest.raises(DeviceError, match=device):
+        find_runner("onnx").from_model_path(exports["centroid"].directory, device=device)
+
+
+def test_top_down_is_a_directory_of_two(models: Path, videos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "td"
+    results = export([models / "centered_instance", models / "centroid"], place, QUICK)
+    assert [result.directory.name for result in results] == ["centroid", "centered_instance"]
+    assert type(Predictor.from_model_paths(place)).__name__ == "TopDownPredictor"
+    with pytest.raises(OutputExistsError):
+        export(models / "centroid", place, QUICK)
+
+
+def test_an_export_that_differs_is_not_put_in_place(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sleap_infer.export import gate
+
+    monkeypatch.setattr(gate, "MAX_ERROR_PX", -1.0)
+    with pytest.raises(ExportedModelError, match="Nothing was put in place"):
+        export(models / "centroid", tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+    (kept,) = export(models / "centroid", tmp_path / "c", ExportOptions(force=True))
+    assert kept.report is not None
+    assert kept.report.verdict == "FAIL"
+
+
+def test_the_gate_sees_a_difference(models: Path, videos: Path) -> None:
+    image = sio.load_video(str(videos / "two_flies.mp4"))[0]
+    runners = [find_runner("torch").from_model_path(models / "bottomup", device="cpu", **more) for more in ({}, {})]
+    same = compare_runners(*runners, [image])
+    assert (same.verdict, same.max_px, same.points) == ("PASS", 0.0, 10)
+    other = find_runner("torch").from_model_path(models / "bottomup", device="cpu", refinement="none")
+    moved = compare_runners(runners[0], other, [image])
+    assert moved.verdict == "FAIL"
+    assert 0.1 < moved.max_px < 3
+    fewer = find_runner("torch").from_model_path(models / "bottomup", device="cpu", max_instances=1)
+    assert compare_runners(runners[0], fewer, [image]).instances_lost == 1
+    assert judge(0, 0.0, 0.0, 0) == "WARN"
+
+
+def test_generated_images_have_structure() -> None:
+    images = structured_images(3, (40, 60), 3)
+    assert images.shape == (3, 40, 60, 3)
+    assert images.std(axis=(1, 2)).min() > 5
+    np.testing.assert_array_equal(images, structured_images(3, (40, 60), 3))
+
+
+def test_hooks_go_into_the_graph(models: Path, tmp_path: Path) -> None:
+    import torch
+
+    class Double(torch.nn.Module):
+        def forward(self, peaks: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return peaks * 2, values
+
+    plain, doubled = (
+        export(models / "centered_instance", tmp_path / name, options)[0]
+        for name, options in (("a", QUICK), ("b", attrs.evolve(QUICK, after=Double())))
+    )
+    image = structured_images(1, (80, 80), 1)
+    (a,), (b,) = (find_runner("onnx").from_model_path(r.directory).predict(image) for r in (plain, doubled))
+    np.testing.assert_allclose(b.pred_keypoints, a.pred_keypoints * 2, atol=1e-4)
+
+
+def test_export_on_the_command_line(models: Path, videos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    given = [
+        "export",
+        str(models / "centroid"),
+        "-o",
+        str(place),
+        "-n",
+        "5",
+        "--check-on",
+        str(videos / "two_flies.mp4"),
+    ]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    assert "PASS: 16 frames" in result.output
+    assert read_spec(place).exported.n_places == 5  # type: ignore[union-attr]
+    info = CliRunner().invoke(app, ["info", str(place)])
+    assert info.exit_code == 0, info.output
+
+
+@pytest.mark.parametrize(
+    ("names", "error"), [(["nowhere"], ModelNotFoundError), (["bottomup", "centroid"], ModelCombinationError)]
+)
+def test_models_that_cannot_be_exported(names: list[str], error: type[Exception], models: Path, tmp_path: Path) -> None:
+    with pytest.raises(error):
+        export([models / name for name in names], tmp_path / "x")
+
+
+def test_wrong_options(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="max_instances"):
+        ExportOptions(max_instances=0)
+    with pytest.raises(OptionError, match="no effect"):
+        export(models / "centroid", tmp_path / "x", n_points=3)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(BackendNotInstalledError, match=r"sleap-infer\[export\]"):
+        export(models / "centroid", tmp_path / "x")
