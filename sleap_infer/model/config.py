@@ -54,19 +54,13 @@ def read_yaml_spec(files: ModelFiles) -> ModelSpec:
 
 
 def read_kind(heads: Section) -> tuple[ModelKind, Section]:
-    """The kind of model, which is the one head that is given, and its section.
+    """The kind of model, which is the first head that is given, as in sleap-nn, and its section.
 
     Raises:
-        ModelConfigError: no head is given, or several.
+        ModelConfigError: no head is given.
         UnsupportedModelError: the head is of a kind that is not run here (segmentation, say).
     """
-    names = list(heads)
-    if len(names) > 1:
-        raise ModelConfigError(
-            f"{heads.where}: a model has one head, but {len(names)} are given ({', '.join(map(str, names))}). "
-            "Set all but the one that was trained to null."
-        )
-    given = names[0] if names else None
+    given = next(iter(heads), None)
     for kind in get_args(ModelKind):
         if given == kind:
             return kind, heads.section(kind)

@@ -12,6 +12,8 @@ from tiny_model import change, tiny_config, write_config, write_model
 
 from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError
 from sleap_infer.model import load_network
+from sleap_infer.model.config import read_kind
+from sleap_infer.model.section import Section
 
 HEADS = "model_config/head_configs"
 UNET = "model_config/backbone_config/unet"
@@ -62,8 +64,6 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     ("path", "value", "message"),
     [
         (f"{HEADS}/bottomup", None, "no head is given"),
-        (f"{HEADS}/centroid", {"confmaps": {}}, r"has one head, but 2 are given \(centroid, bottomup\)\. Set all but"),
-        (f"{HEADS}/semantic_segmentation", {}, "has one head, but 2 are given"),
         (f"{HEADS}/bottomup", "yes", "expected a mapping, found 'yes'"),
         (f"{HEADS}/bottomup/confmaps", [1], r"confmaps: expected a mapping, found \[1\]"),
         (f"{HEADS}/bottomup/pafs", ..., "needs the section 'pafs'"),
@@ -214,3 +214,8 @@ def test_configurations_of_sleap(tmp_path: Path, content: object, message: str) 
     (tmp_path / "best_model.h5").touch()
     with pytest.raises(ModelConfigError, match=rf"(?s)training_config\.json.*{message}"):
         load_network(tmp_path)
+
+
+def test_the_first_head_that_is_given_counts() -> None:
+    heads = Section({"single_instance": None, "centroid": {"confmaps": {}}, "bottomup": {"confmaps": {}}}, "file")
+    assert read_kind(heads)[0] == "centroid"
