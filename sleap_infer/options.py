@@ -18,6 +18,12 @@ from attrs.validators import ge, gt, optional
 from sleap_infer.choices import OnFrameError, OverlapMethod, PipelineKind, Refinement
 from sleap_infer.errors import OptionError
 
+DEFAULT_BATCH_SIZE = 4
+"""Frames that go through the (first) network at once."""
+
+DEFAULT_PLACES = 20
+"""Room for centroids, and for peaks of each node, in an exported graph."""
+
 EVERY: tuple[PipelineKind, ...] = get_args(PipelineKind)
 FULL_FRAME: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centered_instance")
 CROPPING: tuple[PipelineKind, ...] = ("centered_instance", "topdown", "multi_class_topdown")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sleap_infer.cli.selection import read_frames
+from sleap_infer.options import DEFAULT_PLACES
 
 N_CHECKED = 16
 
@@ -17,8 +18,12 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", "--output-dir", help="Directory to make.", show_default=False)
     ],
-    max_instances: Annotated[int, typer.Option("-n", "--max-instances", help="Room for centroids.", min=1)] = 20,
-    max_peaks_per_node: Annotated[int, typer.Option(help="Room for peaks of each node (bottom-up).", min=1)] = 20,
+    max_instances: Annotated[
+        int, typer.Option("-n", "--max-instances", help="Room for centroids.", min=1)
+    ] = DEFAULT_PLACES,
+    max_peaks_per_node: Annotated[
+        int, typer.Option(help="Room for peaks of each node (bottom-up).", min=1)
+    ] = DEFAULT_PLACES,
     opset_version: Annotated[int | None, typer.Option(help="ONNX opset. Default: 18.", show_default=False)] = None,
     check_on: Annotated[
         Path | None, typer.Option(help="Video to compare on. Default: generated images.", show_default=False)

@@ -10,6 +10,7 @@ import typer
 from sleap_infer.choices import Backend
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_frames
+from sleap_infer.options import DEFAULT_BATCH_SIZE
 
 if TYPE_CHECKING:
     from sleap_infer.cli.run import RunReport
@@ -53,7 +54,7 @@ def predict(
     ] = "auto",
     batch_size: Annotated[
         int, typer.Option("-b", "--batch-size", help="Frames at once.", rich_help_panel="Backend", min=1)
-    ] = 4,
+    ] = DEFAULT_BATCH_SIZE,
     *,
     options: dict[str, Any],
 ) -> None:

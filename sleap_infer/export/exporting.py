@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 
 from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.errors import BackendNotInstalledError, ExportedModelError, OptionError, OutputExistsError
@@ -23,7 +23,7 @@ from sleap_infer.model import ModelSpec, build_network, find_model_files, read_s
 from sleap_infer.model.directory import METADATA_NAME
 from sleap_infer.model.exported import OUR_KEY, hash_file, spec_to_json
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.options import InferenceOptions, ReturnOptions
+from sleap_infer.options import DEFAULT_PLACES, InferenceOptions, ReturnOptions
 from sleap_infer.runners import find_runner
 from sleap_infer.settings import StageSettings, in_order, pipeline_kind, resolve
 
@@ -52,8 +52,8 @@ class ExportOptions:
         after: a module that gets the candidates last.
     """
 
-    max_instances: int = field(default=20)
-    max_peaks_per_node: int = field(default=20)
+    max_instances: int = DEFAULT_PLACES
+    max_peaks_per_node: int = DEFAULT_PLACES
     opset_version: int | None = None
     validate: bool = True
     force: bool = False

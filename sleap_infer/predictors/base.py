@@ -14,6 +14,7 @@ from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.labels import LabelsBuilder
 from sleap_infer.model import expand_model_path, read_spec
+from sleap_infer.options import DEFAULT_BATCH_SIZE
 from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
@@ -23,8 +24,6 @@ from sleap_infer.settings import PipelineSettings, default_backend, in_order, pi
 
 if TYPE_CHECKING:
     import sleap_io as sio
-
-DEFAULT_BATCH_SIZE = 4
 
 
 class Predictor(ABC):

@@ -63,10 +63,8 @@ def test_poses_equal_sleap_nn(corpus: Path, case: str, batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("case", ["legacy_centroid", "legacy_bottomup"])
-def test_legacy_poses_without_transposed_convolutions(corpus: Path, case: str) -> None:
-    """The two legacy models of the corpus have transposed convolutions, where sleap-nn is a pixel off; see the test of
-    `InferenceRunnerTorch` with sleap-nn's alignment.
-    """
+def test_legacy_poses_with_the_alignment_of_sleap_nn(corpus: Path, case: str) -> None:
+    """These models have transposed convolutions, which sleap-nn places one pixel off from TensorFlow, as we do not."""
     golden = dict(np.load(corpus / "golden" / "predictions" / f"{case}.npz"))
     from sleap_infer.model import load_network
     from sleap_infer.runners.torch import InferenceRunnerTorch
