@@ -18,6 +18,8 @@ _HOMES = {
     "CenteredInstancePredictor": "sleap_infer.predictors",
     "CentroidPredictor": "sleap_infer.predictors",
     "FakeRunner": "sleap_infer.runners",
+    "InferenceRunnerONNX": "sleap_infer.runners.onnx",
+    "InferenceRunnerOpenVINO": "sleap_infer.runners.openvino",
     "InferenceRunnerTorch": "sleap_infer.runners.torch",
     "InferenceRunnerTorchCompile": "sleap_infer.runners.torch_compile",
     "MultiClassBottomUpPredictor": "sleap_infer.predictors",
@@ -38,6 +40,8 @@ __all__ = [
     "CenteredInstancePredictor",
     "CentroidPredictor",
     "FakeRunner",
+    "InferenceRunnerONNX",
+    "InferenceRunnerOpenVINO",
     "InferenceRunnerTorch",
     "InferenceRunnerTorchCompile",
     "MultiClassBottomUpPredictor",
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
         TopDownPredictor,
     )
     from sleap_infer.runners import BaseInferenceRunner, FakeRunner
+    from sleap_infer.runners.onnx import InferenceRunnerONNX
+    from sleap_infer.runners.openvino import InferenceRunnerOpenVINO
     from sleap_infer.runners.torch import InferenceRunnerTorch
     from sleap_infer.runners.torch_compile import InferenceRunnerTorchCompile
 

@@ -11,6 +11,9 @@ in pixels of the network's input. Places without a peak hold NaN positions and v
 |                                     | `line_scores` (B, E, K * K), `candidate_mask` (B, E, K * K)                   |
 | multi_class_bottomup                | the first three, `class_probs` (B, N, K, C)                                   |
 | multi_class_topdown                 | `peaks` (B, N, 2), `peak_vals` (B, N), `class_probs` (B, C)                   |
+| topdown, two models in one graph    | `centroids` (B, I, 2), `centroid_vals` (B, I), `peaks` (B, I, N, 2),          |
+|                                     | `peak_vals` (B, I, N), `instance_valid` (B, I)                                |
+| multi_class_topdown_combined        | the same, with `class_probs` (B, I, C) before `instance_valid`                |
 
 Backends add, on request, `confmaps`, `pafs` and `class_maps`, as the network drew them.
 """
@@ -23,17 +26,26 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.choices import GraphKind
 
 Candidates: TypeAlias = dict[str, NDArray[Any]]
 
-CANDIDATE_NAMES: Mapping[ModelKind, tuple[str, ...]] = {
+CANDIDATE_NAMES: Mapping[GraphKind, tuple[str, ...]] = {
     "single_instance": ("peaks", "peak_vals"),
     "centered_instance": ("peaks", "peak_vals"),
     "centroid": ("centroids", "centroid_vals", "instance_valid"),
     "bottomup": ("peaks", "peak_vals", "peak_mask", "line_scores", "candidate_mask"),
     "multi_class_bottomup": ("peaks", "peak_vals", "peak_mask", "class_probs"),
     "multi_class_topdown": ("peaks", "peak_vals", "class_probs"),
+    "topdown": ("centroids", "centroid_vals", "peaks", "peak_vals", "instance_valid"),
+    "multi_class_topdown_combined": (
+        "centroids",
+        "centroid_vals",
+        "peaks",
+        "peak_vals",
+        "class_probs",
+        "instance_valid",
+    ),
 }
 """The arrays that each kind of model gives, in their published order."""
 

@@ -12,6 +12,12 @@ ModelKind: TypeAlias = Literal[
 ]
 """What one trained model finds, in the words of its configuration file."""
 
+FusedKind: TypeAlias = Literal["topdown", "multi_class_topdown_combined"]
+"""Two trained models in one exported graph, in the words of sleap-nn's exports."""
+
+GraphKind: TypeAlias = ModelKind | FusedKind
+"""What one network, trained or exported, finds."""
+
 PipelineKind: TypeAlias = Literal[
     "single_instance",
     "centroid",
@@ -31,8 +37,25 @@ ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 
-Backend: TypeAlias = Literal["torch", "torch_compile", "onnx"]
+Backend: TypeAlias = Literal["torch", "torch_compile", "onnx", "openvino"]
 """What runs the network."""
+
+GRAPH_BACKENDS: tuple[Backend, ...] = ("onnx", "openvino")
+"""Those that run exported graphs; the others run trained models."""
+
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
+"""In what kind of numbers an exported network is stored and computes."""
+
+GraphInside: TypeAlias = Literal["network", "scaling", "fitting"]
+"""How much of the preprocessing an exported graph contains: none; scaling and padding; these and fitting to a size."""
+
+Layout: TypeAlias = Literal["batched", "flat"]
+"""Outputs of a graph: arrays with a fixed number of places for each image, or one row for each point that was found."""
+
+ExportFormat: TypeAlias = Literal["onnx"]
+
+Exporter: TypeAlias = Literal["sleap-infer", "sleap-nn"]
+"""The program that made an exported graph. Those of sleap-nn have ways of their own, which are undone."""
 
 Refinement: TypeAlias = Literal["integral", "none"]
 """How a peak is placed between pixels: by the centre of mass around it, or not at all."""

@@ -7,6 +7,7 @@
     │   ├── CheckpointError             the weights file is truncated, foreign or unsafe
     │   ├── WeightsMismatchError        the weights are not those of the configuration
     │   ├── ExportedModelError          an exported model was changed, is damaged or unknown
+    │   │   └── ExportDiffersError          an export gives other poses than its source
     │   ├── UnsupportedModelError       a kind of model that is not run here
     │   └── ModelCombinationError       models that do not make a pipeline together
     ├── SourceError                 frames cannot be had
@@ -53,6 +54,10 @@ class WeightsMismatchError(ModelError):
 
 class ExportedModelError(ModelError):
     """An exported model was changed since, is damaged, or does not say what it is."""
+
+
+class ExportDiffersError(ExportedModelError):
+    """An export was compared with its source, and differs from it beyond the limits."""
 
 
 class UnsupportedModelError(ModelError):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import MAP_NAMES, Candidates
-from sleap_infer.choices import ModelKind
+from sleap_infer.choices import GraphKind
 from sleap_infer.geometry import Floats, Geometry
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.ops import filters
@@ -75,7 +75,7 @@ def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings)
 
 def decode_centroids(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
     """Centroids: every peak, the strongest where there are more than `max_instances`."""
-    valid = candidates["instance_valid"]
+    valid = candidates["instance_valid"].astype(bool)
     points, values = candidates["centroids"][valid], candidates["centroid_vals"][valid]
     kept = _strongest(values, settings.peaks.max_instances)
     return {
@@ -127,13 +127,33 @@ def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: Stage
     }
 
 
-DECODERS: Mapping[ModelKind, Decoder] = {
+def decode_fused(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+    """Top-down in one graph: a pose per centroid; its score is the centroid's value."""
+    centroids = decode_centroids(candidates, spec, settings)
+    valid = candidates["instance_valid"].astype(bool)
+    kept = _strongest(candidates["centroid_vals"][valid], settings.peaks.max_instances)
+    poses = {"pred_raw_keypoints": "peaks", "pred_peak_values": "peak_vals"}
+    return {**centroids, **{name: candidates[source][valid][kept] for name, source in poses.items()}}
+
+
+def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+    """Multi-class top-down in one graph: as `decode_fused`, and classes, none twice in a frame."""
+    valid = candidates["instance_valid"].astype(bool)
+    kept = _strongest(candidates["centroid_vals"][valid], settings.peaks.max_instances)
+    classes, certainty = assign_crop_classes(candidates["class_probs"][valid][kept])
+    rows = decode_fused(candidates, spec, settings)
+    return {**rows, "pred_classes": classes, "instance_tracking_scores": certainty}
+
+
+DECODERS: Mapping[GraphKind, Decoder] = {
     "single_instance": decode_one,
     "centered_instance": decode_one,
     "centroid": decode_centroids,
     "bottomup": decode_bottomup,
     "multi_class_bottomup": decode_multi_class_bottomup,
     "multi_class_topdown": decode_class_vector,
+    "topdown": decode_fused,
+    "multi_class_topdown_combined": decode_fused_classes,
 }
 
 

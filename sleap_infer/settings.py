@@ -8,12 +8,12 @@ scaled and padded, each model in its own way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import Backend, ModelKind, PipelineKind
+from sleap_infer.choices import Backend, FusedKind, GraphKind, ModelKind, PipelineKind
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
 from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
 from sleap_infer.options import (
@@ -27,6 +27,9 @@ from sleap_infer.options import (
 )
 
 SECOND_STAGES: tuple[ModelKind, ...] = ("centered_instance", "multi_class_topdown")
+
+FUSED: tuple[FusedKind, ...] = get_args(FusedKind)
+"""Two models in one graph."""
 
 
 @frozen
@@ -45,7 +48,7 @@ class ImageSettings:
 class StageSettings:
     """What one network's pre- and post-processing does, resolved."""
 
-    kind: ModelKind
+    kind: GraphKind
     images: ImageSettings = field(factory=ImageSettings)
     peaks: PeakOptions = field(factory=PeakOptions)
     grouping: GroupingOptions = field(factory=GroupingOptions)
@@ -54,7 +57,13 @@ class StageSettings:
 
     @property
     def peak_threshold(self) -> float:
-        """Confidence that a peak of this stage needs."""
+        """Confidence that a peak of this stage needs; of two stages in one graph, the second."""
+        threshold = self.peaks.peak_threshold
+        return threshold[-1] if isinstance(threshold, tuple) else threshold
+
+    @property
+    def centroid_threshold(self) -> float:
+        """Confidence that a centroid needs, where two stages are in one graph."""
         threshold = self.peaks.peak_threshold
         return threshold[0] if isinstance(threshold, tuple) else threshold
 
@@ -85,7 +94,7 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
     """
     kinds = [spec.kind for spec in specs]
     if len(kinds) == 1:
-        return kinds[0]
+        return runs_as(kinds[0])
     if len(kinds) == 2 and kinds[0] == "centroid":
         if kinds[1] == "centered_instance":
             return "topdown"
@@ -98,6 +107,11 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
         f"Given models: {found}. {reason.capitalize()}: give one model, or a centroid model with a centered_instance "
         "or multi_class_topdown model."
     )
+
+
+def runs_as(kind: GraphKind) -> PipelineKind:
+    """The pipeline that one network, or two in one graph, make."""
+    return "multi_class_topdown" if kind == "multi_class_topdown_combined" else kind
 
 
 def default_backend(specs: Sequence[ModelSpec]) -> Backend:
@@ -116,8 +130,13 @@ def read_options(specs: Sequence[ModelSpec], kind: PipelineKind, given: Mapping[
     Raises:
         OptionError: an unknown option, a wrong value, or an option without effect on these models.
     """
-    baked = {name: value for spec in specs if spec.exported for name, value in spec.exported.baked.items()}
-    return InferenceOptions.from_names({**baked, **given}, kind)
+    exports = [spec.exported for spec in specs if spec.exported]
+    baked = {name: value for facts in exports for name, value in facts.baked.items()}
+    thresholds = tuple(facts.peak_threshold for facts in exports if facts.peak_threshold is not None)
+    if len(thresholds) == len(specs):
+        baked["peak_threshold"] = thresholds[0] if len(thresholds) == 1 else thresholds
+    said = {name: value for name, value in given.items() if value is not None}
+    return InferenceOptions.from_names({**baked, **said}, kind)
 
 
 def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:
@@ -134,8 +153,8 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     """
     kind = pipeline_kind(specs)
     stages = [_stage(spec, options, last=spec is specs[-1]) for spec in specs]
-    for spec in specs:
-        _check_baked(spec, options)
+    for spec, stage in zip(specs, stages, strict=True):
+        _check_baked(spec, options, stage)
     frames = _frame_settings(specs, options.preprocess)
     if stages[0].kind not in SECOND_STAGES:
         own = stages[0].images
@@ -144,10 +163,10 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     return PipelineSettings(kind, frames, tuple(stages), options.filters, options.returned, options.stream)
 
 
-def _check_baked(spec: ModelSpec, options: InferenceOptions) -> None:
+def _check_baked(spec: ModelSpec, options: InferenceOptions, stage: StageSettings) -> None:
     if spec.exported is None:
         return
-    wanted = options.as_names()
+    wanted = {**options.as_names(), "peak_threshold": stage.peaks.peak_threshold}
     for name, value in spec.exported.baked.items():
         if wanted[name] != value:
             raise OptionError(
@@ -157,6 +176,8 @@ def _check_baked(spec: ModelSpec, options: InferenceOptions) -> None:
 
 
 def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> ImageSettings:
+    if specs[0].exported and specs[0].exported.inside == "fitting":
+        return ImageSettings()
     names = ("ensure_rgb", "ensure_grayscale", "max_height", "max_width")
     sources: list[PreprocessOptions | TrainedPreprocessing] = [options, *(spec.preprocessing for spec in specs)]
     found: dict[str, Any] = {
@@ -176,7 +197,7 @@ def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> I
 def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSettings:
     preprocess, peaks = options.preprocess, options.peaks
     threshold = peaks.peak_threshold
-    if isinstance(threshold, tuple):
+    if isinstance(threshold, tuple) and spec.kind not in FUSED:
         threshold = threshold[1 if last and spec.kind != "centroid" else 0]
     anchor = preprocess.anchor_part or spec.anchor_part
     if anchor is not None and anchor not in spec.skeleton.nodes:
@@ -189,10 +210,12 @@ def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSetti
         pad_to_stride=preprocess.pad_to_stride or spec.max_stride,
         input_scaling=preprocess.input_scaling or spec.preprocessing.scale,
     )
+    if spec.exported and spec.exported.inside != "network":
+        images = ImageSettings()
     return StageSettings(
         kind=spec.kind,
         images=images,
-        peaks=attrs.evolve(peaks, peak_threshold=float(threshold)),
+        peaks=attrs.evolve(peaks, peak_threshold=threshold if isinstance(threshold, tuple) else float(threshold)),
         grouping=options.grouping,
         crop_size=crop_size if spec.kind in SECOND_STAGES else None,
         anchor_part=anchor,

@@ -54,8 +54,7 @@ def corpus() -> Path:
 def exports(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ExportResult]:
     """Each kind of model, exported with much room for peaks, and checked; about ten seconds each."""
     from sleap_infer.choices import ModelKind
-    from sleap_infer.export import export
-    from sleap_infer.export.exporting import ExportOptions
+    from sleap_infer.export import ExportOptions, export
 
     folder, options = tmp_path_factory.mktemp("exports"), ExportOptions(max_peaks_per_node=60)
     return {kind: export(models / kind, folder / kind, options)[0] for kind in get_args(ModelKind)}

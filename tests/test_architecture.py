@@ -21,6 +21,7 @@ ROWS = (
     ("frames", "drawing", "outputs", "ops"),
     ("preprocess", "postprocess"),
     ("runners", "pipeline", "labels"),
+    ("graphs",),
     ("predictors",),
     ("export",),
     ("cli",),
@@ -29,13 +30,14 @@ ROWS = (
 
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 ONLY_IN = {
-    "torch": ("model", "ops", "outputs", "runners", "export", "cli"),
+    "torch": ("model", "ops", "outputs", "runners", "graphs", "export", "cli"),
     "sleap_io": ("model", "frames", "labels", "predictors", "cli"),
     "typer": ("cli",),
     "rich": ("cli",),
     "av": ("frames",),
-    "onnxruntime": ("model", "runners"),
-    "onnx": ("export",),
+    "onnxruntime": ("model", "runners", "graphs"),
+    "openvino": ("runners",),
+    "onnx": ("graphs", "export"),
 }
 
 
@@ -122,4 +124,4 @@ def test_no_function_takes_more_than_seven_arguments_or_sixty_lines() -> None:
                 own = [argument for argument in arguments if argument.arg not in ("self", "cls")]
                 is_command = name == f"cli.{node.name}"
                 assert len(own) <= 7 or is_command, f"{name}.{node.name} takes {len(own)} arguments"
-                assert (node.end_lineno or 0) - node.lineno < 75, f"{name}.{node.name} is long"
+                assert (node.end_lineno or 0) - node.body[0].lineno < 60, f"{name}.{node.name} is long"

@@ -33,6 +33,7 @@ def workplace(tmp_path: Path, models: Path, videos: Path, monkeypatch: pytest.Mo
     truth.replace_filenames(new_filenames=[str(tmp_path / "video.mp4")])
     truth.labeled_frames = truth.labeled_frames[:5]
     truth.save(str(tmp_path / "labels.slp"), embed=False, verbose=False)
+    monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

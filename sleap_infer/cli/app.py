@@ -13,6 +13,7 @@ from sleap_infer.cli.demo import demo
 from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.predict import predict
+from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
 
 USAGE_ERROR = 2
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(info)
 app.command()(export)
+app.command()(validate)
 app.command()(demo)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sleap_infer.choices import Backend
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
@@ -26,7 +29,8 @@ def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_def
     table.add_column()
     for name, value in facts(spec).items():
         table.add_row(name, value)
-    table.add_row("parameters", count_parameters(spec))
+    if spec.exported is None:
+        table.add_row("parameters", count_parameters(spec))
     table.add_row("weights", f"{files.weights.name}, {files.weights.stat().st_size / 1e6:.1f} MB")
     for name, value in backends().items():
         table.add_row(name, value)
@@ -40,7 +44,7 @@ def facts(spec: ModelSpec) -> dict[str, str]:
     colour = "rgb" if images.ensure_rgb else "gray" if images.ensure_grayscale else "as they are"
     rows = {
         "kind": spec.kind,
-        "written by": f"{spec.format} {spec.written_by}".strip(),
+        "written by": f"{spec.exported.made_by if spec.exported else spec.format} {spec.written_by}".strip(),
         "backbone": f"{spec.backbone.kind}, {spec.backbone.in_channels} channel(s) in",
         "strides": f"{spec.max_stride} (padding); " + ", ".join(_head(head) for head in spec.heads),
         "frames": f"{size}, channels {colour}, scale {images.scale:g}",
@@ -54,6 +58,27 @@ def facts(spec: ModelSpec) -> dict[str, str]:
         rows["edges"] = ", ".join(f"{source}-{destination}" for source, destination in spec.skeleton.edges)
     if spec.classes:
         rows["classes"] = ", ".join(spec.classes)
+    return rows | export_facts(spec)
+
+
+def export_facts(spec: ModelSpec) -> dict[str, str]:
+    """What is fixed in an exported graph, as words."""
+    facts = spec.exported
+    if facts is None:
+        return {}
+    rows = {
+        "graph": f"{facts.precision}, {facts.layout} outputs, room for {facts.n_places}",
+        "inside": {
+            "network": "the network; fitting, scaling and padding come before it",
+            "scaling": "scaling, padding and network",
+            "fitting": "fitting, scaling, padding and network",
+        }[facts.inside],
+        "fixed": ", ".join(f"{name}={value}" for name, value in facts.baked.items() if value is not None),
+        "made from": facts.source,
+        "check": facts.verdict or "none was made",
+    }
+    if facts.kept:
+        rows["kept in fp32"] = ", ".join(facts.kept)
     return rows
 
 
@@ -72,21 +97,65 @@ def count_parameters(spec: ModelSpec) -> str:
 
 def backends() -> dict[str, str]:
     """What each backend would do here, as words."""
+    return {f"backend {name}": state() for name, state in BACKENDS.items()}
+
+
+def _torch() -> str:
     if find_spec("torch") is None:
-        missing = "no: PyTorch is not installed; pip install 'sleap-infer[torch]'"
-        return {"backend torch": missing, "backend torch_compile": missing}
+        return "no: PyTorch is not installed; pip install 'sleap-infer[torch]'"
     import torch
 
-    from sleap_infer.errors import BackendNotInstalledError
     from sleap_infer.runners.torch import find_device
+
+    return f"yes, PyTorch {torch.__version__} on {find_device('auto')}"
+
+
+def _torch_compile() -> str:
+    from sleap_infer.errors import BackendNotInstalledError
     from sleap_infer.runners.torch_compile import require_compiler
 
-    runs = f"yes, PyTorch {torch.__version__} on {find_device('auto')}"
+    if find_spec("torch") is None:
+        return _torch()
     try:
         require_compiler()
     except BackendNotInstalledError as error:
-        return {"backend torch": runs, "backend torch_compile": f"no: {error}"}
-    return {"backend torch": runs, "backend torch_compile": runs}
+        return f"no: {error}"
+    return _torch()
+
+
+def _onnx() -> str:
+    from sleap_infer.errors import BackendNotInstalledError
+    from sleap_infer.model.graph import require_onnxruntime
+
+    try:
+        onnxruntime = require_onnxruntime()
+    except BackendNotInstalledError as error:
+        return f"no: {error}"
+    built = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    return f"yes, ONNX Runtime {onnxruntime.__version__}, built for {built}"
+
+
+def _openvino() -> str:
+    from sleap_infer.errors import BackendNotInstalledError
+    from sleap_infer.runners.openvino import require_openvino
+
+    try:
+        openvino = require_openvino()
+    except BackendNotInstalledError as error:
+        return f"no: {error}"
+    core = openvino.Core()
+    numbers = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return (
+        f"yes, OpenVINO {openvino.get_version().partition('-')[0]} on {', '.join(core.available_devices)} ({numbers})"
+    )
+
+
+BACKENDS: Mapping[Backend, Callable[[], str]] = {
+    "torch": _torch,
+    "torch_compile": _torch_compile,
+    "onnx": _onnx,
+    "openvino": _openvino,
+}
 
 
 def _head(head: object) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from sleap_infer.choices import Backend
 from sleap_infer.cli.parameters import with_inference_options
-from sleap_infer.cli.selection import read_frames
+from sleap_infer.cli.selection import read_frames, read_pairs
 from sleap_infer.options import DEFAULT_BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def predict(
         str | None,
         typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
     ] = None,
+    n_frames: Annotated[
+        int, typer.Option("-n", "--n-frames", help="Only the first so many frames; 0 for all.", min=0)
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
     backend: Annotated[
         Backend | None,
@@ -44,7 +47,8 @@ def predict(
             "-r",
             "--backend",
             "--runtime",
-            help="What runs the network. Default: torch; for exported models onnx.",
+            help="What runs the network. Default: torch; for exported models onnx. A trained model is exported for "
+            "onnx and openvino, once, to a cache.",
             rich_help_panel="Backend",
             show_default=False,
         ),
@@ -55,6 +59,14 @@ def predict(
     batch_size: Annotated[
         int, typer.Option("-b", "--batch-size", help="Frames at once.", rich_help_panel="Backend", min=1)
     ] = DEFAULT_BATCH_SIZE,
+    backend_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE for the runtime, such as intra_op_num_threads=2. Repeatable.",
+            rich_help_panel="Backend",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: dict[str, Any],
 ) -> None:
@@ -72,11 +84,16 @@ def predict(
     from sleap_infer.predictors import Predictor
 
     with Predictor.from_model_paths(
-        model, backend=backend, device=device, batch_size=batch_size, **options
+        model,
+        backend=backend,
+        device=device,
+        batch_size=batch_size,
+        backend_options=read_pairs(backend_option or []),
+        **options,
     ) as predictor:
         for line in describe_stages(predictor):
             typer.echo(line, err=True)
-        reports = [run_to_file(predictor, item, target, selection, overwrite) for item, target in jobs]
+        reports = [run_to_file(predictor, item, target, selection, overwrite, n_frames) for item, target in jobs]
     for report in reports:
         show(report)
     if any(report.failures for report in reports):

@@ -14,24 +14,26 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def track(items: Iterable[Item], name: str, total: int | None) -> Iterator[Item]:
+def track(items: Iterable[Item], name: str, total: int | None, unit: str = "frames") -> Iterator[Item]:
     """Pass items through and show how many there were.
 
     Args:
-        items: one per frame.
+        items: one per frame, or per whatever `unit` says.
         name: of what they come from.
         total: how many will come, if known.
+        unit: what they are.
     """
     console = Console(stderr=True)
-    return _with_bar(items, name, total, console) if console.is_terminal else _with_lines(items, name, total, console)
+    show = _with_bar if console.is_terminal else _with_lines
+    return show(items, name, total, unit, console)
 
 
-def _with_bar(items: Iterable[Item], name: str, total: int | None, console: Console) -> Iterator[Item]:
+def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} frames/s"),
+        TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
@@ -42,7 +44,7 @@ def _with_bar(items: Iterable[Item], name: str, total: int | None, console: Cons
             progress.update(task, completed=number, rate=number / (perf_counter() - start))
 
 
-def _with_lines(items: Iterable[Item], name: str, total: int | None, console: Console) -> Iterator[Item]:
+def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
     start = last = perf_counter()
     for number, item in enumerate(items, start=1):
         yield item
@@ -50,4 +52,4 @@ def _with_lines(items: Iterable[Item], name: str, total: int | None, console: Co
         if now - last > SECONDS_BETWEEN_LINES:
             last = now
             of_total = f" of {total}" if total else ""
-            console.print(f"{name}: {number}{of_total} frames, {number / (now - start):.1f} frames/s", highlight=False)
+            console.print(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s", highlight=False)

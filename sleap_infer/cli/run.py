@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,12 @@ class RunReport:
 
 
 def run_to_file(
-    predictor: Predictor, source: Any, output: Path, frames: FrameSelection = None, overwrite: bool = False
+    predictor: Predictor,
+    source: Any,
+    output: Path,
+    frames: FrameSelection = None,
+    overwrite: bool = False,
+    at_most: int = 0,
 ) -> RunReport:
     """Predict a source and write a `.slp` file.
 
@@ -51,6 +57,7 @@ def run_to_file(
         output: file to write.
         frames: as in `Predictor.predict`.
         overwrite: whether the file may be there already.
+        at_most: only the first so many of these frames; 0 for all.
 
     Raises:
         SleapInferError: the source cannot be read, or the file not be written.
@@ -64,7 +71,10 @@ def run_to_file(
     with open_source(source, frames) as opened:
         builder = LabelsBuilder(predictor.runners[-1].spec, predictor.settings, predictor.describe())
         start = perf_counter()
-        for outputs in track(predictor.stream(opened), Path(opened.name).name, opened.n_frames):
+        total = opened.n_frames
+        total = min(at_most, total or at_most) if at_most else total
+        stream = islice(predictor.stream(opened), at_most or None)
+        for outputs in track(stream, Path(opened.name).name, total):
             builder.add(outputs)
             n_frames += 1
             n_instances += outputs.n_instances

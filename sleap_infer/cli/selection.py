@@ -1,10 +1,10 @@
-"""Frames as they are asked for on the command line."""
+"""Frames, and options of a runtime, as they are asked for on the command line."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from sleap_infer.errors import FrameSelectionError
+from sleap_infer.errors import FrameSelectionError, OptionError
 
 
 def read_frames(text: str | None) -> list[int] | Literal["all"] | None:
@@ -27,3 +27,21 @@ def read_frames(text: str | None) -> list[int] | Literal["all"] | None:
             raise FrameSelectionError(f"--frames {text!r}: {part!r} is not understood. Expected e.g. 0-100,150 or all.")
         frames.extend(range(int(first), int(last or first) + 1))
     return frames
+
+
+def read_pairs(texts: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` each; values that are numbers become numbers.
+
+    Raises:
+        OptionError: there is no name, or no value.
+
+    >>> read_pairs(["intra_op_num_threads=2", "cudnn_conv_algo_search=HEURISTIC"])
+    {'intra_op_num_threads': 2, 'cudnn_conv_algo_search': 'HEURISTIC'}
+    """
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals or not value:
+            raise OptionError(f"--backend-option {text!r}: expected NAME=VALUE.")
+        pairs[name] = int(value) if value.lstrip("-").isdigit() else value
+    return pairs

@@ -1,6 +1,9 @@
-"""Export: a trained model as an ONNX graph from uint8 frames to candidates, checked against its source."""
+"""Export: trained models as ONNX graphs that give the same poses, checked before they are put in place."""
 
-from sleap_infer.export.exporting import ExportResult, export
-from sleap_infer.export.gate import Report, compare_runners
+from sleap_infer.export.exporting import export
+from sleap_infer.export.options import ExportOptions
+from sleap_infer.export.report import Report
+from sleap_infer.export.result import ExportResult
+from sleap_infer.export.validating import validate
 
-__all__ = ["ExportResult", "Report", "compare_runners", "export"]
+__all__ = ["ExportOptions", "ExportResult", "Report", "export", "validate"]

@@ -1,113 +1,30 @@
-"""From trained models to exported directories."""
+"""From trained models to exported directories: made beside their place, checked, put in place."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
-from attrs import frozen
 
-from sleap_infer.candidates import CANDIDATE_NAMES
-from sleap_infer.errors import BackendNotInstalledError, ExportedModelError, OptionError, OutputExistsError
-from sleap_infer.export.gate import Report, compare_runners, structured_images
-from sleap_infer.model import ModelSpec, build_network, find_model_files, read_spec
+from sleap_infer.errors import ExportDiffersError, OptionError, OutputExistsError
+from sleap_infer.export.options import ExportOptions
+from sleap_infer.export.quantizing import Made, check_calibration, quantize_pipeline
+from sleap_infer.export.report import Report
+from sleap_infer.export.result import ExportResult
+from sleap_infer.export.validating import Source, check
+from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
+from sleap_infer.graphs.metadata import write_metadata
+from sleap_infer.graphs.writing import require_export_packages
 from sleap_infer.model.directory import METADATA_NAME
-from sleap_infer.model.exported import OUR_KEY, hash_file, spec_to_json
-from sleap_infer.model.spec import ExportFacts
-from sleap_infer.options import DEFAULT_PLACES, InferenceOptions, ReturnOptions
-from sleap_infer.runners import find_runner
-from sleap_infer.settings import StageSettings, in_order, pipeline_kind, resolve
+from sleap_infer.runners.torch import require_torch
 
-if TYPE_CHECKING:
-    from torch import nn
-
-GRAPH_NAME = "model.onnx"
-BAKED_OPTIONS = ("refinement", "integral_patch_size")
-BAKED_BOTTOMUP = ("n_points", "max_edge_length_ratio", "dist_penalty_weight")
-N_CHECKED = 8
-FALLBACK_SIZE = 192
-
-
-@frozen
-class ExportOptions:
-    """What goes into the graph, and what is done around it.
-
-    Attributes:
-        max_instances: room for centroids.
-        max_peaks_per_node: room for peaks of each node.
-        opset_version: of ONNX; `None` takes the default.
-        validate: compare the export with its source before it is put in place.
-        force: put it in place although the comparison failed.
-        overwrite: replace an export that is there already.
-        before: a module that gets the uint8 images first.
-        after: a module that gets the candidates last.
-    """
-
-    max_instances: int = DEFAULT_PLACES
-    max_peaks_per_node: int = DEFAULT_PLACES
-    opset_version: int | None = None
-    validate: bool = True
-    force: bool = False
-    overwrite: bool = False
-    before: nn.Module | None = None
-    after: nn.Module | None = None
-
-    def __attrs_post_init__(self) -> None:
-        """Check the caps."""
-        for name in ("max_instances", "max_peaks_per_node"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} is a whole number from 1 up, found {getattr(self, name)!r}.")
-
-
-@frozen
-class ExportResult:
-    """What was made of one model.
-
-    Attributes:
-        directory: that holds the graph and its metadata, enough to predict.
-        graph: the ONNX file.
-        spec: the exported model's facts.
-        inside: inputs, outputs, opset and size of the graph.
-        report: how it compares with its source; `None` if that was not asked for.
-    """
-
-    directory: Path
-    graph: Path
-    spec: ModelSpec
-    inside: Mapping[str, Any]
-    report: Report | None
-
-    def __str__(self) -> str:
-        """What was made, and how to run it with nothing but onnxruntime and numpy."""
-        facts = self.spec.exported
-        assert facts is not None
-        lines = [f"{self.graph} ({self.spec.kind}, opset {self.inside['opset']}, {self.inside['n_nodes']} operations)"]
-        lines += [f"  in   {name}: {form}" for name, form in self.inside["inputs"].items()]
-        lines += [f"  out  {name}: {form}" for name, form in self.inside["outputs"].items()]
-        lines.append(f"  room for {facts.n_places} peaks per node, or centroids; a frame that fills it is reported")
-        lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
-        return "\n".join([*lines, "", self.snippet()])
-
-    def snippet(self) -> str:
-        """A program that runs the graph with nothing but onnxruntime and numpy."""
-        stride, channels = self.spec.max_stride, self.spec.backbone.in_channels
-        return (
-            "import numpy as np\n"
-            "import onnxruntime\n\n"
-            f"session = onnxruntime.InferenceSession({str(self.graph)!r}, providers=['CPUExecutionProvider'])\n"
-            f"# Height and width are multiples of {stride}.\n"
-            f"image = np.zeros((1, {channels}, {stride * 8}, {stride * 8}), np.uint8)\n"
-            f"{', '.join(CANDIDATE_NAMES[self.spec.kind])} = session.run(None, {{'image': image}})\n"
-        )
+Say = Callable[[str], None]
+"""Takes a line on how far the work is."""
 
 
 def export(
@@ -115,200 +32,147 @@ def export(
     output: str | Path,
     options: ExportOptions | None = None,
     frames: Any = None,
+    say: Say = lambda line: None,
     **inference_options: Any,
 ) -> list[ExportResult]:
     """Export trained models as ONNX graphs that give the same candidates.
 
     Args:
-        models: one model directory, or two that make a top-down pipeline; these become two directories in `output`.
+        models: one model, or two that make a top-down pipeline; these become two directories in `output`, or one graph
+            with `fused`.
         output: directory to make.
         options: of the export.
-        frames: images to compare on, as in `BaseInferenceRunner.predict`; by default generated ones.
-        **inference_options: by name, those that become part of the graph: refinement, integral_patch_size, n_points,
-            max_edge_length_ratio, dist_penalty_weight; and peak_threshold, the default of the graph's input.
+        frames: to compare on, as in `Predictor.predict`; by default the labelled frames beside the model, else
+            generated images.
+        say: gets a line for each step.
+        **inference_options: by name, those that become part of the graph (refinement, integral_patch_size, n_points,
+            max_edge_length_ratio, dist_penalty_weight, and with `fused` or `self_contained` those of preprocessing), or
+            its defaults (peak_threshold, input_scaling, max_height, ...).
 
     Returns:
-        One result per model, in the order in which they run.
+        One result per graph, in the order in which they run.
 
     Raises:
         ModelError: a model cannot be read.
         OptionError: an option is wrong or has no effect.
         BackendNotInstalledError: a package that exporting needs is missing.
         OutputExistsError: there is something at `output` already.
-        ExportedModelError: the export differs from its source beyond the limits; nothing is put in place.
+        ExportDiffersError: the export differs from its source beyond the limits; nothing is put in place.
     """
     options = options or ExportOptions()
-    _require_packages()
-    given = [models] if isinstance(models, (str, Path)) else list(models)
-    paths = {Path(path): read_spec(path) for path in given}
-    specs = in_order(list(paths.values()))
-    settings = resolve(specs, InferenceOptions.from_names(inference_options, pipeline_kind(specs)))
+    require_torch()
+    require_export_packages()
+    source = Source.read(models, inference_options)
+    _check(source, options)
+    if options.precision == "int8":
+        check_calibration(source, options, frames)
     output = Path(output)
-    if output.exists() and any(output.iterdir()) and not options.overwrite:
+    check_place(output, options.overwrite)
+    with _workplace(output) as work:
+        say(f"tracing {source.kind}")
+        made = _make_all(source, work, options)
+        if options.precision == "int8":
+            made = quantize_pipeline(source, work, made, options, frames, say)
+        report = None
+        if options.validate and options.after is None:
+            say("comparing with the trained model")
+            report = check(source, work, frames, options)
+            _judge(report, source, options)
+        made = [_finish(item, report) for item in made]
+        put_in_place(work, output)
+    return [_result(item, work, output, report) for item in made]
+
+
+def check_place(output: Path, overwrite: bool) -> None:
+    """Refuse to replace what is there, unless it is an export and that was asked for.
+
+    Raises:
+        OutputExistsError: there is something else, or overwriting was not asked for.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
         raise OutputExistsError(f"{output} is there already and not empty. Choose another name, or overwrite it.")
-    results = []
-    for spec, stage in zip(specs, settings.stages, strict=True):
-        path = next(path for path, read in paths.items() if read is spec)
-        results.append(
-            _export_one(path, spec, stage, output if len(specs) == 1 else output / spec.kind, options, frames)
+    if not output.is_dir() or not (list(output.glob(METADATA_NAME)) or list(output.glob(f"*/{METADATA_NAME}"))):
+        raise OutputExistsError(
+            f"{output} is there already and is not an export: it is not replaced. Choose another name, or remove it."
         )
-    return results
 
 
-def _export_one(
-    path: Path, spec: ModelSpec, settings: StageSettings, target: Path, options: ExportOptions, frames: Any
-) -> ExportResult:
-    """Make the export beside its target, check it, and put it in place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        place = Path(folder) / "export"
-        place.mkdir()
-        exported, inside = _write(path, spec, settings, place, options)
-        report = _check(path, place, settings, frames) if options.validate and options.after is None else None
-        if report is not None and report.verdict == "FAIL" and not options.force:
-            raise ExportedModelError(
-                f"The export of {path} differs from it. {report.line()}. Nothing was put in place."
-            )
-        assert exported.exported is not None
-        facts = attrs.evolve(exported.exported, verdict=report.line() if report else "")
-        exported = attrs.evolve(exported, exported=facts, path=target)
-        _write_metadata(place, exported, settings, options)
-        if target.exists():
-            shutil.rmtree(target)
-        place.rename(target)
-    return ExportResult(target, target / GRAPH_NAME, exported, inside, report)
+def put_in_place(work: Path, output: Path) -> None:
+    """Move a finished directory to its name; what was there goes only when the new one is there."""
+    old = None
+    if output.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
+        output.rename(old / "old")
+    work.rename(output)
+    if old is not None:
+        shutil.rmtree(old)
 
 
-def _write(
-    path: Path, spec: ModelSpec, settings: StageSettings, place: Path, options: ExportOptions
-) -> tuple[ModelSpec, dict[str, Any]]:
-    from sleap_infer.export.graph import DEFAULT_OPSET, GraphNetwork, finish_graph, write_graph
-    from sleap_infer.runners.pose_network import PoseNetwork
-
-    files = find_model_files(path)
-    room = options.max_instances if spec.kind == "centroid" else options.max_peaks_per_node
-    network = PoseNetwork(build_network(spec, files), spec, settings, n_peaks=room)
-    with _quiet():
-        write_graph(
-            GraphNetwork(network, options.before, options.after),
-            spec,
-            settings,
-            place / GRAPH_NAME,
-            options.opset_version or DEFAULT_OPSET,
-        )
-    facts = ExportFacts(
-        sha256="",
-        n_places=room,
-        baked=_baked(spec, settings),
-        source=str(files.weights.resolve()),
-        source_sha256=hash_file(files.weights),
-    )
-    exported = attrs.evolve(spec, exported=facts, format="onnx")
-    inside = finish_graph(place / GRAPH_NAME, settings.peak_threshold, {OUR_KEY: json.dumps(spec_to_json(exported))})
-    exported = attrs.evolve(exported, exported=attrs.evolve(facts, sha256=hash_file(place / GRAPH_NAME)))
-    _write_metadata(place, exported, settings, options)
-    return exported, inside
-
-
-def _check(path: Path, place: Path, settings: StageSettings, frames: Any) -> Report:
-    """Compare the export with its source, given as much room, on frames, or on generated ones of two sizes."""
-    from sleap_infer.runners.torch import InferenceRunnerTorch
-
-    source_spec, spec = read_spec(path), read_spec(place)
-    assert spec.exported is not None
-    returned = ReturnOptions()
-    with (
-        InferenceRunnerTorch.open(path, source_spec, settings, returned, "cpu") as source,
-        find_runner("onnx").open(place, spec, settings, returned, "cpu") as export,
-    ):
-        assert isinstance(source, InferenceRunnerTorch)
-        source.module.n_peaks = spec.exported.n_places
-        images = _images(spec, settings) if frames is None else frames
-        return compare_runners(source, export, images, are_real=frames is not None)
-
-
-def _images(spec: ModelSpec, settings: StageSettings) -> list[Any]:
-    side = settings.crop_size
-    size = (
-        (side, side)
-        if side
-        else (settings.images.max_height or FALLBACK_SIZE, settings.images.max_width or FALLBACK_SIZE)
-    )
-    channels = spec.backbone.in_channels
-    other = (max(size[0] * 2 // 3, 16), max(size[1] * 2 // 3, 16))
-    half = N_CHECKED // 2
-    return [structured_images(half, size, channels, 1), structured_images(half, other, channels, 2)]
-
-
-def _baked(spec: ModelSpec, settings: StageSettings) -> dict[str, Any]:
-    peaks = {name: getattr(settings.peaks, name) for name in BAKED_OPTIONS}
-    if spec.kind != "bottomup":
-        return peaks
-    return {**peaks, **{name: getattr(settings.grouping, name) for name in BAKED_BOTTOMUP}}
-
-
-def _write_metadata(place: Path, spec: ModelSpec, settings: StageSettings, options: ExportOptions) -> None:
-    """`export_metadata.json`: sleap-nn's fields, and ours."""
-    facts, confmaps = spec.exported, spec.map_head("ConfmapsHead")
-    assert facts is not None
-    crop = settings.crop_size
-    fields = {
-        "sleap_nn_version": spec.written_by,
-        "export_timestamp": datetime.now(UTC).isoformat(),
-        "export_format": "onnx",
-        "model_type": spec.kind,
-        "model_name": Path(facts.source).parent.name,
-        "checkpoint_path": facts.source,
-        "backbone": spec.backbone.kind,
-        "n_nodes": spec.n_nodes,
-        "n_edges": len(spec.paf_edges),
-        "node_names": list(spec.skeleton.nodes),
-        "edge_inds": [list(edge) for edge in spec.paf_edges],
-        "input_scale": settings.images.input_scaling,
-        "input_channels": spec.backbone.in_channels,
-        "output_stride": confmaps.output_stride,
-        "crop_size": [crop, crop] if crop else None,
-        "max_instances": options.max_instances,
-        "max_peaks_per_node": options.max_peaks_per_node,
-        "precision": facts.precision,
-        "peak_threshold": settings.peak_threshold,
-        "input_dtype": "uint8",
-        "normalization": "0_to_1",
-        "n_classes": len(spec.classes),
-        "class_names": list(spec.classes),
-        "anchor_part": spec.anchor_part,
-        "training_config_embedded": False,
-        "sleap_infer_version": version("sleap-infer"),
-        OUR_KEY: spec_to_json(spec),
-    }
-    (place / METADATA_NAME).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-
-
-def _require_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise BackendNotInstalledError(
-            f"Exporting needs {error.name}, which is not installed. Install: pip install 'sleap-infer[export]'"
-        ) from error
+def _check(source: Source, options: ExportOptions) -> None:
+    if options.fused and len(source.models) != 2:
+        raise OptionError("fused puts two models of a top-down pipeline into one graph: give both, or leave it out.")
+    if options.self_contained and len(source.models) == 2 and not options.fused:
+        raise OptionError("self_contained with two models needs fused: crops are cut between them. Add fused.")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter warns about its own internals and about packages that no model here uses."""
-    import logging
+def _workplace(output: Path) -> Iterator[Path]:
+    """A directory beside the output that is gone afterwards, unless it was moved."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        work = Path(folder) / "export"
+        work.mkdir()
+        yield work
 
-    names = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+
+def _make_all(source: Source, work: Path, options: ExportOptions) -> list[Made]:
+    if options.fused or len(source.models) == 1:
+        return [_make(source.models, source, work, options)]
+    made = []
+    for model in source.models:
+        place = work / model.spec.kind
+        place.mkdir()
+        made.append(_make([model], source, place, options))
+    return made
+
+
+def _make(models: Sequence[Trained], source: Source, place: Path, options: ExportOptions) -> Made:
+    spec, inside = make_graph(models, source.settings.frames, place, options, source.given)
+    write_metadata(place, spec)
+    return Made(place, spec, inside)
+
+
+def _judge(report: Report, source: Source, options: ExportOptions) -> None:
+    if options.draw is not None:
+        draw_worst(report, options.draw)
+    if report.verdict == "FAIL" and not options.force:
+        names = " and ".join(str(model.path) for model in source.models)
+        raise ExportDiffersError(f"The export of {names} differs from it. {report.line()}. Nothing was put in place.")
+
+
+def draw_worst(report: Report, path: Path) -> None:
+    """Write the picture of the worst frame, if there is one.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from sleap_infer.drawing import write_image
+
+    picture = report.draw()
+    if picture is not None:
+        write_image(path, picture)
+
+
+def _finish(made: Made, report: Report | None) -> Made:
+    assert made.spec.exported is not None
+    facts = attrs.evolve(made.spec.exported, verdict=report.line() if report else "")
+    spec = attrs.evolve(made.spec, exported=facts)
+    write_metadata(made.directory, spec)
+    return attrs.evolve(made, spec=spec)
+
+
+def _result(made: Made, work: Path, output: Path, report: Report | None) -> ExportResult:
+    place = output / made.directory.relative_to(work)
+    return ExportResult(place, place / GRAPH_NAME, attrs.evolve(made.spec, path=place), made.inside, report)

@@ -1,205 +1,227 @@
-"""The gate: an exported model against its source, in raw candidates and in poses, with limits that are stated."""
+"""The gate: an export against its source. Raw outputs against the traced module, poses pipeline against pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-from attrs import frozen
+from attrs import define, field
 from numpy.typing import NDArray
 
-from sleap_infer.geometry import Geometry
+from sleap_infer.candidates import Candidates
+from sleap_infer.errors import BackendError
+from sleap_infer.export.images import CheckFrames
+from sleap_infer.export.report import NodeErrors, PoseErrors, RawErrors, Worst
+from sleap_infer.model import ModelSpec
+from sleap_infer.ops.agreement import match_poses, similarity
+from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
+from sleap_infer.predictors import Predictor
 from sleap_infer.runners import BaseInferenceRunner
+from sleap_infer.runners.base import Images
+from sleap_infer.runners.graph_io import read_outputs
+from sleap_infer.settings import StageSettings
 
-Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
+if TYPE_CHECKING:
+    from sleap_infer.graphs.modules import Graph
 
-EXCELLENT, GOOD = 1e-5, 1e-4
-"""Largest difference of peak values and scores that counts as excellent and as good."""
+REACH_PX = 20.0
+"""Instances whose points are on average farther apart are not the same."""
 
-MAX_ERROR_PX = 0.01
-"""Largest distance, in image pixels, between a point of the source and of the export in 32-bit floats."""
-
-POSITIONS = ("peaks", "centroids")
-
-REACH_PX = 5.0
-"""A point that is farther off is not the same point."""
+MASKS = ("peak_mask", "instance_valid")
 
 
-@frozen
-class Report:
-    """How an export compares with its source.
-
-    Attributes:
-        n_frames: that were compared.
-        max_raw_px: largest distance, in x or y, of a candidate's position, in pixels of the network's input.
-        max_raw_value: largest difference of any other candidate: values, scores, probabilities.
-        max_value_error: largest difference of peak values and scores.
-        points: number of points that both have.
-        p50_px, p95_px, max_px: distances between them.
-        lost, gained: points that only the source has, or only the export.
-        instances_lost, instances_gained: likewise.
-        n_capped: frames that filled all places; there, the strongest peaks are compared.
-        worst: frame and node of the largest distance.
-        verdict: of all.
-    """
-
-    n_frames: int
-    max_raw_px: float
-    max_raw_value: float
-    max_value_error: float
-    points: int
-    p50_px: float
-    p95_px: float
-    max_px: float
-    lost: int
-    gained: int
-    instances_lost: int
-    instances_gained: int
-    n_capped: int
-    worst: str
-    verdict: Verdict
-
-    def line(self) -> str:
-        """One line for people."""
-        return (
-            f"{self.verdict}: {self.n_frames} frames; candidates within {self.max_raw_px:.1g} px, values within "
-            f"{self.max_raw_value:.1g}; {self.points} points, median {self.p50_px:.2g} px, 95 % below "
-            f"{self.p95_px:.2g} px, worst {self.max_px:.2g} px ({self.worst}); points lost {self.lost}, gained "
-            f"{self.gained}; instances lost {self.instances_lost}, gained {self.instances_gained}; in "
-            f"{self.n_capped} frames all places were filled"
-        )
-
-
-def compare_runners(
-    source: BaseInferenceRunner, export: BaseInferenceRunner, images: Sequence[Any], are_real: bool = True
-) -> Report:
-    """Predict the same images with both and compare, instance by instance in their order.
+class Recorder(BaseInferenceRunner):
+    """Runs another runner and remembers what it saw and gave.
 
     Args:
-        source: runs the trained model, with as much room for peaks as the export has.
-        export: runs what was made of it.
-        images: each as in `BaseInferenceRunner.predict`.
-        are_real: whether a pose on them means something. On generated images, where a model may be torn between equal
-            peaks, only candidates are judged.
+        runner: to run.
     """
-    nodes = source.spec.skeleton.nodes
-    distances: list[tuple[float, str]] = []
-    lost = gained = instances_lost = instances_gained = 0
-    value_error = 0.0
-    expected, found = source.predict(list(images)), export.predict(list(images))
-    raw = [_raw_errors(source, export, image) for image in images]
-    raw_px, raw_value = (max(errors) for errors in zip(*raw, strict=True))
-    for index, (wanted, given) in enumerate(zip(expected, found, strict=True)):
-        a, b = _points(wanted), _points(given)
-        instances_lost += max(0, wanted.n_instances - given.n_instances)
-        instances_gained += max(0, given.n_instances - wanted.n_instances)
-        n_rows = min(len(a), len(b))
-        away = np.linalg.norm(a[:n_rows] - b[:n_rows], axis=-1)
-        same = away <= REACH_PX
-        lost += int((~np.isnan(a[..., 0])).sum() - same.sum())
-        gained += int((~np.isnan(b[..., 0])).sum() - same.sum())
-        distances += [(float(away[row, node]), f"frame {index}, {nodes[node]}") for row, node in np.argwhere(same)]
-        if len(a) == len(b):
-            value_error = max(value_error, _value_error(wanted, given))
-    away = np.array([distance for distance, _ in distances] or [0.0])
-    worst = max(distances, default=(0.0, "none"))
-    n_changed = lost + gained + instances_lost + instances_gained
-    if not are_real:
-        n_changed, value_error = 0, 0.0
-    verdict = judge(n_changed, max(worst[0], raw_px), max(raw_value, value_error), len(distances))
-    return Report(
-        n_frames=len(expected),
-        max_raw_px=raw_px,
-        max_raw_value=raw_value,
-        max_value_error=value_error,
-        points=len(distances),
-        p50_px=float(np.median(away)),
-        p95_px=float(np.percentile(away, 95)),
-        max_px=worst[0],
-        lost=lost,
-        gained=gained,
-        instances_lost=instances_lost,
-        instances_gained=instances_gained,
-        n_capped=sum(given.capped for given in found),
-        worst=worst[1],
-        verdict=verdict,
+
+    def __init__(self, runner: BaseInferenceRunner) -> None:
+        super().__init__(runner.spec, runner.settings, runner.returned)
+        self.runner = runner
+        self.inputs: list[Images] = []
+        self.found: list[Candidates] = []
+
+    @classmethod
+    def _open(
+        cls,
+        path: Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any],
+    ) -> Recorder:
+        raise BackendError("A Recorder is made from a runner, not from a model's files.")
+
+    def _predict(self, images: Images) -> Candidates:
+        found = self.runner.infer(images)
+        self.inputs.append(images)
+        self.found.append(found)
+        return found
+
+
+def record(predictor: Predictor) -> tuple[Predictor, list[Recorder]]:
+    """The same predictor with runners that remember."""
+    recorders = [Recorder(runner) for runner in predictor.runners]
+    return type(predictor)(recorders, predictor.settings, predictor.batch_size), recorders
+
+
+def predict_frames(predictor: Predictor, frames: CheckFrames) -> list[Outputs]:
+    """Poses on frames to compare on."""
+    if frames.as_crops:
+        return predictor.runners[0].predict(frames.source)
+    return predictor.predict(frames.source, as_labels=False, frames=frames.selection)
+
+
+def compare_raw(graph: Graph, recorder: Recorder) -> list[RawErrors]:
+    """Compare what a graph gave with what its torch module gives for the same images.
+
+    Images that fill all places are left out: which of several equal peaks are kept there means nothing.
+    """
+    import torch
+
+    thresholds = [torch.tensor(getattr(recorder.settings, name), dtype=torch.float32) for name in graph.threshold_names]
+    pairs: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
+    for images, found in zip(recorder.inputs, recorder.found, strict=True):
+        if images.dtype != np.uint8:
+            images = np.rint(images * np.float32(255)).astype(np.uint8)
+        with torch.inference_mode():
+            outputs = graph(torch.from_numpy(np.ascontiguousarray(images)), *thresholds)
+        named = {name: value.numpy() for name, value in zip(graph.output_names, outputs, strict=True)}
+        expected = read_outputs(named, recorder.spec, len(images), len(images))
+        kept = ~_full(expected)
+        for name, values in expected.items():
+            pairs.setdefault(name, []).append((values[kept], found[name][kept]))
+    return [_raw_errors(recorder.spec.kind, name, values) for name, values in pairs.items()]
+
+
+def _raw_errors(kind: str, name: str, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> RawErrors:
+    flat = [(np.ravel(a).astype(np.float64), np.ravel(b).astype(np.float64)) for a, b in pairs]
+    expected, found = (np.concatenate(side) for side in zip(*flat, strict=True))
+    both = ~np.isnan(expected) & ~np.isnan(found)
+    unequal = int((np.isnan(expected) != np.isnan(found)).sum())
+    a, b = expected[both], found[both]
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return RawErrors(
+        model=kind,
+        output=name,
+        n_values=len(a),
+        max_abs=float(np.abs(a - b).max(initial=0.0)),
+        mse=float(((a - b) ** 2).mean()) if len(a) else 0.0,
+        cosine=float(a @ b) / norm if norm else 1.0,
+        n_unequal=unequal,
     )
 
 
-def _raw_errors(source: BaseInferenceRunner, export: BaseInferenceRunner, image: Any) -> tuple[float, float]:
-    """Largest difference of positions and of values of one image; infinite if one has a peak where the other has none.
-
-    Frames that fill all places are left out: which of several equal peaks are kept there means nothing.
-    """
-    inputs, _ = source.preprocess_image(image)
-    wanted, given = source.infer(inputs), export.infer(inputs)
-    full = [bool(out.capped) for out in export.postprocess_results(given, Geometry(inputs.shape[2:]))]
-    errors = {True: 0.0, False: 0.0}
-    for name, values in wanted.items():
-        a, b = (np.asarray(array, np.float64)[~np.array(full)] for array in (values, given[name]))
-        if not np.array_equal(np.isnan(a), np.isnan(b)):
-            return float("inf"), float("inf")
-        is_position = name in POSITIONS
-        errors[is_position] = max(errors[is_position], float(np.nanmax(np.abs(a - b), initial=0.0)))
-    return errors[True], errors[False]
+def _full(candidates: Candidates) -> NDArray[np.bool_]:
+    """Which images fill all places for some node."""
+    mask = next((candidates[name] for name in MASKS if name in candidates), None)
+    if mask is None:
+        return np.zeros(len(next(iter(candidates.values()))), bool)
+    full: NDArray[np.bool_] = mask.astype(bool).all(axis=-1).reshape(len(mask), -1)
+    return np.asarray(full.any(axis=1))
 
 
-def judge(n_changed: int, max_px: float, max_value_error: float, n_points: int) -> Verdict:
-    """The verdict: nothing lost or gained and points within the limit pass; no point at all proves nothing.
+@define
+class _Tally:
+    """Counts of a comparison of poses, frame by frame."""
 
-    >>> judge(0, 0.001, 1e-6, 10), judge(0, 0.001, 5e-5, 10), judge(0, 0.001, 1e-6, 0), judge(1, 0, 0, 10)
-    ('PASS', 'WARN', 'WARN', 'FAIL')
-    """
-    if n_changed or max_px > MAX_ERROR_PX or max_value_error > GOOD:
-        return "FAIL"
-    return "PASS" if n_points and max_value_error <= EXCELLENT else "WARN"
+    nodes: tuple[str, ...]
+    distances: list[tuple[float, int, int]] = field(factory=list)
+    """(px, frame, node)."""
+    oks: list[float] = field(factory=list)
+    lost: NDArray[np.int64] = field(init=False)
+    gained: NDArray[np.int64] = field(init=False)
+    instances: int = 0
+    instances_lost: int = 0
+    instances_gained: int = 0
+    n_capped: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.lost, self.gained = np.zeros(len(self.nodes), np.int64), np.zeros(len(self.nodes), np.int64)
+
+    def add(self, frame: int, expected: Outputs, found: Outputs) -> None:
+        """Compare one frame."""
+        wanted, given = points_of(expected), points_of(found)
+        rows, columns = match_poses(given, wanted, REACH_PX)
+        self.instances += len(wanted)
+        self.n_capped += found.capped
+        if not found.capped:
+            self.instances_lost += len(wanted) - len(columns)
+            self.instances_gained += len(given) - len(rows)
+        for row, column in zip(rows, columns, strict=True):
+            a, b = wanted[column], given[row]
+            away = np.linalg.norm(a - b, axis=-1)
+            self.distances += [(float(away[node]), frame, int(node)) for node in np.flatnonzero(~np.isnan(away))]
+            self.oks.append(similarity(b, a))
+            if not found.capped:
+                self.lost += ~np.isnan(a[:, 0]) & np.isnan(b[:, 0])
+                self.gained += np.isnan(a[:, 0]) & ~np.isnan(b[:, 0])
 
 
-def structured_images(n_images: int, size: tuple[int, int], channels: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Images with blobs and lines on an uneven background, for lack of real frames.
+def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: tuple[str, ...]) -> PoseErrors:
+    """Compare poses frame by frame; instances are matched by distance.
 
     Args:
-        n_images: how many.
-        size: (height, width).
-        channels: 1 or 3.
-        seed: of the random numbers.
-
-    Returns:
-        (B, H, W, C).
+        expected: of the source.
+        found: of the export, of the same frames.
+        nodes: names; of centroid models one name.
     """
-    rng = np.random.default_rng(seed)
-    height, width = size
-    images = np.empty((n_images, height, width, channels), np.uint8)
-    for image in images:
-        coarse = rng.uniform(80, 200, (4, 4, channels)).astype(np.float32)
-        canvas = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
-        canvas = np.ascontiguousarray(canvas)
-        for _ in range(6):
-            centre = (int(rng.integers(width)), int(rng.integers(height)))
-            axes = (int(rng.integers(3, max(4, width // 8))), int(rng.integers(3, max(4, height // 12))))
-            colour = tuple(float(value) for value in rng.uniform(0, 255, channels))
-            cv2.ellipse(canvas, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
-            cv2.line(canvas, centre, (int(rng.integers(width)), int(rng.integers(height))), colour, 1, cv2.LINE_AA)
-        noisy = cv2.GaussianBlur(canvas, (0, 0), 1.0).reshape(image.shape) + rng.normal(0, 2, image.shape)
-        image[:] = np.clip(noisy, 0, 255).astype(np.uint8)
-    return images
+    tally = _Tally(nodes)
+    for frame, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+        tally.add(frame, wanted, given)
+    px = np.array([distance for distance, _, _ in tally.distances] or [0.0])
+    which = np.array([node for _, _, node in tally.distances], np.int64)
+    return PoseErrors(
+        n_frames=len(expected),
+        n_instances=tally.instances,
+        nodes=tuple(
+            _node_errors(name, px[: len(which)][which == node], int(tally.lost[node]), int(tally.gained[node]))
+            for node, name in enumerate(nodes)
+        ),
+        n_points=len(tally.distances),
+        p50_px=float(np.median(px)),
+        p95_px=float(np.percentile(px, 95)),
+        max_px=float(px.max()),
+        lost=int(tally.lost.sum()),
+        gained=int(tally.gained.sum()),
+        instances_lost=tally.instances_lost,
+        instances_gained=tally.instances_gained,
+        oks=float(np.nanmean(tally.oks)) if tally.oks else float("nan"),
+        n_capped=tally.n_capped,
+        worst=_worst(tally, expected, found),
+    )
 
 
-def _points(outputs: Outputs) -> NDArray[np.float32]:
-    """(I, N, 2) of all rows; centroids count as one node."""
-    if outputs.pred_keypoints is not None:
-        return np.asarray(outputs.pred_keypoints)
-    return np.asarray(outputs.pred_centroids)[:, None]
+def _worst(tally: _Tally, expected: Sequence[Outputs], found: Sequence[Outputs]) -> Worst | None:
+    if not tally.distances:
+        return None
+    px, frame, node = max(tally.distances)
+    image = expected[frame].original_image
+    return Worst(
+        frame=frame,
+        node=tally.nodes[node],
+        px=px,
+        image=None if image is None else np.asarray(image),
+        expected=points_of(expected[frame]),
+        found=points_of(found[frame]),
+    )
 
 
-def _value_error(a: Outputs, b: Outputs) -> float:
-    names = ("pred_peak_values", "pred_centroid_values", "instance_scores", "instance_tracking_scores")
-    errors = [0.0]
-    for name in names:
-        wanted, given = getattr(a, name), getattr(b, name)
-        if wanted is not None and np.size(wanted):
-            errors.append(float(np.nanmax(np.abs(np.nan_to_num(wanted) - np.nan_to_num(given)))))
-    return max(errors)
+def _node_errors(name: str, px: NDArray[np.float64], lost: int, gained: int) -> NodeErrors:
+    p50, p95, largest = (float(value) for value in np.percentile(px, [50, 95, 100])) if len(px) else (0.0, 0.0, 0.0)
+    return NodeErrors(name, len(px), p50, p95, largest, lost, gained)
+
+
+def points_of(outputs: Outputs) -> NDArray[np.float32]:
+    """(I, N, 2) of the rows with a point; centroids count as one node."""
+    points = outputs.pred_keypoints if outputs.pred_keypoints is not None else outputs.pred_centroids
+    array = np.zeros((0, 1, 2), np.float32) if points is None else np.asarray(points)
+    array = array[:, None] if array.ndim == 2 else array
+    present: NDArray[np.float32] = array[~np.isnan(array[..., 0]).all(axis=1)]
+    return present

@@ -16,6 +16,7 @@ import attrs
 
 from sleap_infer.errors import ExportedModelError
 from sleap_infer.model.directory import METADATA_NAME, ModelFiles
+from sleap_infer.model.foreign import is_sleap_nn, read_foreign_spec
 from sleap_infer.model.spec import (
     BackboneSpec,
     ConvNextSpec,
@@ -37,15 +38,20 @@ BACKBONES: Mapping[str, type[Any]] = {spec.kind: spec for spec in (UNetSpec, Con
 def read_export_spec(files: ModelFiles) -> ModelSpec:
     """Read what an exported model is, and check that its graph is the one that was exported.
 
+    Exports of sleap-nn, which have no such check, are read by `model.foreign`.
+
     Raises:
         ExportedModelError: the graph was changed since, or nothing says what it is.
     """
     beside = files.config.name == METADATA_NAME
     metadata = _read_beside(files.config) if beside else _read_inside(files.weights)
     if OUR_KEY not in metadata:
+        if is_sleap_nn(metadata):
+            return read_foreign_spec(files, metadata)
         raise ExportedModelError(
-            f"{files.weights}: its metadata are not sleap_infer's (keys: {', '.join(sorted(metadata)[:6]) or 'none'}). "
-            "Export the trained model again: sleap-infer export MODEL -o DIR."
+            f"{files.weights}: its metadata are not sleap_infer's, nor sleap-nn's (keys: "
+            f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "
+            "-o DIR."
         )
     try:
         spec = spec_from_json(metadata[OUR_KEY], files.directory)
@@ -58,6 +64,11 @@ def read_export_spec(files: ModelFiles) -> ModelSpec:
             f"{spec.exported.sha256[:12]}... It was damaged or replaced; copy the directory again, or export again."
         )
     return spec
+
+
+def metadata_inside(spec: ModelSpec) -> dict[str, str]:
+    """What travels inside a graph, so that it is enough by itself."""
+    return {OUR_KEY: json.dumps(spec_to_json(spec))}
 
 
 def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def spec_from_json(data: Mapping[str, Any], path: Path) -> ModelSpec:
         path=path,
         format="onnx",
         written_by=data["written_by"],
-        exported=ExportFacts(**data["exported"]),
+        exported=ExportFacts(**{name: _frozen(value) for name, value in data["exported"].items()}),
     )
 
 

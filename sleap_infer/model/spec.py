@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, optional
 
-from sleap_infer.choices import BackboneKind, ModelFormat, ModelKind
+from sleap_infer.choices import BackboneKind, Exporter, GraphInside, GraphKind, Layout, ModelFormat, Precision
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -158,19 +158,37 @@ class ExportFacts:
     """Room for peaks per node, or for centroids."""
     baked: dict[str, Any] = field(factory=dict)
     """Options that are part of the graph, by name, and that no run can change."""
-    precision: str = "fp32"
+    precision: Precision = "fp32"
+    inside: GraphInside = "network"
+    """How much of the preprocessing is part of the graph."""
+    layout: Layout = "batched"
+    peak_threshold: float | tuple[float, ...] | None = None
+    """Default of the graph's threshold; of two models in one graph, centroids first."""
+    input_size: tuple[int, int] | None = None
+    """The only (height, width) that frames are fitted into, if it is fixed."""
+    batch_size: int | None = None
+    """The only number of images that the graph takes, if it is fixed."""
+    max_batch_size: int | None = None
+    """The largest number of images that the graph is given at once."""
+    opset: int | None = None
+    kept: tuple[str, ...] = ()
+    """Groups of layers that stayed in 32-bit floats, in a graph of lower precision."""
     source: str = ""
     """The trained model that it was made from."""
     source_sha256: str = ""
     verdict: str = ""
     """What the comparison with that model came to."""
+    made_by: Exporter = "sleap-infer"
+    """The program that made the graph."""
+    output_scale: float = field(default=1.0, validator=POSITIVE)
+    """The positions that the graph gives, times this, are pixels of its input."""
 
 
 @frozen
 class ModelSpec:
     """All that is known about a trained model without its weights."""
 
-    kind: ModelKind
+    kind: GraphKind
     skeleton: SkeletonSpec
     backbone: BackboneSpec
     heads: tuple[HeadSpec, ...]

@@ -10,6 +10,10 @@ from scipy.optimize import linear_sum_assignment
 Floats = NDArray[np.float32]
 
 
+OKS_STDDEV = 0.025
+"""Spread of every node in `similarity`, in units of the square root of the area: that of sleap-nn's evaluation."""
+
+
 @frozen
 class Agreement:
     """How poses agree with expected ones.
@@ -39,16 +43,53 @@ def compare_poses(found: Floats, expected: Floats, reach: float) -> Agreement:
     >>> compare_poses(pose + 1, pose, reach=10).distances.round(2).tolist()
     [1.409999966621399, 1.409999966621399]
     """
+    rows, columns = match_poses(found, expected, reach)
+    matched = np.linalg.norm(found[rows] - expected[columns], axis=-1)
+    return Agreement(
+        distances=matched[~np.isnan(matched)].astype(np.float32),
+        n_expected=len(expected),
+        n_matched=len(rows),
+        n_surplus=len(found) - len(rows),
+    )
+
+
+def match_poses(found: Floats, expected: Floats, reach: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which instances are the same: one to one, so that the mean distance of their points is smallest.
+
+    Args:
+        found: (I, N, 2), NaN where a point is missing.
+        expected: (J, N, 2).
+        reach: instances whose points are on average farther apart, in pixels, are not the same.
+
+    Returns:
+        Rows of `found` (M,) and, for each, its row of `expected` (M,).
+
+    >>> poses = np.array([[[1, 1]], [[9, 9]]], np.float32)
+    >>> [rows.tolist() for rows in match_poses(poses[::-1], poses, reach=1)]
+    [[0, 1], [1, 0]]
+    """
     steps = np.linalg.norm(found[:, None] - expected[None], axis=-1)
     common = ~np.isnan(steps)
     count = common.sum(axis=-1)
     mean = np.where(count > 0, np.where(common, steps, 0).sum(axis=-1) / np.maximum(count, 1), np.inf)
     rows, columns = linear_sum_assignment(np.minimum(mean, 1e6))
     near = mean[rows, columns] <= reach
-    matched = steps[rows[near], columns[near]]
-    return Agreement(
-        distances=matched[~np.isnan(matched)].astype(np.float32),
-        n_expected=len(expected),
-        n_matched=int(near.sum()),
-        n_surplus=len(found) - int(near.sum()),
-    )
+    return rows[near], columns[near]
+
+
+def similarity(found: Floats, expected: Floats) -> float:
+    """Object keypoint similarity of two poses (N, 2): 1 for equal ones, 0 for far ones; missing points count as far.
+
+    `mean over expected points of exp(-d^2 / (2 area (2 stddev)^2))`, the area being that of the expected pose's box.
+
+    >>> pose = np.array([[0, 0], [10, 10]], np.float32)
+    >>> similarity(pose, pose), round(similarity(pose + [0.5, 0], pose), 3)
+    (1.0, 0.607)
+    """
+    seen = ~np.isnan(expected[:, 0])
+    if not seen.any():
+        return float("nan")
+    area = max(float(np.prod(np.ptp(expected[seen], axis=0))), 1.0)
+    squared = ((found[seen] - expected[seen]) ** 2).sum(axis=-1)
+    near = np.exp(-squared / (2 * area * (2 * OKS_STDDEV) ** 2))
+    return float(np.nan_to_num(near).mean())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final, overload
 
-from sleap_infer.choices import PipelineKind
+from sleap_infer.choices import GRAPH_BACKENDS, PipelineKind
 from sleap_infer.errors import FrameReadError, ModelCombinationError, OptionError
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.labels import LabelsBuilder
-from sleap_infer.model import expand_model_path, read_spec
+from sleap_infer.model import ModelSpec, expand_model_path, read_spec
 from sleap_infer.options import DEFAULT_BATCH_SIZE
 from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
@@ -67,15 +67,18 @@ class Predictor(ABC):
         backend: str | None = None,
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
+        backend_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
         """Open trained models and find what they make together.
 
         Args:
             paths: one model directory, or two in any order (a centroid model and one that looks at crops).
-            backend: what runs the networks, one of `choices.Backend`; by default torch, and onnx for exported models.
+            backend: what runs the networks, one of `choices.Backend`; by default torch, and onnx for exported models. A
+                trained model on onnx or openvino is exported first, once, to a cache (`graphs.cache`).
             device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
             batch_size: frames that go through the network at once.
+            backend_options: handed through to the runtime, in its own words; see the runner's class.
             **options: by name, any of those in `sleap_infer.options` that apply.
 
         Returns:
@@ -91,7 +94,7 @@ class Predictor(ABC):
             raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
         found = [(path, read_spec(path)) for item in given for path in expand_model_path(item)]
         specs = in_order([spec for _, spec in found])
-        ordered = [next(path for path, spec in found if spec is wanted) for wanted in specs]
+        ordered: Sequence[str | Path] = [next(path for path, spec in found if spec is wanted) for wanted in specs]
         kind = pipeline_kind(specs)
         chosen = Predictor._by_kind[kind]
         if not issubclass(chosen, cls):
@@ -101,8 +104,10 @@ class Predictor(ABC):
             )
         settings = resolve(specs, read_options(specs, kind, options))
         runner = find_runner(backend or default_backend(specs))
+        if runner.backend in GRAPH_BACKENDS:
+            ordered, specs = _as_graphs(ordered, specs, settings, options)
         opened = [
-            runner.open(path, spec, stage, settings.returned, device)
+            runner.open(path, spec, stage, settings.returned, device, backend_options)
             for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
         ]
         return chosen(opened, settings, batch_size)
@@ -214,3 +219,20 @@ class Predictor(ABC):
     @abstractmethod
     def _decode(self, work: Work) -> list[Outputs]:
         """Third step: one `Outputs` per readable frame."""
+
+
+def _as_graphs(
+    paths: Sequence[str | Path], specs: Sequence[ModelSpec], settings: PipelineSettings, options: Mapping[str, Any]
+) -> tuple[list[str | Path], list[ModelSpec]]:
+    """Exported models as they are, trained ones as graphs from the cache."""
+    if all(spec.exported for spec in specs):
+        return list(paths), list(specs)
+    from sleap_infer.graphs.cache import cached_graph
+    from sleap_infer.graphs.making import Trained
+
+    given = {name: value for name, value in options.items() if value is not None}
+    graphs: list[str | Path] = [
+        path if spec.exported else cached_graph(Trained(Path(path), spec, stage), settings.frames, given)
+        for path, spec, stage in zip(paths, specs, settings.stages, strict=True)
+    ]
+    return graphs, [read_spec(path) for path in graphs]

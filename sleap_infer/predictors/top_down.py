@@ -18,19 +18,24 @@ from sleap_infer.postprocess import assign_crop_classes
 from sleap_infer.predictors.base import Predictor
 from sleap_infer.predictors.work import Work
 from sleap_infer.preprocess import crop, fit_size, preprocess, scale_and_pad
+from sleap_infer.settings import FUSED
 
 
 class CroppingPredictor(Predictor):
     """Centroids, crops around them across all frames of a batch, and a second network on the crops.
 
-    With one runner only, centroids are those of the instances that a label file has.
+    With one runner only, centroids are those of the instances that a label file has; or both networks are in its graph.
     """
 
     _node_names: tuple[str, ...] = ()
 
     @property
+    def _is_fused(self) -> bool:
+        return self.runners[0].spec.kind in FUSED
+
+    @property
     def _finds_centroids(self) -> bool:
-        return len(self.runners) > 1
+        return len(self.runners) > 1 or self._is_fused
 
     def _check_source(self, source: Source) -> None:
         if self._finds_centroids:
@@ -57,6 +62,9 @@ class CroppingPredictor(Predictor):
 
     def _infer(self, work: Work) -> Work:
         if not work.batch.readable:
+            return work
+        if self._is_fused:
+            work.candidates = self.runners[0].infer(work.inputs)
             return work
         work.centroids = self._find_centroids(work) if self._finds_centroids else self._known_centroids(work)
         fitted, factor = fit_size(work.batch.images, self.settings.frames)
@@ -104,6 +112,9 @@ class CroppingPredictor(Predictor):
         return geometry, join(parts) if parts else None
 
     def _decode(self, work: Work) -> list[Outputs]:
+        if self._is_fused:
+            assert work.candidates is not None
+            return self.runners[0].postprocess_results(work.candidates, work.geometry)
         assert work.centroids is not None
         assert work.crops is not None
         n_crops = [len(found) for found in work.centroids]
@@ -149,6 +160,8 @@ class MultiClassTopDownPredictor(CroppingPredictor):
 
     def _decode(self, work: Work) -> list[Outputs]:
         found = super()._decode(work)
+        if self._is_fused:
+            return found
         if work.candidates is None:
             probabilities = np.zeros((0, len(self.runners[-1].spec.classes)), np.float32)
         else:

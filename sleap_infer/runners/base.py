@@ -7,6 +7,7 @@ back, `_close`; its name in `choices.Backend`; its line in `runners.registry`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias, final
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
 from sleap_infer.choices import Backend
-from sleap_infer.errors import ImageError
+from sleap_infer.errors import ImageError, OptionError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
@@ -24,7 +25,7 @@ from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
 from sleap_infer.preprocess import preprocess
-from sleap_infer.settings import StageSettings, read_options, resolve
+from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
@@ -52,12 +53,20 @@ class BaseInferenceRunner(ABC):
 
     @classmethod
     @final
-    def from_model_path(cls, path: str | Path, *, device: str = "auto", **options: Any) -> Self:
+    def from_model_path(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        backend_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
         """Open one trained model.
 
         Args:
             path: a model directory, or its configuration or checkpoint file.
             device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"` takes the fastest that is there.
+            backend_options: handed through to the runtime, in its own words; see the runner's class.
             **options: any of the options in `sleap_infer.options` that apply to this kind of model.
 
         Raises:
@@ -66,16 +75,22 @@ class BaseInferenceRunner(ABC):
             BackendError: the backend or the device is not there.
         """
         spec = read_spec(path)
-        resolved = resolve([spec], read_options([spec], spec.kind, options))
-        return cls.open(path, spec, resolved.stages[0], resolved.returned, device)
+        resolved = resolve([spec], read_options([spec], runs_as(spec.kind), options))
+        return cls.open(path, spec, resolved.stages[0], resolved.returned, device, backend_options)
 
     @classmethod
     @final
     def open(
-        cls, path: str | Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str
+        cls,
+        path: str | Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Open a trained model whose settings are resolved; `from_model_path` does that as well."""
-        return cls._open(Path(path), spec, settings, returned, device)
+        return cls._open(Path(path), spec, settings, returned, device, dict(backend_options or {}))
 
     @final
     def predict(self, imgs: Any) -> list[Outputs]:
@@ -165,7 +180,15 @@ class BaseInferenceRunner(ABC):
 
     @classmethod
     @abstractmethod
-    def _open(cls, path: Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str) -> Self:
+    def _open(
+        cls,
+        path: Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any],
+    ) -> Self:
         """Make a runner from a model's files."""
 
     @abstractmethod
@@ -182,6 +205,18 @@ class BaseInferenceRunner(ABC):
         """Outputs of images in memory point to them, which costs nothing; what the network saw is kept on request."""
         return attrs.evolve(
             outputs, original_image=image, processed_image=processed if self.returned.return_images else None
+        )
+
+
+def refuse_backend_options(backend: str, options: Mapping[str, Any]) -> None:
+    """For backends that take none.
+
+    Raises:
+        OptionError: there are some.
+    """
+    if options:
+        raise OptionError(
+            f"The backend {backend!r} takes no backend_options, found {', '.join(options)}. Leave them out."
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sleap_infer.candidates import Candidates
 from sleap_infer.errors import BackendError
@@ -35,7 +35,15 @@ class FakeRunner(BaseInferenceRunner):
         self.function = function
 
     @classmethod
-    def _open(cls, path: Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str) -> Self:
+    def _open(
+        cls,
+        path: Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any],
+    ) -> Self:
         raise BackendError("A FakeRunner is made from a function, not from a model's files: FakeRunner(function, ...).")
 
     def _predict(self, images: Images) -> Candidates:

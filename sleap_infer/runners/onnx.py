@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
+from numpy.typing import NDArray
 
-from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
+from sleap_infer.candidates import Candidates
 from sleap_infer.choices import Backend
-from sleap_infer.errors import DeviceError, OptionError, UnsupportedModelError
+from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.graph import open_graph, require_onnxruntime
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, kept_maps
+from sleap_infer.runners.base import BaseInferenceRunner, Images
+from sleap_infer.runners.graph_io import IMAGE_INPUT, check_size, require_export, run_graph, thresholds
 from sleap_infer.settings import StageSettings
 
-THRESHOLD_INPUT = "peak_threshold"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 ERRORS_ONLY = 3
-"""Severity of what ONNX Runtime says on stderr; it warns of the threshold being an input."""
+"""Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
+
+logger = logging.getLogger(__name__)
 
 
 class InferenceRunnerONNX(BaseInferenceRunner):
     """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; asked for CUDA, it never falls back.
 
-    Graphs take uint8; images in floats are rounded to it.
+    `backend_options` are attributes of `onnxruntime.SessionOptions` (`intra_op_num_threads=2`), or else options of the
+    execution provider (`cudnn_conv_algo_search="HEURISTIC"`). Graphs take uint8; images in floats are rounded to it.
 
     Args:
-        session: an opened `onnxruntime.InferenceSession` of a graph that `sleap-infer export` made.
+        session: an opened `onnxruntime.InferenceSession` of an exported graph.
         spec: the model's facts, with what is fixed in the graph.
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
@@ -41,55 +47,98 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self, session: Any, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None
     ) -> None:
         super().__init__(spec, settings, returned)
-        maps = kept_maps(self.returned)
-        if maps:
-            raise OptionError(
-                f"An exported graph gives no maps, found return_{maps[0]}. Use the trained model for them."
-            )
+        require_export(spec, self.returned, "onnx")
         self.session = session
-        self._names = list(CANDIDATE_NAMES[spec.kind])
+        inputs = {item.name: item.shape for item in session.get_inputs()}
+        inputs |= {item.name: item.shape for item in session.get_overridable_initializers()}
+        self._image_shape = inputs.get(IMAGE_INPUT, [])
+        self._thresholds = thresholds(settings, list(inputs))
+        self._names = [item.name for item in session.get_outputs()]
 
     @classmethod
-    def _open(cls, path: Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str) -> Self:
-        if spec.exported is None:
-            raise UnsupportedModelError(
-                f"{path} is a trained model, not an exported one. Export it first: sleap-infer export {path} -o DIR."
-            )
-        onnxruntime = require_onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = os.cpu_count() or 1
-        # Threads that spin while they wait would take the cores from decoding and grouping.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = open_graph(find_model_files(path).weights, find_providers(device), options)
-        wanted = "CPUExecutionProvider" if device in ("cpu", "auto") else "CUDAExecutionProvider"
-        if device != "auto" and session.get_providers()[0] != wanted:
-            raise DeviceError(
-                f"ONNX Runtime {onnxruntime.__version__} could not use {device!r}, only {session.get_providers()}. It "
-                "needs CUDA 13 and cuDNN 9 beside onnxruntime-gpu. Use device='cpu' to run there."
-            )
+    def _open(
+        cls,
+        path: Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any],
+    ) -> Self:
+        require_export(spec, returned, "onnx")
+        options, for_provider = session_options(backend_options)
+        provider, own = find_provider(device)
+        providers = [(provider, {**own, **for_provider}), *([CPU] if provider != CPU else [])]
+        session = open_graph(find_model_files(path).weights, providers, options)
+        _check_provider(session, provider, device)
         return cls(session, spec, settings, returned)
 
     @property
     def device(self) -> str:
         """Where the graph runs."""
-        return "cuda" if self.session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        provider, options = next(iter(self.session.get_provider_options().items()))
+        return f"cuda:{options.get('device_id', 0)}" if provider == CUDA else "cpu"
+
+    def infer_bound(self, images: Any) -> dict[str, Any]:
+        """Run the graph on images that are where it runs, and leave its outputs there.
+
+        Args:
+            images: (B, C, H, W) uint8 as `preprocess_image` leaves them; anything with `__dlpack__`, such as a CUDA
+                tensor, or an `onnxruntime.OrtValue`.
+
+        Returns:
+            The graph's own outputs by name as `onnxruntime.OrtValue`, which have `__dlpack__` and `numpy()`.
+        """
+        onnxruntime = require_onnxruntime()
+        value = images if isinstance(images, onnxruntime.OrtValue) else onnxruntime.OrtValue.from_dlpack(images)
+        binding = self.session.io_binding()
+        binding.bind_ortvalue_input(IMAGE_INPUT, value)
+        for name, threshold in self._thresholds.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(threshold))
+        kind, _, index = self.device.partition(":")
+        for name in self._names:
+            binding.bind_output(name, kind, int(index or 0))
+        self.session.run_with_iobinding(binding)
+        return dict(zip(self._names, binding.get_outputs(), strict=True))
 
     def _predict(self, images: Images) -> Candidates:
-        if images.dtype != np.uint8:
-            images = np.rint(images * np.float32(255)).astype(np.uint8)
-        fed = {
-            "image": np.ascontiguousarray(images),
-            THRESHOLD_INPUT: np.array(self.settings.peak_threshold, np.float32),
-        }
+        check_size(images.shape, self._image_shape, self.spec)
+        return run_graph(self._run, images, self.spec)
+
+    def _run(self, images: Images) -> dict[str, NDArray[Any]]:
+        fed = {IMAGE_INPUT: images, **self._thresholds}
         return dict(zip(self._names, self.session.run(self._names, fed), strict=True))
 
     def _close(self) -> None:
         self.session = None
 
 
-def find_providers(device: str) -> list[Any]:
-    """ONNX Runtime's providers for a device.
+def session_options(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """`SessionOptions` with our defaults and what was given for them, and the rest, which is for the provider.
+
+    Raises:
+        OptionError: a value is of the wrong type.
+    """
+    options = require_onnxruntime().SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = os.cpu_count() or 1
+    # Threads that spin while they wait would take the cores from decoding and grouping.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    rest = {}
+    for name, value in given.items():
+        if not hasattr(options, name):
+            rest[name] = value
+            continue
+        kind = type(getattr(options, name))
+        try:
+            setattr(options, name, kind(value))
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"backend option {name}={value!r}: expected a value of type {kind.__name__}.") from error
+    return options, rest
+
+
+def find_provider(device: str) -> tuple[str, dict[str, Any]]:
+    """ONNX Runtime's provider for a device, and its options.
 
     Raises:
         DeviceError: there is no such device here.
@@ -97,15 +146,34 @@ def find_providers(device: str) -> list[Any]:
     onnxruntime = require_onnxruntime()
     kind, _, index = device.partition(":")
     if kind == "cpu" and not index:
-        return ["CPUExecutionProvider"]
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "auto":
-        return [*(["CUDAExecutionProvider"] if has_cuda else []), "CPUExecutionProvider"]
-    if kind != "cuda" or (index and not index.isdigit()):
+        return CPU, {}
+    has_cuda = CUDA in onnxruntime.get_available_providers()
+    if device == "auto" and not has_cuda:
+        return CPU, {}
+    if device != "auto" and (kind != "cuda" or (index and not index.isdigit())):
         raise DeviceError(f"ONNX Runtime is not run on {device!r} here. Use auto, cpu, cuda or cuda:N.")
     if not has_cuda:
         raise DeviceError(
             f"Device {device!r} is not there: this ONNX Runtime {onnxruntime.__version__} was built without CUDA. "
             "Install onnxruntime-gpu instead of onnxruntime, or use device='cpu'."
         )
-    return [("CUDAExecutionProvider", {"device_id": int(index or 0), "use_tf32": 0})]
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA and cuDNN from the packages of PyTorch or NVIDIA, where these are installed
+    return CUDA, {"device_id": int(index or 0), "use_tf32": 0}
+
+
+def _check_provider(session: Any, wanted: str, device: str) -> None:
+    """ONNX Runtime goes on without a provider that it cannot load; we do so only where any device will do, and say it.
+
+    Raises:
+        DeviceError: a device was asked for that is not used.
+    """
+    if session.get_providers()[0] == wanted:
+        return
+    found = (
+        f"ONNX Runtime {require_onnxruntime().__version__} could not use CUDA. It needs CUDA 13 and cuDNN 9: "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    )
+    if device != "auto":
+        raise DeviceError(f"{found}; or use device='cpu'.")
+    logger.warning("%s. Running on the CPU.", found)

@@ -13,6 +13,7 @@ from sleap_infer.runners.base import BaseInferenceRunner
 RUNNERS: Mapping[Backend, str] = {
     "torch": "sleap_infer.runners.torch:InferenceRunnerTorch",
     "onnx": "sleap_infer.runners.onnx:InferenceRunnerONNX",
+    "openvino": "sleap_infer.runners.openvino:InferenceRunnerOpenVINO",
     "torch_compile": "sleap_infer.runners.torch_compile:InferenceRunnerTorchCompile",
 }
 

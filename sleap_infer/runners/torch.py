@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendNotInstalledError, DeviceError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, kept_maps
+from sleap_infer.runners.base import BaseInferenceRunner, Images, kept_maps, refuse_backend_options
 from sleap_infer.settings import StageSettings
 
 if TYPE_CHECKING:
@@ -55,7 +56,16 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         self.module = PoseNetwork(self._prepare(module), spec, settings, keep=kept_maps(self.returned))
 
     @classmethod
-    def _open(cls, path: Path, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions, device: str) -> Self:
+    def _open(
+        cls,
+        path: Path,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions,
+        device: str,
+        backend_options: Mapping[str, Any],
+    ) -> Self:
+        refuse_backend_options(cls.backend or "torch", backend_options)
         require_torch()
         return cls(build_network(spec, find_model_files(path)), spec, settings, device, returned)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -12,7 +13,7 @@ import pytest
 
 from sleap_infer import BaseInferenceRunner, FakeRunner, Outputs
 from sleap_infer.candidates import CANDIDATE_NAMES
-from sleap_infer.choices import Backend, ModelKind
+from sleap_infer.choices import GRAPH_BACKENDS, Backend, ModelKind
 from sleap_infer.errors import BackendError, BackendNotInstalledError, DeviceError, ImageError, OptionError
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
@@ -21,8 +22,8 @@ from sleap_infer.runners.torch_compile import COMPILERS
 
 KINDS = get_args(ModelKind)
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-BACKENDS = ["torch", "onnx", pytest.param("torch_compile", marks=needs_compiler)]
-CHECKED = [(backend, kind) for backend in ("torch", "onnx") for kind in KINDS] + [
+BACKENDS = ["torch", "onnx", "openvino", pytest.param("torch_compile", marks=needs_compiler)]
+CHECKED = [(backend, kind) for backend in ("torch", "onnx", "openvino") for kind in KINDS] + [
     pytest.param("torch_compile", "bottomup", marks=[needs_compiler, pytest.mark.slow])  # half a minute a kind
 ]
 
@@ -51,7 +52,7 @@ def test_every_backend_has_a_row() -> None:
 def test_candidates_are_complete_and_poses_those_of_torch(
     backend: str, kind: ModelKind, models: Path, exports: Mapping[str, ExportResult], flies: np.ndarray
 ) -> None:
-    path = exports[kind].directory if backend == "onnx" else models / kind
+    path = exports[kind].directory if backend in GRAPH_BACKENDS else models / kind
     images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
     with find_runner(backend).from_model_path(path, device="cpu") as runner:
         inputs, geometry = runner.preprocess_image(images)
@@ -131,8 +132,31 @@ def test_a_device_that_is_not_there(device: str, models: Path) -> None:
         find_runner("torch").from_model_path(models / "single_instance", device=device)
 
 
+@pytest.mark.parametrize(("backend", "module"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_a_runtime_that_is_not_installed(
+    backend: str, module: str, exports: Mapping[str, ExportResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendNotInstalledError, match="pip install"):
+        find_runner(backend).from_model_path(exports["centroid"].directory)
+
+
+def test_options_reach_the_runtime(models: Path, exports: Mapping[str, ExportResult]) -> None:
+    path = exports["centroid"].directory
+    onnx = find_runner("onnx").from_model_path(path, backend_options={"intra_op_num_threads": 1})
+    assert onnx.session.get_session_options().intra_op_num_threads == 1
+    openvino = find_runner("openvino").from_model_path(path, backend_options={"INFERENCE_NUM_THREADS": 1})
+    assert openvino.model.get_property("INFERENCE_NUM_THREADS") == 1
+    assert str(openvino.model.get_property("INFERENCE_PRECISION_HINT")).strip("<>").endswith("float32'")
+    for backend, wrong in (("onnx", {"intra_op_num_threads": "many"}), ("openvino", {"NO_SUCH_THING": 1})):
+        with pytest.raises(OptionError, match=next(iter(wrong))):
+            find_runner(backend).from_model_path(path, backend_options=wrong)
+    with pytest.raises(OptionError, match="takes no backend_options"):
+        find_runner("torch").from_model_path(models / "centroid", device="cpu", backend_options={"threads": 1})
+
+
 def test_a_backend_that_is_not_there() -> None:
-    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx"):
+    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx, openvino"):
         find_runner("tensorflow")
 
 

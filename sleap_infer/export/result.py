@@ -1,0 +1,90 @@
+"""What an export made, and how to run it without this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from sleap_infer.choices import GraphKind
+from sleap_infer.export.report import Report
+from sleap_infer.model import ModelSpec
+
+INSIDE_WORDS = {
+    "network": "normalisation, network, peaks; frames are fitted, scaled and padded before it",
+    "scaling": "scaling, padding, normalisation, networks, crops, peaks; frames are fitted before it",
+    "fitting": "everything from frames of any size to points in their pixels",
+}
+
+
+PLACES: Mapping[GraphKind, str] = {
+    "centroid": "centroids",
+    "topdown": "centroids",
+    "multi_class_topdown_combined": "centroids",
+    "bottomup": "peaks of each node",
+    "multi_class_bottomup": "peaks of each node",
+}
+"""What a graph has a fixed number of places for."""
+
+
+@frozen
+class ExportResult:
+    """What was made of one model, or of two in one graph.
+
+    Attributes:
+        directory: that holds the graph and its metadata, enough to predict.
+        graph: the ONNX file.
+        spec: the exported model's facts.
+        inside: inputs, outputs, opset and number of operations of the graph.
+        report: how the whole pipeline compares with its source; `None` if that was not asked for.
+    """
+
+    directory: Path
+    graph: Path
+    spec: ModelSpec
+    inside: Mapping[str, Any]
+    report: Report | None
+
+    def __str__(self) -> str:
+        """What was made, and how to run it with nothing but onnxruntime and numpy."""
+        facts = self.spec.exported
+        assert facts is not None
+        n_operations = f"opset {self.inside['opset']}, {self.inside['n_nodes']} operations"
+        lines = [f"{self.graph} ({self.spec.kind}, {facts.precision}, {n_operations})"]
+        lines += [f"  in   {name}: {form}" for name, form in self.inside["inputs"].items()]
+        lines += [f"  out  {name}: {form}" for name, form in self.inside["outputs"].items()]
+        lines.append(f"  inside: {INSIDE_WORDS[facts.inside]}")
+        if self.spec.kind in PLACES:
+            lines.append(f"  room for {facts.n_places} {PLACES[self.spec.kind]}; a frame that fills it is reported")
+        if facts.kept:
+            lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
+        lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
+        return "\n".join([*lines, "", self.snippet()])
+
+    def snippet(self) -> str:
+        """A program that runs the graph with nothing but onnxruntime and numpy."""
+        facts = self.spec.exported
+        assert facts is not None
+        height, width = self._image_size()
+        note = {
+            "network": f"uint8, RGB or gray; height and width are multiples of {self.spec.max_stride}.",
+            "scaling": "uint8, RGB or gray; frames as the model's size has them.",
+            "fitting": "uint8, RGB or gray, of any size.",
+        }[facts.inside]
+        outputs = list(self.inside["outputs"])
+        channels = self.spec.backbone.in_channels
+        return (
+            "import numpy as np\n"
+            "import onnxruntime\n\n"
+            f"session = onnxruntime.InferenceSession({str(self.graph)!r}, providers=['CPUExecutionProvider'])\n"
+            f"# (batch, channels, height, width), {note}\n"
+            f"image = np.zeros(({facts.batch_size or 1}, {channels}, {height}, {width}), np.uint8)\n"
+            f"{', '.join(outputs) + ',' * (len(outputs) == 1)} = session.run(None, {{'image': image}})\n"
+        )
+
+    def _image_size(self) -> tuple[int, int]:
+        form = str(self.inside["inputs"]["image"]).partition("(")[2].rstrip(")").split(", ")
+        fixed = [int(side) if side.isdigit() else self.spec.max_stride * 8 for side in form[2:]]
+        return fixed[0], fixed[1]

@@ -1,0 +1,193 @@
+"""Comparing an exported directory with the trained models it was made from, at export or later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+from attrs import frozen
+
+from sleap_infer.choices import Backend
+from sleap_infer.errors import ModelCombinationError
+from sleap_infer.export.gate import compare_poses, compare_raw, predict_frames, record
+from sleap_infer.export.images import choose_frames
+from sleap_infer.export.options import ExportOptions
+from sleap_infer.export.report import Report
+from sleap_infer.graphs.making import GraphOptions, Trained, build_graph
+from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, read_spec
+from sleap_infer.model.exported import hash_file
+from sleap_infer.predictors import Predictor
+from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
+
+BATCH_SIZE = 4
+
+
+@frozen
+class Source:
+    """Trained models with their resolved settings.
+
+    Attributes:
+        models: in the order in which they run.
+        settings: of the pipeline they make.
+        given: inference options that were given, by name.
+    """
+
+    models: tuple[Trained, ...]
+    settings: PipelineSettings
+    given: dict[str, Any]
+
+    @classmethod
+    def read(cls, models: str | Path | Sequence[str | Path], given: Mapping[str, Any]) -> Source:
+        """Read what the models are.
+
+        Raises:
+            ModelError: a model cannot be read, or they do not go together.
+            OptionError: an option is wrong or has no effect.
+        """
+        paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(model) for model in models]
+        read = [(path, read_spec(path)) for path in paths]
+        specs = in_order([spec for _, spec in read])
+        options = {name: value for name, value in given.items() if value is not None}
+        settings = resolve(specs, read_options(specs, pipeline_kind(specs), options))
+        ordered = [next(path for path, spec in read if spec is wanted) for wanted in specs]
+        trained = tuple(map(Trained, ordered, specs, settings.stages))
+        return cls(trained, settings, options)
+
+    @property
+    def kind(self) -> str:
+        """What the models make together."""
+        return self.settings.kind
+
+
+def validate(
+    exported: str | Path,
+    against: str | Path | Sequence[str | Path],
+    frames: Any = None,
+    options: ExportOptions | None = None,
+    backend: Backend = "onnx",
+) -> Report:
+    """Compare an exported directory with the trained models it was made from.
+
+    Args:
+        exported: an exported directory, or one that holds two of a top-down pipeline.
+        against: the trained models.
+        frames: to compare on, as in `export`.
+        options: `n_frames`, `max_error_px`, `device` and `draw` are used.
+        backend: that runs the export.
+
+    Raises:
+        ModelError: something cannot be read, or the export was made from other models.
+        SourceError: the frames cannot be read.
+    """
+    exported = Path(exported)
+    specs = in_order([read_spec(path) for path in expand_model_path(exported)])
+    _check_origin(against, specs, exported)
+    source = Source.read(against, _given(specs))
+    options = options or ExportOptions()
+    facts = specs[-1].exported
+    assert facts is not None
+    options = attrs.evolve(
+        options,
+        precision=facts.precision,
+        layout=facts.layout,
+        fused=len(source.models) > len(specs),
+        self_contained=facts.inside == "fitting",
+        max_instances=_places(specs, "centroid", facts.n_places),
+        max_peaks_per_node=facts.n_places,
+    )
+    return check(source, exported, frames, options, backend)
+
+
+def check(source: Source, exported: Path, frames: Any, options: ExportOptions, backend: Backend = "onnx") -> Report:
+    """Compare an exported directory with its source, whose settings are resolved."""
+    with Checker(source, frames, options) as checker:
+        return checker.check(exported, backend)
+
+
+class Checker:
+    """Compares exports of one source, which is run only once.
+
+    Args:
+        source: trained models.
+        frames: to compare on, as in `export`.
+        options: of the export.
+    """
+
+    def __init__(self, source: Source, frames: Any, options: ExportOptions) -> None:
+        paths = [model.path for model in source.models]
+        channels = source.models[0].spec.backbone.in_channels
+        self._source, self._options = source, options
+        self._frames = choose_frames(frames, paths, source.settings, channels, options.n_frames)
+        own = {"return_images": True, "batch_size": BATCH_SIZE, **source.given}
+        self._predictor = Predictor.from_model_paths(paths, device=options.device, **own)
+        self._expected = [outputs for item in self._frames for outputs in predict_frames(self._predictor, item)]
+        self._graphs = _graphs(source, options)
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the source."""
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        """Give the source's memory back."""
+        self._predictor.close()
+
+    def check(self, exported: Path, backend: Backend = "onnx") -> Report:
+        """Compare an exported directory."""
+        with Predictor.from_model_paths(exported, backend=backend, device="cpu", batch_size=BATCH_SIZE) as other:
+            recording, recorders = record(other)
+            found = [outputs for item in self._frames for outputs in predict_frames(recording, item)]
+        raw = [
+            row
+            for graph, seen in zip(self._graphs, recorders, strict=True)
+            if seen.inputs
+            for row in compare_raw(graph, seen)
+        ]
+        kind = self._source.kind
+        nodes = self._predictor.runners[-1].spec.skeleton.nodes if kind != "centroid" else ("centroid",)
+        return Report(
+            frames=", ".join(item.name for item in self._frames),
+            are_real=all(item.are_real for item in self._frames) and self._options.before is None,
+            backend=backend,
+            precision=self._options.precision,
+            budget_px=self._options.budget_px,
+            raw=tuple(raw),
+            poses=compare_poses(self._expected, found, nodes),
+        )
+
+
+def _graphs(source: Source, options: GraphOptions) -> list[Any]:
+    """What the graphs were traced from, in 32-bit floats."""
+    options = attrs.evolve(options, precision="fp32")
+    parts = [list(source.models)] if options.fused else [[model] for model in source.models]
+    return [build_graph(part, source.settings.frames, options) for part in parts]
+
+
+def _given(specs: Sequence[ModelSpec]) -> dict[str, Any]:
+    """The inference options that exports were made with."""
+    facts = [spec.exported for spec in specs if spec.exported]
+    given = {name: value for fact in facts for name, value in fact.baked.items() if value is not None}
+    thresholds = tuple(fact.peak_threshold for fact in facts)
+    return {**given, "peak_threshold": thresholds[0] if len(thresholds) == 1 else thresholds}
+
+
+def _places(specs: Sequence[ModelSpec], kind: str, otherwise: int) -> int:
+    return next((spec.exported.n_places for spec in specs if spec.kind == kind and spec.exported), otherwise)
+
+
+def _check_origin(against: str | Path | Sequence[str | Path], specs: Sequence[ModelSpec], exported: Path) -> None:
+    """An export of other weights is not compared: it would only look broken.
+
+    Raises:
+        ModelCombinationError: the weights are not those that were exported.
+    """
+    exports = [spec.exported for spec in specs if spec.exported]
+    wanted = {digest for facts in exports for digest in facts.source_sha256.split(";") if digest}
+    for path in [against] if isinstance(against, (str, Path)) else against:
+        weights = find_model_files(path).weights
+        if wanted and hash_file(weights) not in wanted:
+            raise ModelCombinationError(
+                f"{exported} was not made from {weights}, but from {'; '.join(facts.source for facts in exports)} (its "
+                "SHA-256 differs). Give the model it was made from."
+            )

@@ -1,0 +1,126 @@
+"""Graphs of trained models that a graph backend was asked to run: made once, kept in a cache directory.
+
+The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, places, and the
+version of this package. Entries are complete when they have their name, so that several processes may fill the cache
+at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sleap_infer import __version__
+from sleap_infer.errors import ExportedModelError, OutputError
+from sleap_infer.graphs.making import GraphOptions, Trained, baked_options, build_graph, make_graph
+from sleap_infer.graphs.metadata import write_metadata
+from sleap_infer.model import find_model_files, read_spec
+from sleap_infer.model.exported import hash_file
+from sleap_infer.options import DEFAULT_PLACES
+from sleap_infer.runners import find_runner
+from sleap_infer.runners.torch import require_torch
+from sleap_infer.settings import ImageSettings
+
+CACHE_VARIABLE = "SLEAP_INFER_CACHE"
+MAX_DIFFERENCE = 1e-4
+
+logger = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """Where graphs are kept: `$SLEAP_INFER_CACHE`, else `sleap_infer` in the user's cache directory."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sleap_infer"
+
+
+def cached_graph(model: Trained, frames: ImageSettings, given: dict[str, Any]) -> Path:
+    """The exported directory of a trained model, made now if it is not there yet.
+
+    Args:
+        model: with its resolved settings.
+        frames: how whole frames are fitted.
+        given: inference options that were given, by name.
+
+    Raises:
+        ModelError: the model cannot be read.
+        BackendNotInstalledError: a package that exporting needs is missing.
+        ExportedModelError: the graph gives other candidates than the model.
+        OutputError: the cache cannot be written.
+    """
+    places = given.get("max_peaks_per_node") or DEFAULT_PLACES
+    options = GraphOptions(max_peaks_per_node=places, max_instances=given.get("max_instances") or DEFAULT_PLACES)
+    entry = cache_directory() / f"{model.spec.kind}-{_key(model, options)}"
+    if entry.is_dir():
+        return entry
+    require_torch()
+    logger.warning("exporting %s to %s, once", model.path, entry)
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=entry.parent) as folder:
+            place = Path(folder) / "graph"
+            place.mkdir()
+            spec, _ = make_graph([model], frames, place, options, given)
+            write_metadata(place, spec)
+            _check(model, frames, options, place)
+            _move(place, entry)
+    except OSError as error:
+        raise OutputError(
+            f"The cache {entry.parent} cannot be written: {error.strerror}. Set {CACHE_VARIABLE} to a directory that "
+            "can be."
+        ) from error
+    return entry
+
+
+def _move(place: Path, entry: Path) -> None:
+    """Give a finished entry its name; another process may have been faster, with the same content."""
+    try:
+        place.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+        shutil.rmtree(place)
+
+
+def _key(model: Trained, options: GraphOptions) -> str:
+    files = find_model_files(model.path)
+    facts = {
+        "version": __version__,
+        "weights": hash_file(files.weights),
+        "configuration": hash_file(files.config),
+        "options": baked_options(model.spec.kind, model.settings, options, {}),
+        "stride": model.settings.images.pad_to_stride,
+        "places": [options.max_instances, options.max_peaks_per_node],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: Path) -> None:
+    """Compare candidates on one image of noise and shapes; the full gate is `sleap-infer export`."""
+    import torch
+
+    side = model.settings.images.pad_to_stride * 8
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, model.spec.backbone.in_channels, side, side), dtype=np.uint8)
+    graph = build_graph([model], frames, options)
+    with torch.inference_mode():
+        expected = graph(torch.from_numpy(image), *(torch.tensor(0.0) for _ in graph.threshold_names))
+    spec = read_spec(place)
+    runner = find_runner("onnx").from_model_path(place, device="cpu", peak_threshold=0.0)
+    found = runner.infer(image)
+    for name, values in zip(graph.output_names, expected, strict=True):
+        difference = np.nanmax(np.abs(np.asarray(found[name], np.float64) - values.numpy()), initial=0.0)
+        if difference > MAX_DIFFERENCE * max(1, side if name in ("peaks", "centroids") else 1):
+            raise ExportedModelError(
+                f"The graph of {model.path} differs from it by {difference:.2g} in {name} ({spec.kind}). Use "
+                "backend='torch', and please report this model."
+            )

@@ -1,0 +1,60 @@
+"""`export_metadata.json`: sleap-nn's fields, for the programs that read them, and under our own key all we need."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sleap_infer.model import ModelSpec
+from sleap_infer.model.directory import METADATA_NAME
+from sleap_infer.model.exported import OUR_KEY, spec_to_json
+
+
+def write_metadata(place: Path, spec: ModelSpec) -> None:
+    """Write the metadata of an exported model into its directory."""
+    text = json.dumps({**published_fields(spec), OUR_KEY: spec_to_json(spec)}, indent=1)
+    (place / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def published_fields(spec: ModelSpec) -> dict[str, Any]:
+    """What sleap-nn writes beside its exports (FORMAT: the fields of version 0.3.5), and a few words more."""
+    facts = spec.exported
+    assert facts is not None
+    crop = spec.preprocessing.crop_size
+    return {
+        "sleap_nn_version": spec.written_by,
+        "export_timestamp": datetime.now(UTC).isoformat(),
+        "export_format": "onnx",
+        "model_type": spec.kind,
+        "model_name": ";".join(Path(source).parent.name for source in facts.source.split(";")),
+        "checkpoint_path": facts.source,
+        "backbone": spec.backbone.kind,
+        "n_nodes": spec.n_nodes,
+        "n_edges": len(spec.paf_edges),
+        "node_names": list(spec.skeleton.nodes),
+        "edge_inds": [list(edge) for edge in spec.paf_edges],
+        "input_scale": spec.preprocessing.scale,
+        "input_channels": spec.backbone.in_channels,
+        "output_stride": spec.map_head("ConfmapsHead").output_stride,
+        "crop_size": [crop, crop] if crop else None,
+        "max_instances": facts.n_places,
+        "max_peaks_per_node": facts.n_places,
+        "max_batch_size": facts.batch_size or facts.max_batch_size,
+        "precision": facts.precision,
+        "peak_threshold": facts.peak_threshold,
+        "input_dtype": "uint8",
+        "normalization": "0_to_1",
+        "n_classes": len(spec.classes),
+        "class_names": list(spec.classes),
+        "anchor_part": spec.anchor_part,
+        "training_config_embedded": False,
+        "symmetries": [list(pair) for pair in spec.skeleton.symmetries],
+        "opset_version": facts.opset,
+        "layout": facts.layout,
+        "preprocessing_inside": facts.inside,
+        "sleap_infer_version": version("sleap-infer"),
+        "verdict": facts.verdict,
+    }

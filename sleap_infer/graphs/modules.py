@@ -1,0 +1,143 @@
+"""The modules that are traced: one network, or the two of a top-down pipeline, from uint8 frames to candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from sleap_infer.candidates import CANDIDATE_NAMES
+from sleap_infer.choices import GraphInside, GraphKind, Layout
+from sleap_infer.graphs.fitting import FitFrames, ScaleAndPad, cut_crops, fit_open_channels
+from sleap_infer.graphs.layout import flat_names, flatten
+from sleap_infer.runners.pose_network import PoseNetwork
+from sleap_infer.settings import ImageSettings
+
+Arrays: TypeAlias = dict[str, Tensor]
+
+POSITIONS = ("peaks", "centroids")
+"""Candidates that are positions."""
+
+
+@frozen
+class Frame:
+    """What a graph contains besides its networks.
+
+    Attributes:
+        kind: what it finds.
+        inside: how much of the preprocessing.
+        images: settings of that preprocessing, as far as it applies to whole frames.
+        layout: of the outputs.
+        before: applied to the uint8 images first, if given.
+        after: applied to the outputs, a tuple of tensors, last, if given.
+    """
+
+    kind: GraphKind
+    inside: GraphInside
+    images: ImageSettings
+    layout: Layout = "batched"
+    before: nn.Module | None = None
+    after: nn.Module | None = None
+
+
+class OneStage(nn.Module):
+    """One network, with its preprocessing as far as that is inside.
+
+    Args:
+        network: with a fixed number of places for peaks.
+        frame: what is around it.
+    """
+
+    def __init__(self, network: PoseNetwork, frame: Frame) -> None:
+        super().__init__()
+        self.pose_network = network
+        self.inside = frame.inside
+        self.fit, self.scale = FitFrames(frame.images), ScaleAndPad(network.settings.images)
+
+    def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
+        """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
+        if self.inside == "network":
+            return look(self.pose_network, images, thresholds["peak_threshold"])
+        fitted, factor = self.fit(images) if self.inside == "fitting" else (images, images.new_ones(()))
+        found = look(self.pose_network, self.scale(fitted), thresholds["peak_threshold"])
+        return {
+            name: value / self.scale.scale / factor if name in POSITIONS else value for name, value in found.items()
+        }
+
+
+class TopDown(nn.Module):
+    """Centroids, a fixed number of crops around them, and a second network on the crops; all preprocessing is inside.
+
+    Args:
+        centroid: finds centroids, with room for `max_instances`.
+        instance: looks at crops.
+        frame: what is around both.
+    """
+
+    def __init__(self, centroid: PoseNetwork, instance: PoseNetwork, frame: Frame) -> None:
+        super().__init__()
+        assert instance.settings.crop_size is not None
+        self.centroid, self.instance = centroid, instance
+        self.crop_size = instance.settings.crop_size
+        self.fit = FitFrames(frame.images)
+        self.fit_size = FitFrames(attrs.evolve(frame.images, ensure_rgb=False, ensure_grayscale=False))
+        self.has_own_channels = frame.images.ensure_rgb or frame.images.ensure_grayscale
+        self.scale_frames = ScaleAndPad(centroid.settings.images)
+        self.scale_crops = ScaleAndPad(instance.settings.images)
+
+    def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
+        """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
+        fitted, factor = self.fit(images)
+        found = look(self.centroid, self.scale_frames(fitted), thresholds["centroid_threshold"])
+        if self.has_own_channels:  # crops keep the colours of the frame, as in a pipeline of two
+            fitted, _ = self.fit_size(images)
+        valid = found["instance_valid"]
+        centroids = found["centroids"] / self.scale_frames.scale
+        crops, origin = cut_crops(fitted, centroids.masked_fill(~valid[..., None], 0.0), self.crop_size)
+        poses = look(self.instance, self.scale_crops(crops.flatten(0, 1)), thresholds["peak_threshold"])
+        per_place = {name: value.unflatten(0, valid.shape) for name, value in poses.items()}
+        peaks = (per_place["peaks"] / self.scale_crops.scale + origin[:, :, None]) / factor
+        return {
+            **{name: value * valid.view(*valid.shape, *(1,) * (value.ndim - 2)) for name, value in per_place.items()},
+            "centroids": centroids / factor,
+            "centroid_vals": found["centroid_vals"],
+            "peaks": peaks.masked_fill(~valid[..., None, None], torch.nan),
+            "instance_valid": valid,
+        }
+
+
+class Graph(nn.Module):
+    """What is traced: inputs and outputs in their published order around `OneStage` or `TopDown`.
+
+    Args:
+        body: that finds candidates.
+        frame: what is around it.
+    """
+
+    def __init__(self, body: OneStage | TopDown, frame: Frame) -> None:
+        super().__init__()
+        self.body = body
+        self.frame = frame
+        self.before, self.after = frame.before, frame.after
+        self.threshold_names = ("centroid_threshold", "peak_threshold")[isinstance(body, OneStage) :]
+        names = CANDIDATE_NAMES[frame.kind]
+        self.output_names = names if frame.layout == "batched" else flat_names(frame.kind)
+
+    def forward(self, image: Tensor, *thresholds: Tensor) -> tuple[Tensor, ...]:
+        """(B, C, H, W) uint8 and scalars -> candidates."""
+        images = image if self.before is None else self.before(image)
+        found = self.body(images.float(), dict(zip(self.threshold_names, thresholds, strict=True)))
+        if self.frame.layout == "flat":
+            found = flatten(found, self.frame.kind)
+        outputs = tuple(found[name] for name in self.output_names)
+        return outputs if self.after is None else tuple(self.after(*outputs))
+
+
+def look(network: PoseNetwork, images: Tensor, threshold: Tensor) -> Arrays:
+    """Candidates of images that hold whole numbers from 0 to 255, of any channels."""
+    found: Arrays = network(fit_open_channels(images / 255.0, network.spec.backbone.in_channels), threshold)
+    return found

@@ -1,0 +1,83 @@
+"""Trained models on graph backends: exported once, to a cache."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from poses import close
+
+from sleap_infer import Predictor
+from sleap_infer.errors import ExportedModelError, OutputError
+from sleap_infer.graphs import cache, making
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_trained_model_is_exported_once(
+    place: Path, models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [models / "centroid", models / "centered_instance"]
+    video = videos / "two_flies.mp4"
+    with Predictor.from_model_paths(names, device="cpu") as source:
+        expected = source.predict(video, as_labels=False, frames=range(3))
+    with Predictor.from_model_paths(names, backend="onnx", device="cpu") as predictor:
+        assert [runner.backend for runner in predictor.runners] == ["onnx", "onnx"]
+        close(predictor.predict(video, as_labels=False, frames=range(3)), expected)
+    assert len(list(place.iterdir())) == 2
+    monkeypatch.setattr(cache, "make_graph", None)  # from now on nothing is exported
+    with Predictor.from_model_paths(names, backend="openvino", peak_threshold=0.3) as again:
+        close(again.predict(video, as_labels=False, frames=range(3)), expected)
+    with pytest.raises(TypeError):
+        Predictor.from_model_paths(names, backend="onnx", integral_patch_size=3)
+
+
+def test_other_weights_are_another_entry(place: Path, models: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(models / "centroid", copy)
+    for path in (models / "centroid", copy):
+        Predictor.from_model_paths(path, backend="onnx")
+    assert len(list(place.iterdir())) == 1
+    config = copy / "training_config.yaml"
+    config.write_text(config.read_text() + "# edited\n")
+    Predictor.from_model_paths(copy, backend="onnx")
+    assert len(list(place.iterdir())) == 2
+
+
+def test_a_graph_that_differs_is_not_kept(place: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = making.build_network
+    calls = []
+
+    def first_one_worse(*arguments: object) -> object:
+        network = build(*arguments)  # type: ignore[arg-type]
+        if not calls:
+            for weights in network.parameters():
+                weights.data *= 1.05
+        calls.append(network)
+        return network
+
+    monkeypatch.setattr(making, "build_network", first_one_worse)
+    with pytest.raises(ExportedModelError, match="differs from it"):
+        Predictor.from_model_paths(models / "centroid", backend="onnx")
+    assert list(place.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match=cache.CACHE_VARIABLE):
+        Predictor.from_model_paths(models / "centroid", backend="onnx")
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache.cache_directory() == Path("/caches/sleap_infer")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.cache_directory() == Path.home() / ".cache" / "sleap_infer"

@@ -1,0 +1,131 @@
+"""Lower precision: within its budget on real frames, smaller, and honest about what it kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+
+from sleap_infer import Predictor
+from sleap_infer.errors import OptionError
+from sleap_infer.export import ExportOptions, Report, export, validate
+from sleap_infer.export.quantizing import Attempt, back_off
+from sleap_infer.export.report import NodeErrors, PoseErrors
+from sleap_infer.graphs.quantize import layer_groups
+from sleap_infer.model import read_spec
+
+
+def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
+    video = videos / "one_fly.mp4"
+    sizes = {}
+    for precision, reach in (("fp32", 0.001), ("fp16", 0.02), ("bf16", 0.1)):
+        options = ExportOptions(precision=precision, n_frames=16)
+        (result,) = export(models / "single_instance", tmp_path / precision, options, frames=video)
+        assert result.report is not None
+        assert result.report.verdict == "PASS", result.report
+        sizes[precision] = result.graph.stat().st_size
+        poses = result.report.poses
+        assert poses.p95_px < reach, result.report.line()
+        assert read_spec(result.directory).exported.precision == precision
+        again = validate(result.directory, models / "single_instance", video, options, backend="openvino")
+        assert again.poses.p95_px < reach, again.line()
+    assert sizes["fp16"] < 0.7 * sizes["fp32"]
+    assert sizes["bf16"] < 0.7 * sizes["fp32"]
+
+
+@pytest.mark.slow
+def test_int8_keeps_its_budget_on_other_frames(models: Path, videos: Path, tmp_path: Path) -> None:
+    """Ranges are measured on one video; poses on another, which was not seen, are judged too."""
+    said: list[str] = []
+    options = ExportOptions(
+        precision="int8", max_peaks_per_node=60, calibration=videos / "two_flies.mp4", calibration_frames=24
+    )
+    video = videos / "two_flies.mp4"
+    (result,) = export(models / "bottomup", tmp_path / "b", options, video, said.append)
+    assert result.report is not None
+    assert result.report.verdict in ("PASS", "WARN"), result.report.line()
+    assert result.report.poses.p95_px < 0.5
+    facts = read_spec(result.directory).exported
+    assert facts is not None
+    assert facts.precision == "int8"
+    assert sorted(path.name for path in result.directory.iterdir()) == ["export_metadata.json", "model.onnx"]
+    assert any("measuring ranges" in line for line in said)
+    for backend in ("onnx", "openvino"):
+        report = validate(result.directory, models / "bottomup", videos / "two_flies_rgb.mp4", options, backend)
+        assert report.poses.p95_px < 0.5, report.line()
+        assert report.poses.changed < 0.05, report.line()
+
+
+@pytest.mark.slow
+def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_path: Path) -> None:
+    """A budget that int8 alone cannot keep: some groups stay, at worst all of them."""
+    said: list[str] = []
+    options = ExportOptions(precision="int8", max_error_px=0.03, n_frames=8, calibration_frames=16)
+    video = videos / "two_flies.mp4"
+    (result,) = export(models / "centroid", tmp_path / "c", options, video, said.append)
+    facts = read_spec(result.directory).exported
+    assert facts is not None
+    assert facts.kept
+    assert f"kept in 32-bit floats: {', '.join(facts.kept)}" in str(result)
+    assert result.report is not None
+    assert result.report.poses.p95_px <= 0.03
+    assert set(facts.kept) <= set(layer_groups(result.graph)) | set(said[-1].split())
+    assert len(Predictor.from_model_paths(result.directory).predict(video, frames=[0])[0]) == 2
+
+
+def test_int8_needs_real_frames(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--calibration"):
+        export(models / "centroid", tmp_path / "c", ExportOptions(precision="int8"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def attempt_with(helps: dict[str, float], kept: list[str]) -> Attempt:
+    """An attempt whose error is 2 px less what each kept group takes away."""
+    px = max(2.0 - sum(helps[name] for name in kept), 0.0)
+    node = NodeErrors("head", 10, px, px, px, 0, 0)
+    poses = PoseErrors(1, 1, (node,), 10, px, px, px, 0, 0, 0, 0, 1.0, 0, None)
+    return Attempt(tuple(kept), Report("here", True, "onnx", "int8", 0.5, (), poses))
+
+
+@pytest.mark.parametrize(
+    ("helps", "kept"),
+    [
+        ({"a": 0.1, "b": 1.9, "c": 0.2}, {"b"}),
+        ({"a": 0.6, "b": 0.3, "c": 1.0}, {"a", "c"}),
+        ({"a": 0.7, "b": 0.6, "c": 0.5}, {"a", "b", "c"}),
+        ({"a": 0.1, "b": 0.1, "c": 0.1}, {"a", "b", "c"}),
+    ],
+)
+def test_groups_that_help_most_are_kept_first(helps: dict[str, float], kept: set[str]) -> None:
+    best = back_off(list(helps), lambda names: attempt_with(helps, list(names)))
+    assert set(best.kept) == kept
+
+
+def test_a_small_plateau_is_one_peak_in_the_graph(models: Path, tmp_path: Path) -> None:
+    """Half precision makes equal neighbours: up to 2x2 equal cells are one peak, in the graph as in torch."""
+    import onnxruntime
+    import torch
+
+    from sleap_infer.graphs.modules import Frame, Graph, OneStage
+    from sleap_infer.graphs.writing import InputForm, write_graph
+    from sleap_infer.runners.pose_network import PoseNetwork
+    from sleap_infer.settings import ImageSettings, StageSettings
+
+    class AsTheyAre(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"CentroidConfmapsHead": images.half().float()}
+
+    spec = read_spec(models / "centroid")
+    spec = attrs.evolve(spec, heads=(attrs.evolve(spec.heads[0], output_stride=1),))
+    network = PoseNetwork(AsTheyAre(), spec, StageSettings("centroid"), n_peaks=4)
+    frame = Frame("centroid", "network", ImageSettings())
+    write_graph(Graph(OneStage(network, frame), frame), tmp_path / "g.onnx", InputForm(stride=8))
+    image = np.zeros((1, 1, 16, 24), np.uint8)
+    image[0, 0, 3:5, 4:6] = 200
+    image[0, 0, 10, 15:17] = 150
+    image[0, 0, 12, 2] = 255
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
+    centroids, _, valid = session.run(None, {"image": image, "peak_threshold": np.array(0.2, np.float32)})
+    np.testing.assert_allclose(centroids[0][valid[0]], [[4.5, 3.5], [15.5, 10.0], [2.0, 12.0]], atol=1e-4)
