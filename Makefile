@@ -13,7 +13,7 @@ demo: .venv/torch
 	$(BIN)/sleap-infer demo
 
 test: .venv/torch,test
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=95
 
 # The wheel with [onnx] in an environment of its own, which must stay without PyTorch, on models that .venv exports.
 torch-free: .venv/torch,test

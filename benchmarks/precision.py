@@ -1,8 +1,8 @@
 """What lower precision costs in pixels and gives in speed: fp32, fp16, bf16 and int8, on each graph backend.
 
-    python benchmarks/precision.py [--repeats 7] [--output FILE.json]
+    python benchmarks/precision.py [--repeats 7] [--output FILE.json] [--calibration VIDEO --frames VIDEO MODEL ...]
 
-The package's own models. int8 is calibrated on one video; errors are those on another, which was not seen.
+Without models: the package's own. int8 is calibrated on one video; errors are those on another, which was not seen.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ ROOM = 60
 def main() -> None:
     """Export, measure, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--calibration", type=Path, help="video that ranges are measured and the budget is kept on")
+    parser.add_argument("--frames", type=Path, help="another video, for the errors and times that are reported")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for names in PIPELINES:
-            rows += measure(names, Path(folder), given.repeats)
+        for models, seen, unseen in pipelines(given.models, given.calibration, given.frames):
+            rows += measure(models, seen, unseen, Path(folder) / str(len(rows)), given.repeats)
             for row in rows[-len(get_args(Precision)) * len(GRAPH_BACKENDS) :]:
                 print(line(row))
     if given.output:
@@ -58,20 +61,28 @@ def main() -> None:
         given.output.write_text(text + "\n", encoding="utf-8")
 
 
-def measure(names: Sequence[str], folder: Path, repeats: int) -> list[dict[str, Any]]:
+def pipelines(models: Sequence[Path], seen: Path, unseen: Path) -> list[tuple[Sequence[Path], Path, Path]]:
+    """Models that go together, the video that int8 sees, and the one that is judged."""
+    if models:
+        return [(models, seen, unseen)]
+    found: list[tuple[Sequence[Path], Path, Path]] = []
+    for names in PIPELINES:
+        pair = ("one_fly", "one_fly") if names == ("single_instance",) else ("two_flies", "two_flies_rgb")
+        videos = [ASSETS / "videos" / f"{name}.mp4" for name in pair]
+        found.append(([ASSETS / "models" / name for name in names], videos[0], videos[1]))
+    return found
+
+
+def measure(models: Sequence[Path], seen: Path, unseen: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
     """Rows of one pipeline: every precision on every backend."""
-    one = names[-1] == "single_instance"
-    videos = ("one_fly", "one_fly") if one else ("two_flies", "two_flies_rgb")
-    seen, unseen = (ASSETS / "videos" / f"{name}.mp4" for name in videos)
-    models = [ASSETS / "models" / name for name in names]
     rows, runners = [], {}
     for precision in get_args(Precision):
         options = ExportOptions(precision=precision, max_peaks_per_node=ROOM, force=True)
-        results = export(models, folder / names[-1] / precision, options, seen)
+        results = export(models, folder / precision, options, seen)
         for backend in GRAPH_BACKENDS:
-            row = describe(results, precision, backend, folder / names[-1] / precision, models, unseen)
-            rows.append({"pipeline": "+".join(names), **row})
-            runners[precision, backend] = open_with_inputs(folder / names[-1] / precision, backend, unseen)
+            row = describe(results, precision, backend, folder / precision, models, unseen)
+            rows.append({"pipeline": "+".join(model.name for model in models), **row})
+            runners[precision, backend] = open_with_inputs(folder / precision, backend, unseen)
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runners}
     for number in range(repeats + 1):
         for key, (opened, inputs, n_frames) in runners.items():
@@ -88,7 +99,7 @@ def measure(names: Sequence[str], folder: Path, repeats: int) -> list[dict[str, 
 
 
 def describe(
-    results: Sequence[ExportResult], precision: str, backend: Any, place: Path, models: list[Path], video: Path
+    results: Sequence[ExportResult], precision: str, backend: Any, place: Path, models: Sequence[Path], video: Path
 ) -> dict[str, Any]:
     """Size, errors and what was kept of one export."""
     report = validate(place, models, video, ExportOptions(precision=precision, n_frames=64), backend)

@@ -127,6 +127,9 @@ def export(
         raise OptionError("Give models, or a --pattern that finds them: one of the two.")
     if output is None:
         raise OptionError("Say where the export goes: -o DIR.")
+    from sleap_infer.runners.torch import require_torch
+
+    require_torch()
     from sleap_infer.export import ExportOptions
 
     options = ExportOptions(

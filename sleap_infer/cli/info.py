@@ -19,21 +19,22 @@ def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_def
     """Show what a model is, and what can run it here."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from sleap_infer.model import find_model_files, read_spec
+    from sleap_infer.model import expand_model_path, find_model_files, read_spec
 
-    files = find_model_files(model)
-    spec = read_spec(model)
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in facts(spec).items():
-        table.add_row(name, value)
-    if spec.exported is None:
-        table.add_row("parameters", count_parameters(spec))
-    table.add_row("weights", f"{files.weights.name}, {files.weights.stat().st_size / 1e6:.1f} MB")
-    for name, value in backends().items():
-        table.add_row(name, value)
+    rows: list[tuple[str, str]] = []
+    for path in expand_model_path(model):
+        weights, spec = find_model_files(path).weights, read_spec(path)
+        rows += facts(spec).items()
+        if spec.exported is None:
+            rows.append(("parameters", count_parameters(spec)))
+        rows += [("weights", f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB"), ("", "")]
+    for name, value in [*rows, *backends().items()]:
+        table.add_row(name, Text(value))  # no markup: what is in brackets is meant so
     Console().print(table)
 
 
@@ -44,7 +45,7 @@ def facts(spec: ModelSpec) -> dict[str, str]:
     colour = "rgb" if images.ensure_rgb else "gray" if images.ensure_grayscale else "as they are"
     rows = {
         "kind": spec.kind,
-        "written by": f"{spec.exported.made_by if spec.exported else spec.format} {spec.written_by}".strip(),
+        "trained with" if spec.exported else "written by": f"{_trainer(spec)} {spec.written_by}".strip(),
         "backbone": f"{spec.backbone.kind}, {spec.backbone.in_channels} channel(s) in",
         "strides": f"{spec.max_stride} (padding); " + ", ".join(_head(head) for head in spec.heads),
         "frames": f"{size}, channels {colour}, scale {images.scale:g}",
@@ -67,6 +68,7 @@ def export_facts(spec: ModelSpec) -> dict[str, str]:
     if facts is None:
         return {}
     rows = {
+        "exported by": facts.made_by,
         "graph": f"{facts.precision}, {facts.layout} outputs, room for {facts.n_places}",
         "inside": {
             "network": "the network; fitting, scaling and padding come before it",
@@ -156,6 +158,11 @@ BACKENDS: Mapping[Backend, Callable[[], str]] = {
     "onnx": _onnx,
     "openvino": _openvino,
 }
+
+
+def _trainer(spec: ModelSpec) -> str:
+    """What trained a model; of an exported one only the version is known."""
+    return "version" if spec.exported else spec.format
 
 
 def _head(head: object) -> str:

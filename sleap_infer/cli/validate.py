@@ -44,6 +44,9 @@ def validate(
     """
     import json
 
+    from sleap_infer.runners.torch import require_torch
+
+    require_torch()
     from sleap_infer.export import ExportOptions, validate
     from sleap_infer.export.exporting import draw_worst
 

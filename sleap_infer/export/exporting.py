@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sleap_infer.export.options import ExportOptions
 from sleap_infer.export.quantizing import Made, check_calibration, quantize_pipeline
 from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
-from sleap_infer.export.validating import Source, check
+from sleap_infer.export.validating import Source, check_backends
 from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.writing import require_export_packages
@@ -62,7 +62,7 @@ def export(
     options = options or ExportOptions()
     require_torch()
     require_export_packages()
-    source = Source.read(models, inference_options)
+    source = Source.read(models, {**inference_options, **_fixed_size(options, inference_options)})
     _check(source, options)
     if options.precision == "int8":
         check_calibration(source, options, frames)
@@ -76,7 +76,7 @@ def export(
         report = None
         if options.validate and options.after is None:
             say("comparing with the trained model")
-            report = check(source, work, frames, options)
+            report = check_backends(source, work, frames, options)
             _judge(report, source, options)
         made = [_finish(item, report) for item in made]
         put_in_place(work, output)
@@ -108,6 +108,17 @@ def put_in_place(work: Path, output: Path) -> None:
     work.rename(output)
     if old is not None:
         shutil.rmtree(old)
+
+
+def _fixed_size(options: ExportOptions, given: Mapping[str, Any]) -> dict[str, int]:
+    """The size that frames are fitted into, where the graph takes no other."""
+    if options.input_size is None:
+        return {}
+    fixed = dict(zip(("max_height", "max_width"), options.input_size, strict=True))
+    for name, value in fixed.items():
+        if given.get(name) not in (None, value):
+            raise OptionError(f"{name}={given[name]} contradicts input_size={options.input_size}. Give one of them.")
+    return fixed
 
 
 def _check(source: Source, options: ExportOptions) -> None:

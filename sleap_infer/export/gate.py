@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +10,14 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.errors import BackendError
 from sleap_infer.export.images import CheckFrames
 from sleap_infer.export.report import NodeErrors, PoseErrors, RawErrors, Worst
-from sleap_infer.model import ModelSpec
 from sleap_infer.ops.agreement import match_poses, similarity
-from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners import BaseInferenceRunner
 from sleap_infer.runners.base import Images
 from sleap_infer.runners.graph_io import read_outputs
-from sleap_infer.settings import StageSettings
 
 if TYPE_CHECKING:
     from sleap_infer.graphs.modules import Graph
@@ -45,18 +40,6 @@ class Recorder(BaseInferenceRunner):
         self.runner = runner
         self.inputs: list[Images] = []
         self.found: list[Candidates] = []
-
-    @classmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Recorder:
-        raise BackendError("A Recorder is made from a runner, not from a model's files.")
 
     def _predict(self, images: Images) -> Candidates:
         found = self.runner.infer(images)
@@ -187,6 +170,7 @@ def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: 
         n_points=len(tally.distances),
         p50_px=float(np.median(px)),
         p95_px=float(np.percentile(px, 95)),
+        p97_px=float(np.percentile(px, 97)),
         max_px=float(px.max()),
         lost=int(tally.lost.sum()),
         gained=int(tally.gained.sum()),

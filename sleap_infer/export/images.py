@@ -79,8 +79,10 @@ def spread(source: Any, at_most: int) -> CheckFrames:
         name = opened.name
         first = next(iter(opened.batches(1)))  # what cannot be read should show now
         assert first.frames
-    if total is None or total <= at_most or not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path)) or (total is not None and total <= at_most):
         return CheckFrames(name, source)
+    if total is None:  # the file does not say how long it is
+        return CheckFrames(name, source, range(at_most))
     return CheckFrames(name, source, [round(position) for position in np.linspace(0, total - 1, at_most)])
 
 

@@ -51,7 +51,16 @@ class Attempt:
     @property
     def badness(self) -> tuple[float, float]:
         """What is lost, then how far points are off: to sort by."""
-        return round(self.report.poses.changed, 3), self.report.poses.p95_px
+        return round(self.report.poses.changed, 3), self.report.poses.p97_px
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the budget is kept with a margin: by 97 % of the points instead of 95 %.
+
+        Frames that were not seen do a little worse. And a centroid that is off by little moves every so many crops by a
+        whole pixel, so that errors come in two sizes; how many are of the larger one varies from video to video.
+        """
+        return self.report.pose_verdict != "FAIL" and self.report.poses.p97_px <= self.report.budget_px
 
 
 def quantize_pipeline(
@@ -105,7 +114,7 @@ def _quantize_one(
         return found
 
     best = attempt([])
-    if best.report.pose_verdict == "FAIL" and options.validate:
+    if not best.is_safe and options.validate:
         best = back_off(list(ranges.groups), attempt)
     finished = _write(made, ranges, best.kept)
     full.unlink()
@@ -122,7 +131,7 @@ def back_off(groups: Sequence[str], attempt: Callable[[Sequence[str]], Attempt])
     alone = sorted((attempt([group]) for group in groups), key=lambda found: found.badness)
     best = alone[0]
     for n_kept in range(2, len(groups) + 1):
-        if best.report.pose_verdict != "FAIL":
+        if best.is_safe:
             break
         best = attempt([group for found in alone[:n_kept] for group in found.kept])
     return best

@@ -10,7 +10,7 @@ import attrs
 from attrs import frozen
 
 from sleap_infer.choices import Backend
-from sleap_infer.errors import ModelCombinationError
+from sleap_infer.errors import BackendNotInstalledError, ModelCombinationError, UnsupportedModelError
 from sleap_infer.export.gate import compare_poses, compare_raw, predict_frames, record
 from sleap_infer.export.images import choose_frames
 from sleap_infer.export.options import ExportOptions
@@ -19,6 +19,7 @@ from sleap_infer.graphs.making import GraphOptions, Trained, build_graph
 from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, read_spec
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors import Predictor
+from sleap_infer.runners.openvino import has_bf16
 from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
 
 BATCH_SIZE = 4
@@ -83,11 +84,12 @@ def validate(
     """
     exported = Path(exported)
     specs = in_order([read_spec(path) for path in expand_model_path(exported)])
-    _check_origin(against, specs, exported)
-    source = Source.read(against, _given(specs))
-    options = options or ExportOptions()
     facts = specs[-1].exported
-    assert facts is not None
+    if facts is None:
+        raise UnsupportedModelError(f"{exported} is a trained model, not an exported one. Export it first.")
+    _check_origin(against, specs, exported)
+    source = Source.read(against, facts.given)
+    options = options or ExportOptions()
     options = attrs.evolve(
         options,
         precision=facts.precision,
@@ -104,6 +106,25 @@ def check(source: Source, exported: Path, frames: Any, options: ExportOptions, b
     """Compare an exported directory with its source, whose settings are resolved."""
     with Checker(source, frames, options) as checker:
         return checker.check(exported, backend)
+
+
+def check_backends(source: Source, exported: Path, frames: Any, options: ExportOptions) -> Report:
+    """Compare an export on ONNX Runtime and, where that computes in another way, on OpenVINO; the worse report.
+
+    bf16 is 32-bit arithmetic with rounded weights on the one, and arithmetic in bf16 on the other, if the CPU has it.
+    """
+    with Checker(source, frames, options) as checker:
+        reports = [checker.check(exported)]
+        if options.precision == "bf16" and _computes_in_bf16():
+            reports.append(checker.check(exported, "openvino"))
+    return max(reports, key=lambda report: (("PASS", "WARN", "FAIL").index(report.verdict), report.poses.p95_px))
+
+
+def _computes_in_bf16() -> bool:
+    try:
+        return has_bf16()
+    except BackendNotInstalledError:
+        return False
 
 
 class Checker:
@@ -162,14 +183,6 @@ def _graphs(source: Source, options: GraphOptions) -> list[Any]:
     options = attrs.evolve(options, precision="fp32")
     parts = [list(source.models)] if options.fused else [[model] for model in source.models]
     return [build_graph(part, source.settings.frames, options) for part in parts]
-
-
-def _given(specs: Sequence[ModelSpec]) -> dict[str, Any]:
-    """The inference options that exports were made with."""
-    facts = [spec.exported for spec in specs if spec.exported]
-    given = {name: value for fact in facts for name, value in fact.baked.items() if value is not None}
-    thresholds = tuple(fact.peak_threshold for fact in facts)
-    return {**given, "peak_threshold": thresholds[0] if len(thresholds) == 1 else thresholds}
 
 
 def _places(specs: Sequence[ModelSpec], kind: str, otherwise: int) -> int:

@@ -235,6 +235,7 @@ def _exported_spec(
         input_size=options.input_size,
         max_batch_size=options.max_batch_size,
         opset=opset,
+        given=given,
         source=";".join(str(path.resolve()) for path in weights),
         source_sha256=";".join(hash_file(path) for path in weights),
     )

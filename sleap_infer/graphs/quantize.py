@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from sleap_infer.errors import BackendNotInstalledError, OptionError
 from sleap_infer.graphs.writing import SCOPES
+from sleap_infer.model.graph import ERRORS_ONLY
 from sleap_infer.runners.graph_io import IMAGE_INPUT
-from sleap_infer.runners.onnx import ERRORS_ONLY
 
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Concat", "Resize", "Add", "Relu")
 """Operations that are quantized, inside of networks."""

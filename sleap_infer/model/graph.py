@@ -8,6 +8,9 @@ from typing import Any
 
 from sleap_infer.errors import BackendNotInstalledError, ExportedModelError
 
+ERRORS_ONLY = 3
+"""Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
+
 
 def require_onnxruntime() -> Any:
     """The onnxruntime package.
@@ -33,6 +36,9 @@ def open_graph(path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",),
         ExportedModelError: the file is not a graph, or damaged.
     """
     onnxruntime = require_onnxruntime()
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     failures = (

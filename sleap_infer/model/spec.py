@@ -171,6 +171,8 @@ class ExportFacts:
     max_batch_size: int | None = None
     """The largest number of images that the graph is given at once."""
     opset: int | None = None
+    given: dict[str, Any] = field(factory=dict)
+    """Inference options that were given at the export, by name."""
     kept: tuple[str, ...] = ()
     """Groups of layers that stayed in 32-bit floats, in a graph of lower precision."""
     source: str = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float32]
 
@@ -68,6 +67,8 @@ def match_poses(found: Floats, expected: Floats, reach: float) -> tuple[NDArray[
     >>> [rows.tolist() for rows in match_poses(poses[::-1], poses, reach=1)]
     [[0, 1], [1, 0]]
     """
+    from scipy.optimize import linear_sum_assignment  # a fifth of a second, which not all models need
+
     steps = np.linalg.norm(found[:, None] - expected[None], axis=-1)
     common = ~np.isnan(steps)
     count = common.sum(axis=-1)

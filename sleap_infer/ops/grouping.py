@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float32]
 Edge = tuple[int, int]
@@ -72,6 +71,8 @@ def match_edge(
         scores: (K, K).
         min_score: connections below it are dropped after the assignment.
     """
+    from scipy.optimize import linear_sum_assignment  # a fifth of a second, which not all models need
+
     rows, columns = np.flatnonzero(is_source), np.flatnonzero(is_destination)
     if not len(rows) or not len(columns):
         return []

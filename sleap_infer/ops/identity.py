@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float32]
 
@@ -22,6 +21,8 @@ def assign_classes(probabilities: Floats) -> NDArray[np.int64]:
     >>> assign_classes(np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.3]], np.float32)).tolist()
     [1, 0, -1]
     """
+    from scipy.optimize import linear_sum_assignment  # a fifth of a second, which not all models need
+
     classes = np.full(len(probabilities), -1)
     known = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     rows, columns = linear_sum_assignment(-probabilities[known])

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Image = TypeVar("Image", bound=np.generic)
 
@@ -74,6 +76,8 @@ def _resize_axis(images: NDArray[Image], axis: int, length: int) -> NDArray[Imag
 @lru_cache(maxsize=32)
 def _weights(old: int, new: int, fixed_point: bool) -> tuple[csr_array, int]:
     """Rows of filter weights, (new, old), and the number of bits they are scaled by (0 for float weights)."""
+    from scipy.sparse import csr_array
+
     scale = old / new
     reach = max(scale, 1.0)
     rows, columns, values = [], [], []

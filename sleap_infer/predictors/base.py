@@ -19,7 +19,7 @@ from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.work import Work, place
-from sleap_infer.runners import BaseInferenceRunner, find_runner
+from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
 from sleap_infer.settings import PipelineSettings, default_backend, in_order, pipeline_kind, read_options, resolve
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Predictor(ABC):
         if runner.backend in GRAPH_BACKENDS:
             ordered, specs = _as_graphs(ordered, specs, settings, options)
         opened = [
-            runner.open(path, spec, stage, settings.returned, device, backend_options)
+            runner.open(Opening(Path(path), spec, stage, settings.returned, device, backend_options or {}))
             for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
         ]
         return chosen(opened, settings, batch_size)

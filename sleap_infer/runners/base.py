@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias, final
 
 import attrs
+from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
 from sleap_infer.choices import Backend
-from sleap_infer.errors import ImageError, OptionError
+from sleap_infer.errors import BackendError, ImageError, OptionError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
@@ -29,6 +30,27 @@ from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
+
+
+@frozen
+class Opening:
+    """What a backend is opened with.
+
+    Attributes:
+        path: of the model, as it was given.
+        spec: its facts.
+        settings: resolved.
+        returned: the heavy things that outputs carry.
+        device: where the network runs; `"auto"` takes the fastest that is there.
+        backend_options: for the runtime, in its own words.
+    """
+
+    path: Path
+    spec: ModelSpec
+    settings: StageSettings
+    returned: ReturnOptions
+    device: str = "auto"
+    backend_options: Mapping[str, Any] = field(factory=dict)
 
 
 class BaseInferenceRunner(ABC):
@@ -76,21 +98,14 @@ class BaseInferenceRunner(ABC):
         """
         spec = read_spec(path)
         resolved = resolve([spec], read_options([spec], runs_as(spec.kind), options))
-        return cls.open(path, spec, resolved.stages[0], resolved.returned, device, backend_options)
+        opening = Opening(Path(path), spec, resolved.stages[0], resolved.returned, device, backend_options or {})
+        return cls.open(opening)
 
     @classmethod
     @final
-    def open(
-        cls,
-        path: str | Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Open a trained model whose settings are resolved; `from_model_path` does that as well."""
-        return cls._open(Path(path), spec, settings, returned, device, dict(backend_options or {}))
+    def open(cls, opening: Opening) -> Self:
+        """Open a model whose settings are resolved; `from_model_path` does that as well."""
+        return cls._open(opening)
 
     @final
     def predict(self, imgs: Any) -> list[Outputs]:
@@ -179,17 +194,9 @@ class BaseInferenceRunner(ABC):
         return "cpu"
 
     @classmethod
-    @abstractmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Self:
+    def _open(cls, opening: Opening) -> Self:
         """Make a runner from a model's files."""
+        raise BackendError(f"A {cls.__name__} is not made from a model's files. Make one by its constructor.")
 
     @abstractmethod
     def _predict(self, images: Images) -> Candidates:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.errors import BackendError
 from sleap_infer.model import ModelSpec
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import BaseInferenceRunner, Images
@@ -33,18 +30,6 @@ class FakeRunner(BaseInferenceRunner):
     ) -> None:
         super().__init__(spec, settings, returned)
         self.function = function
-
-    @classmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Self:
-        raise BackendError("A FakeRunner is made from a function, not from a model's files: FakeRunner(function, ...).")
 
     def _predict(self, images: Images) -> Candidates:
         return self.function(images)

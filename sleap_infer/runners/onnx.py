@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
@@ -14,16 +13,13 @@ from sleap_infer.candidates import Candidates
 from sleap_infer.choices import Backend
 from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
-from sleap_infer.model.graph import open_graph, require_onnxruntime
+from sleap_infer.model.graph import ERRORS_ONLY, open_graph, require_onnxruntime
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images
+from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
 from sleap_infer.runners.graph_io import IMAGE_INPUT, check_size, require_export, run_graph, thresholds
 from sleap_infer.settings import StageSettings
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
-ERRORS_ONLY = 3
-"""Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,28 +52,26 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self._names = [item.name for item in session.get_outputs()]
 
     @classmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Self:
-        require_export(spec, returned, "onnx")
-        options, for_provider = session_options(backend_options)
-        provider, own = find_provider(device)
+    def _open(cls, opening: Opening) -> Self:
+        require_export(opening.spec, opening.returned, "onnx")
+        options, for_provider = session_options(opening.backend_options)
+        provider, own = find_provider(opening.device)
+        if provider == CPU and for_provider:
+            raise OptionError(
+                f"backend option {next(iter(for_provider))!r} is unknown: neither onnxruntime.SessionOptions nor the "
+                "CPU has it."
+            )
         providers = [(provider, {**own, **for_provider}), *([CPU] if provider != CPU else [])]
-        session = open_graph(find_model_files(path).weights, providers, options)
-        _check_provider(session, provider, device)
-        return cls(session, spec, settings, returned)
+        session = open_graph(find_model_files(opening.path).weights, providers, options)
+        _check_provider(session, provider, opening.device)
+        return cls(session, opening.spec, opening.settings, opening.returned)
 
     @property
     def device(self) -> str:
         """Where the graph runs."""
-        provider, options = next(iter(self.session.get_provider_options().items()))
-        return f"cuda:{options.get('device_id', 0)}" if provider == CUDA else "cpu"
+        if self.session.get_providers()[0] != CUDA:
+            return "cpu"
+        return f"cuda:{self.session.get_provider_options()[CUDA].get('device_id', 0)}"
 
     def infer_bound(self, images: Any) -> dict[str, Any]:
         """Run the graph on images that are where it runs, and leave its outputs there.

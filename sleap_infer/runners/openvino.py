@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images
+from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
 from sleap_infer.runners.graph_io import IMAGE_INPUT, check_size, require_export, run_graph, thresholds
 from sleap_infer.settings import StageSettings
-
-COMPUTES_IN: Mapping[Precision, str] = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
-"""OpenVINO's precision for what is not quantized. Left to itself it takes bf16 where a CPU has it."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +46,12 @@ class InferenceRunnerOpenVINO(BaseInferenceRunner):
         self._names = [output.any_name for output in model.outputs]
 
     @classmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Self:
-        require_export(spec, returned, "openvino")
+    def _open(cls, opening: Opening) -> Self:
+        require_export(opening.spec, opening.returned, "openvino")
         openvino = require_openvino()
         core = openvino.Core()
-        name = find_device(core, device)
-        graph = find_model_files(path).weights
+        name = find_device(core, opening.device)
+        graph = find_model_files(opening.path).weights
         try:
             model = core.read_model(str(graph))
         except RuntimeError as error:
@@ -72,16 +59,15 @@ class InferenceRunnerOpenVINO(BaseInferenceRunner):
                 f"{graph} cannot be opened by OpenVINO {openvino.__version__} "
                 f"({str(error).strip().splitlines()[-1][:160]}). Export the model again, or use backend='onnx'."
             ) from error
-        _set_thresholds(model, settings)
-        assert spec.exported is not None
-        precision = COMPUTES_IN[spec.exported.precision]
-        _say_if_slower(core, name, precision)
-        given = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", **backend_options}
+        _set_thresholds(model, opening.settings)
+        precision = _arithmetic(core, name, opening.spec)
+        given = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", **opening.backend_options}
         try:
-            return cls(core.compile_model(model, name, given), spec, settings, returned)
+            compiled = core.compile_model(model, name, given)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise OptionError(f"OpenVINO does not take these options for {name}: {given} ({reason}).") from error
+        return cls(compiled, opening.spec, opening.settings, opening.returned)
 
     @property
     def device(self) -> str:
@@ -138,7 +124,18 @@ def _set_thresholds(model: Any, settings: StageSettings) -> None:
         replace_node(constants[name], opset13.constant(value))
 
 
-def _say_if_slower(core: Any, name: str, precision: str) -> None:
-    """Say where a CPU has no arithmetic in bf16, and computes in 32 bits instead."""
-    if precision == "bf16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
-        logger.warning("%s has no bf16 arithmetic: computing in 32-bit floats, which is slower.", name)
+def has_bf16(core: Any = None, name: str = "CPU") -> bool:
+    """Whether a device has arithmetic in bf16; those that have not emulate it, slowly."""
+    core = core or require_openvino().Core()
+    return "BF16" in core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+
+
+def _arithmetic(core: Any, name: str, spec: ModelSpec) -> str:
+    """What the network computes in where it is not quantized. Left to itself, OpenVINO takes bf16 where it can."""
+    assert spec.exported is not None
+    if spec.exported.precision != "bf16":
+        return "f32"
+    if has_bf16(core, name):
+        return "bf16"
+    logger.warning("%s has no bf16 arithmetic: computing in 32-bit floats.", name)
+    return "f32"

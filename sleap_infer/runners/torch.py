@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendNotInstalledError, DeviceError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, kept_maps, refuse_backend_options
+from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, kept_maps, refuse_backend_options
 from sleap_infer.settings import StageSettings
 
 if TYPE_CHECKING:
@@ -56,18 +54,11 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         self.module = PoseNetwork(self._prepare(module), spec, settings, keep=kept_maps(self.returned))
 
     @classmethod
-    def _open(
-        cls,
-        path: Path,
-        spec: ModelSpec,
-        settings: StageSettings,
-        returned: ReturnOptions,
-        device: str,
-        backend_options: Mapping[str, Any],
-    ) -> Self:
-        refuse_backend_options(cls.backend or "torch", backend_options)
+    def _open(cls, opening: Opening) -> Self:
+        refuse_backend_options(cls.backend or "torch", opening.backend_options)
         require_torch()
-        return cls(build_network(spec, find_model_files(path)), spec, settings, device, returned)
+        network = build_network(opening.spec, find_model_files(opening.path))
+        return cls(network, opening.spec, opening.settings, opening.device, opening.returned)
 
     @property
     def device(self) -> str:
@@ -103,7 +94,8 @@ def require_torch() -> None:
         import torch  # noqa: F401
     except ImportError as error:
         raise BackendNotInstalledError(
-            "PyTorch is not installed. Install it with: pip install 'sleap-infer[torch]'"
+            "PyTorch is not installed. Install it with: pip install 'sleap-infer[torch]'; to export models, "
+            "pip install 'sleap-infer[torch,export]'"
         ) from error
 
 

@@ -229,6 +229,22 @@ def test_a_changed_graph_is_refused(exports: Mapping[str, ExportResult], tmp_pat
         read_spec(damage(exports["centroid"], tmp_path, graph=whole[:-10]))
 
 
+def test_the_graph_of_another_model_is_refused(exports: Mapping[str, ExportResult], tmp_path: Path) -> None:
+    place = damage(exports["centroid"], tmp_path, graph=exports["bottomup"].graph.read_bytes())
+    with pytest.raises(ExportedModelError, match="not the file that was exported"):
+        Predictor.from_model_paths(place)
+    (place / "model.onnx").rename(place / "renamed.onnx")
+    with pytest.raises(ModelNotFoundError, match=r"model\.onnx"):
+        Predictor.from_model_paths(place)
+
+
+def test_a_bare_graph_that_is_truncated(exports: Mapping[str, ExportResult], tmp_path: Path) -> None:
+    whole = exports["centroid"].graph.read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ExportedModelError):
+        Predictor.from_model_paths(tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize(
     ("metadata", "found"),
     [("{", "readable JSON"), ("[]", "expected a mapping"), ('{"model_type": "bottomup"}', "not sleap_infer's"),

@@ -12,7 +12,7 @@ import pytest
 import sleap_io as sio
 
 from sleap_infer import Outputs
-from sleap_infer.errors import ExportDiffersError, ModelCombinationError, SourceNotFoundError
+from sleap_infer.errors import ExportDiffersError, ModelCombinationError, SourceNotFoundError, UnsupportedModelError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
 from sleap_infer.export.gate import compare_poses
 from sleap_infer.export.images import choose_frames, structured_images
@@ -138,6 +138,11 @@ def test_an_export_is_validated_later(
         exports["bottomup"].directory, models / "bottomup", videos / "two_flies.mp4", backend="openvino"
     )
     assert openvino.verdict == "PASS", openvino.line()
+
+
+def test_only_exports_are_validated(models: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="not an exported one"):
+        validate(models / "bottomup", models / "bottomup")
 
 
 def test_other_weights_are_not_compared(exports: Mapping[str, ExportResult], models: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from poses import close
 
 from sleap_infer import Predictor, TopDownPredictor
 from sleap_infer.errors import ImageError, OptionError
-from sleap_infer.export import ExportOptions, ExportResult, export
+from sleap_infer.export import ExportOptions, ExportResult, export, validate
 from sleap_infer.runners import find_runner
 
 FORMS = {
@@ -109,6 +109,11 @@ def test_what_is_inside_cannot_be_changed(form: str, option: dict[str, object], 
         Predictor.from_model_paths(forms[form].directory, **option)
 
 
+def test_two_sizes_contradict_each_other(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="contradicts"):
+        export(models / "centroid", tmp_path / "x", ExportOptions(input_size=(64, 64)), max_height=100)
+
+
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_a_fixed_size_is_the_only_one(backend: str, forms: dict[str, ExportResult]) -> None:
     runner = find_runner(backend).from_model_path(forms["static"].directory)
@@ -135,6 +140,16 @@ def test_outputs_can_stay_where_the_graph_runs(forms: dict[str, ExportResult]) -
     assert sorted(bound) == sorted(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(bound[name].numpy(), value)
+
+
+@pytest.mark.parametrize("form", ["scaled", "static", "whole"])
+def test_forms_are_validated_with_the_options_of_their_export(
+    form: str, forms: dict[str, ExportResult], models: Path, videos: Path
+) -> None:
+    names, _, _ = FORMS[form]
+    video = videos / ("one_fly.mp4" if form == "static" else "two_flies_large.mp4")
+    report = validate(forms[form].directory, [models / name for name in names], video, ExportOptions(n_frames=4))
+    assert report.verdict == "PASS", report
 
 
 def test_the_model_is_described(forms: dict[str, ExportResult]) -> None:

@@ -85,7 +85,7 @@ def attempt_with(helps: dict[str, float], kept: list[str]) -> Attempt:
     """An attempt whose error is 2 px less what each kept group takes away."""
     px = max(2.0 - sum(helps[name] for name in kept), 0.0)
     node = NodeErrors("head", 10, px, px, px, 0, 0)
-    poses = PoseErrors(1, 1, (node,), 10, px, px, px, 0, 0, 0, 0, 1.0, 0, None)
+    poses = PoseErrors(1, 1, (node,), 10, px, px, px, px, 0, 0, 0, 0, 1.0, 0, None)
     return Attempt(tuple(kept), Report("here", True, "onnx", "int8", 0.5, (), poses))
 
 

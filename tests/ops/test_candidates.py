@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ SECOND_HEADS: dict[ModelKind, HeadSpec] = {
     "multi_class_bottomup": MapHeadSpec("ClassMapsHead", 2, 4, sigmoid=True),
     "multi_class_topdown": VectorHeadSpec("ClassVectorsHead", 2),
 }
-kinds = pytest.mark.parametrize("kind", list(CANDIDATE_NAMES))
+kinds = pytest.mark.parametrize("kind", get_args(ModelKind))
 batches = pytest.mark.parametrize("batch", [1, 3])
 
 

@@ -148,7 +148,11 @@ def test_options_reach_the_runtime(models: Path, exports: Mapping[str, ExportRes
     openvino = find_runner("openvino").from_model_path(path, backend_options={"INFERENCE_NUM_THREADS": 1})
     assert openvino.model.get_property("INFERENCE_NUM_THREADS") == 1
     assert str(openvino.model.get_property("INFERENCE_PRECISION_HINT")).strip("<>").endswith("float32'")
-    for backend, wrong in (("onnx", {"intra_op_num_threads": "many"}), ("openvino", {"NO_SUCH_THING": 1})):
+    for backend, wrong in (
+        ("onnx", {"intra_op_num_threads": "many"}),
+        ("onnx", {"no_such_thing": 1}),
+        ("openvino", {"NO_SUCH_THING": 1}),
+    ):
         with pytest.raises(OptionError, match=next(iter(wrong))):
             find_runner(backend).from_model_path(path, backend_options=wrong)
     with pytest.raises(OptionError, match="takes no backend_options"):
