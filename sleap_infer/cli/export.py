@@ -9,7 +9,7 @@ import typer
 
 from sleap_infer.choices import ExportFormat, Layout, Precision
 from sleap_infer.errors import OptionError
-from sleap_infer.options import DEFAULT_PLACES
+from sleap_infer.options import DEFAULT_CALIBRATION_FRAMES, DEFAULT_CHECKED_FRAMES, DEFAULT_PLACES
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportOptions
@@ -78,7 +78,7 @@ def export(
     ] = None,
     n_frames: Annotated[
         int, typer.Option(help="Frames of it, spread over its length.", min=1, rich_help_panel=CHECK)
-    ] = 32,
+    ] = DEFAULT_CHECKED_FRAMES,
     validate: Annotated[bool, typer.Option(help="Compare the export with its source.", rich_help_panel=CHECK)] = True,
     max_error_px: Annotated[
         float | None,
@@ -105,7 +105,9 @@ def export(
             rich_help_panel=INT8,
         ),
     ] = None,
-    calibration_frames: Annotated[int, typer.Option(help="Frames of it.", min=1, rich_help_panel=INT8)] = 128,
+    calibration_frames: Annotated[
+        int, typer.Option(help="Frames of it.", min=1, rich_help_panel=INT8)
+    ] = DEFAULT_CALIBRATION_FRAMES,
     peak_threshold: Annotated[
         float | None, typer.Option(help="Default of the graph's threshold.", rich_help_panel=DEFAULTS)
     ] = None,

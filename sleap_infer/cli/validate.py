@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sleap_infer.choices import Backend
+from sleap_infer.options import DEFAULT_CHECKED_FRAMES
 
 
 def validate(
@@ -25,7 +26,9 @@ def validate(
             show_default=False,
         ),
     ] = None,
-    n_frames: Annotated[int, typer.Option(help="Frames of it, spread over its length.", min=1)] = 32,
+    n_frames: Annotated[
+        int, typer.Option(help="Frames of it, spread over its length.", min=1)
+    ] = DEFAULT_CHECKED_FRAMES,
     max_error_px: Annotated[
         float | None,
         typer.Option(

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames import open_source
 from sleap_infer.frames.opening import FrameSelection
+from sleap_infer.options import DEFAULT_CHECKED_FRAMES
 from sleap_infer.settings import SECOND_STAGES, PipelineSettings
-
-N_CHECKED = 32
-"""Frames that are compared where nobody says."""
 
 FALLBACK_SIDE = 192
 LABELS = ("labels_val*.slp", "labels_gt.val*.slp", "labels_train*.slp", "labels_gt.train*.slp")
@@ -44,7 +42,7 @@ class CheckFrames:
 
 
 def choose_frames(
-    given: Any, models: Sequence[Path], settings: PipelineSettings, channels: int, at_most: int = N_CHECKED
+    given: Any, models: Sequence[Path], settings: PipelineSettings, channels: int, at_most: int = DEFAULT_CHECKED_FRAMES
 ) -> list[CheckFrames]:
     """Frames to compare on: those that were given, else the labelled ones beside the model, else generated ones.
 

@@ -8,9 +8,9 @@ from typing import Any
 from attrs import field, frozen
 
 from sleap_infer.errors import OptionError
-from sleap_infer.export.images import N_CHECKED
 from sleap_infer.export.report import DEFAULT_BUDGET_PX, MAX_ERROR_PX
 from sleap_infer.graphs.making import GraphOptions
+from sleap_infer.options import DEFAULT_CALIBRATION_FRAMES, DEFAULT_CHECKED_FRAMES
 
 
 def _positive(_options: object, attribute: Any, value: float | None) -> None:
@@ -37,11 +37,11 @@ class ExportOptions(GraphOptions):
     """
 
     validate: bool = True
-    n_frames: int = field(default=N_CHECKED, validator=_positive)
+    n_frames: int = field(default=DEFAULT_CHECKED_FRAMES, validator=_positive)
     max_error_px: float | None = field(default=None, validator=_positive)
     device: str = "cpu"
     calibration: Any = None
-    calibration_frames: int = field(default=128, validator=_positive)
+    calibration_frames: int = field(default=DEFAULT_CALIBRATION_FRAMES, validator=_positive)
     draw: Path | None = None
     force: bool = False
     overwrite: bool = False
