@@ -24,12 +24,6 @@ DEFAULT_BATCH_SIZE = 4
 DEFAULT_PLACES = 20
 """Room for centroids, and for peaks of each node, in an exported graph."""
 
-DEFAULT_CHECKED_FRAMES = 32
-"""Frames on which an export is compared with its source."""
-
-DEFAULT_CALIBRATION_FRAMES = 128
-"""Frames that the ranges of int8 are measured on."""
-
 EVERY: tuple[PipelineKind, ...] = get_args(PipelineKind)
 FULL_FRAME: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centered_instance")
 CROPPING: tuple[PipelineKind, ...] = ("centered_instance", "topdown", "multi_class_topdown")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, get_args, get_type_hints
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+import attrs
 import typer
 
 from sleap_infer.errors import OptionError
+from sleap_infer.graph_options import ExportOptions
 from sleap_infer.options import EVERY, option_groups
 
 PANELS = {
@@ -21,21 +24,41 @@ PANELS = {
 """Heading of each group in the help. Groups that are not here (what comes with `Outputs`) make no sense in a file."""
 
 
+UNIONS = (Union, UnionType)
+
+FOR_VALIDATION = ("n_frames", "max_error_px", "device", "draw")
+
+
 def with_inference_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command all inference options, which reach it as the keyword `options`.
 
     Args:
         command: takes its own parameters and `options`, a dict of what was given, by name.
     """
+    return _with(command, list(_inference_parameters()))
+
+
+def with_export_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of an export, which reach it as the keyword `options`.
+
+    Args:
+        command: takes its own parameters and `options`, a dict of what was given, by name.
+    """
+    return _with(command, list(_export_parameters()))
+
+
+def with_validation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command those options of an export that comparing it later has use for; see `with_export_options`."""
+    return _with(command, [item for item in _export_parameters() if item.name in FOR_VALIDATION])
+
+
+def _with(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True).parameters
-    added = {parameter.name: parameter for parameter in _parameters()}
+    added = {parameter.name: parameter for parameter in parameters if parameter.name not in own}
 
     def run(**given: Any) -> None:
-        options = {name: value for name in added if (value := given.pop(name)) is not None}
-        if "peak_threshold" in options:
-            options["peak_threshold"] = read_threshold(options["peak_threshold"])
-        if "min_instance_peaks" in options:
-            options["min_instance_peaks"] = read_number(options["min_instance_peaks"])
+        values = {name: value for name in added if (value := given.pop(name)) is not None}
+        options = {name: READERS[name](value) if name in READERS else value for name, value in values.items()}
         command(**given, options=options)
 
     signature = [parameter for name, parameter in own.items() if name != "options"]
@@ -77,30 +100,58 @@ def read_number(text: str) -> float | int:
         ) from error
 
 
-def _parameters() -> Iterator[inspect.Parameter]:
+def read_size(text: str) -> tuple[int, int]:
+    """`HEIGHTxWIDTH` as two numbers.
+
+    >>> read_size("384x512")
+    (384, 512)
+    """
+    parts = text.lower().replace(",", "x").split("x")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
+        raise OptionError(f"--input-size {text!r}: expected HEIGHTxWIDTH, such as 384x512.")
+    return int(parts[0]), int(parts[1])
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "peak_threshold": read_threshold,
+    "min_instance_peaks": read_number,
+    "input_size": read_size,
+}
+"""Options that are written as text of their own form."""
+
+
+def _inference_parameters() -> Iterator[inspect.Parameter]:
     for group, options in option_groups().items():
-        if group not in PANELS:
-            continue
-        hints = get_type_hints(options)
-        for option in options.__attrs_attrs__:
-            flag = "--" + option.name.replace("_", "-")
-            kind = _plain(hints[option.name])
-            names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-            settings = typer.Option(
-                *names,
-                help=_help(option),
-                rich_help_panel=PANELS[group],
-                show_default=False,
-            )
-            annotation: Any = Annotated[kind | None, settings]
-            yield inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        if group in PANELS:
+            hints = get_type_hints(options)
+            for option in options.__attrs_attrs__:
+                yield _parameter(option, hints[option.name], _help(option), PANELS[group])
+
+
+def _export_parameters() -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(ExportOptions)
+    for option in attrs.fields(ExportOptions):
+        if "help" in option.metadata:
+            default = "" if option.default in (None, False) else f" Default: {option.default}."
+            text = f"{option.metadata['help']}{default}"
+            yield _parameter(option, hints[option.name], text, option.metadata["panel"], option.metadata["flags"])
+
+
+def _parameter(
+    option: attrs.Attribute[Any], hint: Any, text: str, panel: str, flags: tuple[str, ...] = ()
+) -> inspect.Parameter:
+    """An option as a parameter of a command: `None` unless it is given."""
+    kind = str if option.name in READERS else _plain(hint)
+    flag = "--" + option.name.replace("_", "-")
+    names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [*flags, flag]
+    settings = typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+    annotation: Any = Annotated[kind | None, settings]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _plain(hint: Any) -> Any:
-    """The type on the command line; numbers that may be pairs or counts are read from text."""
-    parts = [part for part in get_args(hint) if part is not type(None)] if type(None) in get_args(hint) else [hint]
-    if hint == float | tuple[float, float] or hint == float | int:
-        return str
+    """The type on the command line: the first of several that is not `None`."""
+    parts = [part for part in get_args(hint) if part is not type(None)] if get_origin(hint) in UNIONS else [hint]
     return parts[0]
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 
 from sleap_infer.errors import ExportDiffersError, OptionError, OutputExistsError
-from sleap_infer.export.options import ExportOptions
 from sleap_infer.export.quantizing import Made, check_calibration, quantize_pipeline
 from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
 from sleap_infer.export.validating import Source, check_backends
+from sleap_infer.graph_options import ExportOptions
 from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.writing import require_export_packages

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames import open_source
 from sleap_infer.frames.opening import FrameSelection
-from sleap_infer.options import DEFAULT_CHECKED_FRAMES
 from sleap_infer.settings import SECOND_STAGES, PipelineSettings
 
 FALLBACK_SIDE = 192
@@ -42,7 +41,7 @@ class CheckFrames:
 
 
 def choose_frames(
-    given: Any, models: Sequence[Path], settings: PipelineSettings, channels: int, at_most: int = DEFAULT_CHECKED_FRAMES
+    given: Any, models: Sequence[Path], settings: PipelineSettings, channels: int, at_most: int
 ) -> list[CheckFrames]:
     """Frames to compare on: those that were given, else the labelled ones beside the model, else generated ones.
 

@@ -11,8 +11,8 @@ from attrs import frozen
 
 from sleap_infer.errors import ModelNotFoundError, SleapInferError
 from sleap_infer.export.exporting import export
-from sleap_infer.export.options import ExportOptions
 from sleap_infer.export.result import ExportResult
+from sleap_infer.graph_options import ExportOptions
 
 
 @frozen

@@ -15,9 +15,9 @@ from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export.gate import predict_frames, record
 from sleap_infer.export.images import CheckFrames, choose_frames
-from sleap_infer.export.options import ExportOptions
 from sleap_infer.export.report import Report
 from sleap_infer.export.validating import BATCH_SIZE, Checker, Source
+from sleap_infer.graph_options import ExportOptions
 from sleap_infer.graphs.making import GRAPH_NAME
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.quantize import Ranges, measure_ranges, quantize

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.choices import Precision
+from sleap_infer.graph_options import MAX_ERROR_PX
 
 Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
 
@@ -18,12 +19,6 @@ EXCELLENT, GOOD = 1e-5, 1e-4
 
 LEAST_COSINE = 0.9999
 """Cosine similarity that raw values keep."""
-
-MAX_ERROR_PX = 0.01
-"""Largest distance, in image pixels, between a point of the source and of an export in 32-bit floats."""
-
-DEFAULT_BUDGET_PX = 0.5
-"""Distance that 95 % of the points of an export of lower precision keep."""
 
 MAX_CHANGED = 0.01
 """Share of points, and of instances, that an export of lower precision may lose or gain."""

@@ -13,9 +13,9 @@ from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendNotInstalledError, ModelCombinationError, UnsupportedModelError
 from sleap_infer.export.gate import compare_poses, compare_raw, predict_frames, record
 from sleap_infer.export.images import choose_frames
-from sleap_infer.export.options import ExportOptions
 from sleap_infer.export.report import Report
-from sleap_infer.graphs.making import GraphOptions, Trained, build_graph
+from sleap_infer.graph_options import ExportOptions, GraphOptions
+from sleap_infer.graphs.making import Trained, build_graph
 from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, read_spec
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors import Predictor

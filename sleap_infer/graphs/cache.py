@@ -20,7 +20,8 @@ import numpy as np
 
 from sleap_infer import __version__
 from sleap_infer.errors import ExportedModelError, OutputError
-from sleap_infer.graphs.making import GraphOptions, Trained, baked_options, build_graph, make_graph
+from sleap_infer.graph_options import GraphOptions
+from sleap_infer.graphs.making import Trained, baked_options, build_graph, make_graph
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.model import find_model_files, read_spec
 from sleap_infer.model.exported import hash_file

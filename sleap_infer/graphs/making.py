@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 
-from sleap_infer.choices import GraphInside, GraphKind, Layout, Precision
+from sleap_infer.choices import GraphKind
 from sleap_infer.errors import OptionError, UnsupportedModelError
+from sleap_infer.graph_options import GraphOptions
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.directory import WEIGHTS_NAMES
 from sleap_infer.model.exported import hash_file, metadata_inside
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.options import DEFAULT_PLACES
 from sleap_infer.settings import FUSED, SECOND_STAGES, ImageSettings, StageSettings
 
 if TYPE_CHECKING:
@@ -31,49 +31,6 @@ BAKED_LINES = ("n_points", "max_edge_length_ratio", "dist_penalty_weight")
 BAKED_SCALING = ("input_scaling", "pad_to_stride")
 BAKED_FITTING = ("ensure_rgb", "ensure_grayscale", "max_height", "max_width")
 BAKED_CROPS = ("crop_size",)
-
-
-def _count(_options: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
-    if value is not None and value < 1:
-        raise OptionError(f"{attribute.name} is a whole number from 1 up, found {value!r}.")
-
-
-@frozen(kw_only=True)
-class GraphOptions:
-    """What goes into a graph.
-
-    Attributes:
-        max_instances: room for centroids.
-        max_peaks_per_node: room for peaks of each node.
-        precision: of the network; `"int8"` is made from `"fp32"` afterwards.
-        layout: of the outputs.
-        self_contained: frames of any size in, points in their pixels out: fitting, scaling and padding are inside.
-        fused: two models in one graph, with crops between them; such a graph is always self-contained.
-        batch_size: a fixed number of images.
-        max_batch_size: the largest number of images that our runners give to the graph at once.
-        input_size: a fixed (height, width); frames are fitted into it.
-        opset_version: of ONNX; `None` takes the default.
-        before: a module that gets the uint8 images first.
-        after: a module that gets the outputs last.
-    """
-
-    max_instances: int = field(default=DEFAULT_PLACES, validator=_count)
-    max_peaks_per_node: int = field(default=DEFAULT_PLACES, validator=_count)
-    precision: Precision = "fp32"
-    layout: Layout = "batched"
-    fused: bool = False
-    self_contained: bool = False
-    batch_size: int | None = field(default=None, validator=_count)
-    max_batch_size: int | None = field(default=None, validator=_count)
-    input_size: tuple[int, int] | None = None
-    opset_version: int | None = field(default=None, validator=_count)
-    before: nn.Module | None = None
-    after: nn.Module | None = None
-
-    @property
-    def inside(self) -> GraphInside:
-        """How much of the preprocessing the graph contains."""
-        return "fitting" if self.self_contained or self.fused else "network"
 
 
 @frozen
@@ -112,17 +69,16 @@ def make_graph(
         BackendNotInstalledError: a package that exporting needs is missing.
     """
     from sleap_infer.graphs.precision import store_as_bfloat16
-    from sleap_infer.graphs.writing import DEFAULT_OPSET, finish_graph, require_export_packages, write_graph
+    from sleap_infer.graphs.writing import finish_graph, require_export_packages, write_graph
 
     require_export_packages()
     check_options(models, options)
     graph = build_graph(models, frames, options)
     path = place / GRAPH_NAME
-    opset = options.opset_version or DEFAULT_OPSET
-    write_graph(graph, path, _input_form(models, frames, options), opset)
+    write_graph(graph, path, _input_form(models, frames, options), options.opset_version)
     if options.precision == "bf16":
         store_as_bfloat16(path)
-    spec = _exported_spec(models, frames, options, given, opset)
+    spec = _exported_spec(models, frames, options, given)
     last = models[-1].settings
     values = {"peak_threshold": last.peak_threshold, "centroid_threshold": models[0].settings.peak_threshold}
     thresholds = {name: values[name] for name in graph.threshold_names}
@@ -206,7 +162,7 @@ def _network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, in
 
 
 def _exported_spec(
-    models: Sequence[Trained], frames: ImageSettings, options: GraphOptions, given: dict[str, Any], opset: int
+    models: Sequence[Trained], frames: ImageSettings, options: GraphOptions, given: dict[str, Any]
 ) -> ModelSpec:
     """The facts of the graph; what was given for preprocessing outside of it counts as the model's own from now on."""
     last, kind = models[-1], graph_kind(models)
@@ -234,7 +190,7 @@ def _exported_spec(
         batch_size=options.batch_size,
         input_size=options.input_size,
         max_batch_size=options.max_batch_size,
-        opset=opset,
+        opset=options.opset_version,
         given=given,
         source=";".join(str(path.resolve()) for path in weights),
         source_sha256=";".join(hash_file(path) for path in weights),

@@ -13,11 +13,9 @@ import torch
 from attrs import frozen
 
 from sleap_infer.errors import BackendNotInstalledError
+from sleap_infer.graph_options import DEFAULT_OPSET
 from sleap_infer.graphs.modules import Graph
 from sleap_infer.runners.graph_io import IMAGE_INPUT
-
-DEFAULT_OPSET = 18
-"""Run whole by ONNX Runtime's CUDA provider and by TensorRT."""
 
 EXAMPLE_CELLS = (5, 7)
 """Height and width of the images that an open graph is traced with, in multiples of the stride, but of 8 at least."""

@@ -1,0 +1,117 @@
+"""Everything that can be said about an export: each default, its help and its short name, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+from attrs import field, frozen
+
+from sleap_infer.choices import GraphInside, Layout, Precision
+from sleap_infer.errors import OptionError
+from sleap_infer.options import DEFAULT_PLACES
+
+Module: TypeAlias = Any
+"""A `torch.nn.Module`; this page does not know torch."""
+
+DEFAULT_OPSET = 18
+"""Of ONNX. Run whole by ONNX Runtime's CUDA provider and by TensorRT."""
+
+MAX_ERROR_PX = 0.01
+"""Largest distance, in image pixels, between a point of the source and of an export in 32-bit floats."""
+
+DEFAULT_BUDGET_PX = 0.5
+"""Distance that 95 % of the points of an export of lower precision keep."""
+
+GRAPH, CHECK, INT8 = "Graph", "Check", "int8"
+"""Headings in the help of the command line."""
+
+
+def _positive(_options: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        kind = "whole number from 1 up" if isinstance(value, int) else "number above 0"
+        raise OptionError(f"{attribute.name} is a {kind}, found {value!r}.")
+
+
+def said(default: Any, help: str, panel: str = GRAPH, flags: tuple[str, ...] = (), validator: Any = None) -> Any:
+    """One option: its default, what it does, its heading, and short names on the command line."""
+    return field(default=default, validator=validator, metadata={"help": help, "panel": panel, "flags": flags})
+
+
+@frozen(kw_only=True)
+class GraphOptions:
+    """What goes into a graph.
+
+    Attributes:
+        precision: of the network; `"int8"` is made from `"fp32"` afterwards.
+        max_instances: room for centroids.
+        max_peaks_per_node: room for peaks of each node.
+        self_contained: frames of any size in, points in their pixels out: fitting, scaling and padding are inside.
+        fused: two models in one graph, with crops between them; such a graph is always self-contained.
+        layout: of the outputs.
+        max_batch_size: the largest number of images that our runners give to the graph at once.
+        batch_size: a fixed number of images.
+        input_size: a fixed (height, width); frames are fitted into it.
+        opset_version: of ONNX.
+        before: a module that gets the uint8 images first.
+        after: a module that gets the outputs last.
+    """
+
+    precision: Precision = said("fp32", "Numbers that the network computes with.")
+    max_instances: int = said(DEFAULT_PLACES, "Room for centroids.", GRAPH, ("-n",), _positive)
+    max_peaks_per_node: int = said(DEFAULT_PLACES, "Room for peaks of each node (bottom-up).", validator=_positive)
+    self_contained: bool = said(False, "Frames of any size in, points in their pixels out.")
+    fused: bool = said(False, "Both models of a top-down pipeline in one self-contained graph.")
+    layout: Layout = said("batched", "Outputs: arrays with fixed places, or one row per point.")
+    max_batch_size: int | None = said(None, "At most so many images at once.", GRAPH, ("-b",), _positive)
+    batch_size: int | None = said(None, "A fixed number of images.", validator=_positive)
+    input_size: tuple[int, int] | None = said(None, "A fixed size, HEIGHTxWIDTH, that frames are fitted into.")
+    opset_version: int = said(DEFAULT_OPSET, "ONNX opset.", validator=_positive)
+    before: Module = None
+    after: Module = None
+
+    @property
+    def inside(self) -> GraphInside:
+        """How much of the preprocessing the graph contains."""
+        return "fitting" if self.self_contained or self.fused else "network"
+
+
+@frozen(kw_only=True)
+class ExportOptions(GraphOptions):
+    """What goes into the graph (as in `GraphOptions`), and what is done around it.
+
+    Attributes:
+        validate: compare the export with its source before it is put in place.
+        n_frames: so many frames are compared.
+        max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
+            0.01 in fp32, 0.5 else.
+        draw: a file for a picture of the worst frame.
+        force: put the export in place although the comparison failed.
+        device: where the source runs for the comparison.
+        calibration: frames that the ranges of int8 are measured on, as in `Predictor.predict`; `None`: those that are
+            compared.
+        calibration_frames: so many of these.
+        overwrite: replace an export that is there already.
+    """
+
+    validate: bool = said(True, "Compare the export with its source.", CHECK)
+    n_frames: int = said(32, "Frames to compare on, spread over their source.", CHECK, validator=_positive)
+    max_error_px: float | None = said(
+        None, "Distance that points may have; by default 0.01 for all in fp32, 0.5 for 95 % else.", CHECK, (), _positive
+    )
+    draw: Path | None = said(None, "Write a picture of the worst frame.", CHECK)
+    force: bool = said(False, "Keep the export although the comparison failed.", CHECK)
+    device: str = said("cpu", "Where the trained model runs for the comparison.", CHECK)
+    calibration: str | Path | Any = said(
+        None, "Video or .slp that ranges are measured on; by default that of --frames.", INT8
+    )
+    calibration_frames: int = said(128, "Frames of it.", INT8, validator=_positive)
+    overwrite: bool = said(False, "Replace an export that is there already.")
+
+    @property
+    def budget_px(self) -> float:
+        """The distance that points may have."""
+        if self.max_error_px is not None:
+            return self.max_error_px
+        return MAX_ERROR_PX if self.precision == "fp32" else DEFAULT_BUDGET_PX
