@@ -115,8 +115,8 @@ class _Tally:
     """Counts of a comparison of poses, frame by frame."""
 
     nodes: tuple[str, ...]
-    distances: list[tuple[float, int, int]] = field(factory=list)
-    """(px, frame, node)."""
+    distances: list[tuple[float, int, int, int]] = field(factory=list)
+    """(px, frame, node, row of the expected poses)."""
     oks: list[float] = field(factory=list)
     lost: NDArray[np.int64] = field(init=False)
     gained: NDArray[np.int64] = field(init=False)
@@ -140,7 +140,8 @@ class _Tally:
         for row, column in zip(rows, columns, strict=True):
             a, b = wanted[column], given[row]
             away = np.linalg.norm(a - b, axis=-1)
-            self.distances += [(float(away[node]), frame, int(node)) for node in np.flatnonzero(~np.isnan(away))]
+            seen = np.flatnonzero(~np.isnan(away))
+            self.distances += [(float(away[node]), frame, int(node), int(column)) for node in seen]
             self.oks.append(similarity(b, a))
             if not found.capped:
                 self.lost += ~np.isnan(a[:, 0]) & np.isnan(b[:, 0])
@@ -158,8 +159,8 @@ def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: 
     tally = _Tally(nodes)
     for frame, (wanted, given) in enumerate(zip(expected, found, strict=True)):
         tally.add(frame, wanted, given)
-    px = np.array([distance for distance, _, _ in tally.distances] or [0.0])
-    which = np.array([node for _, _, node in tally.distances], np.int64)
+    px = np.array([distance for distance, *_ in tally.distances] or [0.0])
+    which = np.array([node for _, _, node, _ in tally.distances], np.int64)
     return PoseErrors(
         n_frames=len(expected),
         n_instances=tally.instances,
@@ -185,14 +186,16 @@ def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: 
 def _worst(tally: _Tally, expected: Sequence[Outputs], found: Sequence[Outputs]) -> Worst | None:
     if not tally.distances:
         return None
-    px, frame, node = max(tally.distances)
+    px, frame, node, row = max(tally.distances)
+    poses = points_of(expected[frame])
     image = expected[frame].original_image
     return Worst(
         frame=frame,
         node=tally.nodes[node],
         px=px,
         image=None if image is None else np.asarray(image),
-        expected=points_of(expected[frame]),
+        where=(float(poses[row, node, 0]), float(poses[row, node, 1])),
+        expected=poses,
         found=points_of(found[frame]),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import attrs
+import cv2
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ EXCELLENT, GOOD = 1e-5, 1e-4
 
 LEAST_COSINE = 0.9999
 """Cosine similarity that raw values keep."""
+
+RING_PX, RING_COLOUR = 8.0, (255, 214, 0)
 
 MAX_CHANGED = 0.01
 """Share of points, and of instances, that an export of lower precision may lose or gain."""
@@ -78,6 +81,7 @@ class Worst:
         frame: position among the frames that were compared.
         node: name.
         px: the distance.
+        where: (x, y) of the point in the source.
         image: (C, H, W) of that frame.
         expected, found: (I, N, 2) poses of the source and of the export.
     """
@@ -85,6 +89,7 @@ class Worst:
     frame: int
     node: str
     px: float
+    where: tuple[float, float]
     image: NDArray[Any] | None = field(default=None, repr=False, eq=False)
     expected: NDArray[Any] | None = field(default=None, repr=False, eq=False)
     found: NDArray[Any] | None = field(default=None, repr=False, eq=False)
@@ -225,7 +230,7 @@ class Report:
         return {**verdicts, **_finite(data)}
 
     def draw(self, scale: float = 2.0) -> NDArray[np.uint8] | None:
-        """The frame of the largest distance: poses of the source in the first colour, of the export in the second.
+        """The frame of the largest distance, which is ringed: poses of the source in blue, of the export in violet.
 
         Returns:
             (H, W, 3) RGB, uint8; `None` if no point was compared.
@@ -237,7 +242,10 @@ class Report:
             return None
         both = np.concatenate([worst.expected, worst.found])
         colours = np.repeat([0, 3], [len(worst.expected), len(worst.found)])
-        return draw_poses(worst.image, both, (), colours, scale)
+        picture = draw_poses(worst.image, both, (), colours, scale)
+        centre = np.round(np.array(worst.where) * scale).astype(int)
+        cv2.circle(picture, (int(centre[0]), int(centre[1])), round(RING_PX * scale), RING_COLOUR, 2, cv2.LINE_AA)
+        return picture
 
 
 def _finite(value: Any) -> Any:
