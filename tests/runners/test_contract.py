@@ -220,7 +220,7 @@ def test_a_fake_runner_takes_a_function(models: Path) -> None:
     np.testing.assert_array_equal(out.instance_scores, [5])
     with pytest.raises(TypeError, match="gave no peak_vals"):
         FakeRunner(lambda images: {"peaks": peaks}, real.spec, real.settings).predict(np.zeros((192, 192), np.uint8))
-    with pytest.raises(BackendError, match="function"):
+    with pytest.raises(BackendError, match="constructor"):
         FakeRunner.from_model_path(models / "single_instance")
 
 
