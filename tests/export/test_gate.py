@@ -186,14 +186,14 @@ def test_labelled_frames_beside_the_model_come_first(models: Path, videos: Path,
     model = tmp_path / "model"
     shutil.copytree(models / "centered_instance", model)
     source = Source.read(model, {})
-    (generated,) = choose_frames(None, [model], source.settings, 1)
+    (generated,) = choose_frames(None, [model], source.settings, 1, at_most=8)
     assert not generated.are_real
     assert generated.as_crops
     shutil.copy(videos / "two_flies.mp4", model)
     shutil.copy(videos / "two_flies.truth.slp", model / "labels_val_gt_0.slp")
     labels = sio.load_slp(str(model / "labels_val_gt_0.slp"))
     assert len(labels) > 0
-    (chosen,) = choose_frames(None, [model], source.settings, 1)
+    (chosen,) = choose_frames(None, [model], source.settings, 1, at_most=8)
     assert chosen.are_real
     (result,) = export(model, tmp_path / "out")
     assert result.report is not None
