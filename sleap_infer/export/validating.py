@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import attrs
 from attrs import frozen
 
-from sleap_infer.choices import Backend
+from sleap_infer.choices import Backend, Precision
 from sleap_infer.errors import BackendNotInstalledError, ModelCombinationError, UnsupportedModelError
 from sleap_infer.export.gate import compare_poses, compare_raw, predict_frames, record
 from sleap_infer.export.images import choose_frames
@@ -92,7 +92,7 @@ def validate(
     options = options or ExportOptions()
     options = attrs.evolve(
         options,
-        precision=facts.precision,
+        precision=max((spec.exported.precision for spec in specs if spec.exported), key=get_args(Precision).index),
         layout=facts.layout,
         fused=len(source.models) > len(specs),
         self_contained=facts.inside == "fitting",
