@@ -85,27 +85,38 @@ def pad_to(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
     return padded
 
 
-def crop(
-    images: NDArray[Image], which: NDArray[np.int64], centroids: Floats, side: int
-) -> tuple[NDArray[Image], Floats]:
+def place_crops(centroids: Floats, side: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Where square crops around centroids lie.
+
+    Args:
+        centroids: (I, 2) as (x, y) in fitted pixels.
+        side: of the crops, in pixels.
+
+    Returns:
+        Where each crop's first pixel *counts* to be (I, 2), and which pixel it is (I, 2). The one is
+        `centroid - side / 2 + 0.5`, not rounded as the other: sleap-nn reports points this way, and its models are
+        trained for it.
+    """
+    origin: Floats = (centroids - np.float32(side / 2) + np.float32(0.5)).astype(np.float32)
+    return origin, np.trunc(origin + side // 2).astype(np.int64) - side // 2
+
+
+def cut(images: NDArray[Image], which: NDArray[np.int64], first: NDArray[np.int64], side: int) -> NDArray[Image]:
     """Cut square crops out of fitted frames at whole pixels; black outside of the frame.
 
     Args:
         images: (B, C, H, W) fitted frames.
         which: (I,) the frame of each crop.
-        centroids: (I, 2) as (x, y) in fitted pixels.
+        first: (I, 2) first pixel of each as (x, y).
         side: of the crops, in pixels.
 
     Returns:
-        Crops (I, C, side, side), and where each crop's first pixel *counts* to be (I, 2). That is `centroid - side / 2
-        + 0.5`, not rounded as the cut itself is: sleap-nn reports points this way, and its models are trained for it.
+        Crops (I, C, side, side).
     """
     channels, height, width = images.shape[1:]
-    origin: Floats = (centroids - np.float32(side / 2) + np.float32(0.5)).astype(np.float32)
-    first = np.trunc(origin + side // 2).astype(np.int64) - side // 2
     crops = np.zeros((len(which), side, side, channels), images.dtype).transpose(0, 3, 1, 2)
     for number, (frame, (x, y)) in enumerate(zip(which, first, strict=True)):
         top, bottom, left, right = max(y, 0), min(y + side, height), max(x, 0), min(x + side, width)
         if top < bottom and left < right:
             crops[number, :, top - y : bottom - y, left - x : right - x] = images[frame, :, top:bottom, left:right]
-    return crops, origin
+    return crops

@@ -17,7 +17,7 @@ PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
     ("choices", "errors"),
-    ("options", "graph_options", "geometry", "model", "settings", "candidates"),
+    ("storage", "options", "graph_options", "geometry", "model", "settings", "candidates"),
     ("frames", "drawing", "outputs", "ops"),
     ("preprocess", "postprocess"),
     ("runners", "pipeline", "labels"),

@@ -10,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleap_infer.ops.resize import resize_with_numpy
-from sleap_infer.preprocess import crop, fit_channels, fit_size, pad_to, preprocess, scale_and_pad
+from sleap_infer.preprocess import cut, fit_channels, fit_size, pad_to, place_crops, preprocess, scale_and_pad
 from sleap_infer.settings import ImageSettings
 
 GRAY, RGB = ImageSettings(ensure_grayscale=True), ImageSettings(ensure_rgb=True)
+
+
+def crop(images: np.ndarray, which: np.ndarray, centroids: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    origin, first = place_crops(centroids, side)
+    return cut(images, which, first, side), origin
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -135,7 +140,9 @@ def test_all_steps_in_their_order() -> None:
     assert geometry.origin.tolist() == [[0, 0]]
 
 
-def cut(centroid: tuple[float, float], side: int, size: tuple[int, int] = (30, 40)) -> tuple[np.ndarray, list[float]]:
+def one_crop(
+    centroid: tuple[float, float], side: int, size: tuple[int, int] = (30, 40)
+) -> tuple[np.ndarray, list[float]]:
     """One crop of a frame whose pixel at (x, y) is 1 + 40 y + x, and where it counts to begin."""
     frame = 1 + np.arange(size[0] * size[1], dtype=np.float32).reshape(1, 1, *size)
     crops, origin = crop(frame, np.zeros(1, np.int64), np.array([centroid], np.float32), side)
@@ -157,7 +164,7 @@ def cut(centroid: tuple[float, float], side: int, size: tuple[int, int] = (30, 4
 def test_crops_begin_at_whole_pixels_but_count_from_the_centroid(
     centroid: tuple[float, float], side: int, first: tuple[int, int], origin: list[float]
 ) -> None:
-    pixels, found = cut(centroid, side)
+    pixels, found = one_crop(centroid, side)
     assert pixels[0, 0] == 1 + 40 * first[1] + first[0]
     assert pixels[-1, -1] == 1 + 40 * (first[1] + side - 1) + first[0] + side - 1
     assert found == pytest.approx(origin)
@@ -174,7 +181,7 @@ def test_crops_begin_at_whole_pixels_but_count_from_the_centroid(
     ],
 )
 def test_outside_of_the_frame_is_black(centroid: tuple[float, float], inside: tuple[slice, slice]) -> None:
-    pixels, _ = cut(centroid, 8)
+    pixels, _ = one_crop(centroid, 8)
     mask = np.zeros((8, 8), bool)
     mask[inside] = True
     assert ((pixels > 0) == mask).all()
@@ -185,7 +192,7 @@ def test_every_crop_is_the_window_of_the_corner_rule(x: float, y: float, side: i
     """trunc(centroid - side / 2 + 0.5 + side // 2) - side // 2, in 32-bit arithmetic."""
     corner = [np.float32(v) - np.float32(side / 2) + np.float32(0.5) for v in (x, y)]
     left, top = (math.trunc(float(v + np.float32(side // 2))) - side // 2 for v in corner)
-    pixels, origin = cut((x, y), side)
+    pixels, origin = one_crop((x, y), side)
     assert origin == [float(v) for v in corner]
     wide = np.zeros((230, 240), np.float32)
     wide[100:130, 100:140] = 1 + np.arange(1200).reshape(30, 40)

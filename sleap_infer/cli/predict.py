@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sleap_infer.choices import Backend
+from sleap_infer.choices import Backend, Precision
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_frames, read_pairs
 from sleap_infer.options import DEFAULT_BATCH_SIZE
@@ -54,8 +54,19 @@ def predict(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Backend")
+        str,
+        typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:0,1, mps.", rich_help_panel="Backend"),
     ] = "auto",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "-p",
+            "--precision",
+            help="Numbers that the networks compute in. Default: fp32; for exported models what they were made in.",
+            rich_help_panel="Backend",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("-b", "--batch-size", help="Frames at once.", rich_help_panel="Backend", min=1)
     ] = DEFAULT_BATCH_SIZE,
@@ -88,6 +99,7 @@ def predict(
         backend=backend,
         device=device,
         batch_size=batch_size,
+        precision=precision,
         backend_options=read_pairs(backend_option or []),
         **options,
     ) as predictor:
@@ -130,7 +142,8 @@ def default_output(source: str) -> Path:
 def describe_stages(predictor: Predictor) -> list[str]:
     """The resolved settings of each stage, a line each."""
     facts = predictor.describe()
-    lines = [f"{predictor.settings.kind} on {facts['backend']} ({facts['device']}), batch size {facts['batch_size']}"]
+    runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"
+    lines = [f"{predictor.settings.kind} on {runtime}, batch size {facts['batch_size']}"]
     for runner, stage in zip(predictor.runners, predictor.settings.stages, strict=True):
         images = stage.images
         size = f", fitted to {images.max_height or '-'}x{images.max_width or '-'}" if images.max_height else ""

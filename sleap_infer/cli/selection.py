@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from sleap_infer.errors import FrameSelectionError, OptionError
 
+WORDS = {"true": True, "false": False}
+
 
 def read_frames(text: str | None) -> list[int] | Literal["all"] | None:
     """Read a selection: single frames and ranges with both ends, joined by commas; or `all`.
@@ -30,18 +32,20 @@ def read_frames(text: str | None) -> list[int] | Literal["all"] | None:
 
 
 def read_pairs(texts: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` each; values that are numbers become numbers.
+    """`NAME=VALUE` each; values that are numbers become numbers, and `true` and `false` what they say.
 
     Raises:
         OptionError: there is no name, or no value.
 
     >>> read_pairs(["intra_op_num_threads=2", "cudnn_conv_algo_search=HEURISTIC"])
     {'intra_op_num_threads': 2, 'cudnn_conv_algo_search': 'HEURISTIC'}
+    >>> read_pairs(["cuda_graph=false"])
+    {'cuda_graph': False}
     """
     pairs: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals or not value:
             raise OptionError(f"--backend-option {text!r}: expected NAME=VALUE.")
-        pairs[name] = int(value) if value.lstrip("-").isdigit() else value
+        pairs[name] = int(value) if value.lstrip("-").isdigit() else WORDS.get(value.lower(), value)
     return pairs

@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from sleap_infer import __version__
-from sleap_infer.errors import ExportedModelError, OutputError
+from sleap_infer.choices import Precision
+from sleap_infer.errors import ExportedModelError, OptionError, OutputError
 from sleap_infer.graph_options import GraphOptions
 from sleap_infer.graphs.making import Trained, baked_options, build_graph, make_graph
 from sleap_infer.graphs.metadata import write_metadata
@@ -29,37 +31,42 @@ from sleap_infer.options import DEFAULT_PLACES
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch import require_torch
 from sleap_infer.settings import ImageSettings
+from sleap_infer.storage import CACHE_VARIABLE, cache_directory
 
-CACHE_VARIABLE = "SLEAP_INFER_CACHE"
-MAX_DIFFERENCE = 1e-4
+MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
+"""Of the highest values on random pixels."""
 
 logger = logging.getLogger(__name__)
 
 
-def cache_directory() -> Path:
-    """Where graphs are kept: `$SLEAP_INFER_CACHE`, else `sleap_infer` in the user's cache directory."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sleap_infer"
-
-
-def cached_graph(model: Trained, frames: ImageSettings, given: dict[str, Any]) -> Path:
+def cached_graph(
+    model: Trained, frames: ImageSettings, given: dict[str, Any], precision: Precision | None = None
+) -> Path:
     """The exported directory of a trained model, made now if it is not there yet.
 
     Args:
         model: with its resolved settings.
         frames: how whole frames are fitted.
         given: inference options that were given, by name.
+        precision: of the network.
 
     Raises:
+        OptionError: int8 is asked for, which needs frames to measure ranges on.
         ModelError: the model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
         ExportedModelError: the graph gives other candidates than the model.
         OutputError: the cache cannot be written.
     """
-    places = given.get("max_peaks_per_node") or DEFAULT_PLACES
-    options = GraphOptions(max_peaks_per_node=places, max_instances=given.get("max_instances") or DEFAULT_PLACES)
+    if precision == "int8":
+        raise OptionError(
+            "int8 measures ranges on frames of yours first. Make it with: sleap-infer export --precision int8 "
+            f"--calibration VIDEO {model.path} -o DIR, then predict with DIR."
+        )
+    options = GraphOptions(
+        precision=precision or "fp32",
+        max_peaks_per_node=given.get("max_peaks_per_node") or DEFAULT_PLACES,
+        max_instances=max(given.get("max_instances") or 0, DEFAULT_PLACES),  # fewer places would seem full
+    )
     entry = cache_directory() / f"{model.spec.kind}-{_key(model, options)}"
     if entry.is_dir():
         return entry
@@ -101,6 +108,7 @@ def _key(model: Trained, options: GraphOptions) -> str:
         "options": baked_options(model.spec.kind, model.settings, options, {}),
         "stride": model.settings.images.pad_to_stride,
         "places": [options.max_instances, options.max_peaks_per_node],
+        "precision": options.precision,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -115,7 +123,7 @@ def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: 
     side = model.settings.images.pad_to_stride * 8
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1, model.spec.backbone.in_channels, side, side), dtype=np.uint8)
-    graph = build_graph([model], frames, options)
+    graph = build_graph([model], frames, attrs.evolve(options, precision="fp32"))
     with torch.inference_mode():
         expected = graph(torch.from_numpy(image), *(torch.tensor(0.0) for _ in graph.threshold_names))
     found = find_runner("onnx").from_model_path(place, device="cpu", peak_threshold=0.0).infer(image)
@@ -123,7 +131,7 @@ def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: 
         if not name.endswith("_vals"):
             continue
         difference = np.abs(np.sort(found[name], axis=-1) - np.sort(values.numpy(), axis=-1)).max(initial=0.0)
-        if difference > MAX_DIFFERENCE:
+        if difference > MAX_DIFFERENCE[options.precision]:
             raise ExportedModelError(
                 f"The graph of {model.path} differs from it: {name} by {difference:.2g}. Use backend='torch', and "
                 "please report this model."

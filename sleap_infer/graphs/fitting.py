@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sleap_infer.graphs.resizing import resize_and_pad
+from sleap_infer.ops.resize_traced import resize_and_pad
 from sleap_infer.preprocess import GRAY_WEIGHTS
 from sleap_infer.settings import ImageSettings
 

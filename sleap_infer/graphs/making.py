@@ -16,6 +16,7 @@ from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.directory import WEIGHTS_NAMES
 from sleap_infer.model.exported import hash_file, metadata_inside
 from sleap_infer.model.spec import ExportFacts
+from sleap_infer.options import GROUPED
 from sleap_infer.settings import FUSED, SECOND_STAGES, ImageSettings, StageSettings
 
 if TYPE_CHECKING:
@@ -122,12 +123,12 @@ def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
 
 
 def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
-    from sleap_infer.graphs.precision import HalfNetwork, round_weights
-    from sleap_infer.runners.pose_network import PoseNetwork
+    from sleap_infer.graphs.precision import round_weights
+    from sleap_infer.runners.pose_network import PoseNetwork, ReducedNetwork
 
     network: nn.Module = build_network(model.spec, find_model_files(model.path))
     if options.precision == "fp16":
-        network = HalfNetwork(network)
+        network = ReducedNetwork(network)
     elif options.precision == "bf16":
         network = round_weights(network)
     return PoseNetwork(network, model.spec, model.settings, n_peaks=_room(model.spec, options))
@@ -213,7 +214,9 @@ def baked_options(
     baked = {name: getattr(settings.peaks, name) for name in BAKED_PEAKS}
     if kind == "bottomup":
         baked |= {name: getattr(settings.grouping, name) for name in BAKED_LINES}
-    inside = {"network": (), "scaling": BAKED_SCALING, "fitting": (*BAKED_SCALING, *BAKED_FITTING)}[options.inside]
+    if kind in GROUPED:
+        baked["max_peaks_per_node"] = options.max_peaks_per_node
+    inside = (*BAKED_SCALING, *BAKED_FITTING) if options.inside == "fitting" else ()
     names = (*inside, *(BAKED_CROPS if kind in FUSED else ()))
     baked |= {name: given.get(name) for name in names if kind not in SECOND_STAGES or name not in BAKED_FITTING[:2]}
     if options.input_size:

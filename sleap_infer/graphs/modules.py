@@ -62,7 +62,7 @@ class OneStage(nn.Module):
         """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
         if self.inside == "network":
             return look(self.pose_network, images, thresholds["peak_threshold"])
-        fitted, factor = self.fit(images) if self.inside == "fitting" else (images, images.new_ones(()))
+        fitted, factor = self.fit(images)
         found = look(self.pose_network, self.scale(fitted), thresholds["peak_threshold"])
         return {
             name: value / self.scale.scale / factor if name in POSITIONS else value for name, value in found.items()

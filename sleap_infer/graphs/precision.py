@@ -5,26 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 LEAST_WEIGHTS = 256
 """Smaller arrays (biases, norms) are not worth rounding."""
-
-
-class HalfNetwork(nn.Module):
-    """A network that computes in 16-bit floats between 32-bit images and 32-bit maps.
-
-    Args:
-        network: (B, C, H, W) to maps by head name.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.half()
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, C, H, W) float32 -> maps by head name, float32."""
-        return {name: values.float() for name, values in self.network(images.half()).items()}
 
 
 def round_weights(network: nn.Module) -> nn.Module:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.ops.classes import sample_classes
+from sleap_infer.ops.constants import indices
 from sleap_infer.ops.pafs import LineScoring, score_lines
 from sleap_infer.ops.peaks import count_candidates, global_peaks, local_peaks
 from sleap_infer.settings import StageSettings
@@ -44,6 +46,8 @@ def to_candidates(
             found["class_probs"] = maps["ClassVectorsHead"]
         return found
     room = n_peaks or _room(confmaps, settings)
+    if not torch.compiler.is_compiling():
+        room = min(room, confmaps.shape[2] * confmaps.shape[3])
     peaks, values, is_peak = local_peaks(confmaps, least, settings.patch_size, room)
     peaks = peaks * confmap_head.output_stride
     if spec.kind == "centroid":
@@ -70,11 +74,11 @@ def line_scoring(spec: ModelSpec, settings: StageSettings) -> LineScoring:
 
 def pairs(is_peak: Tensor, scoring: LineScoring) -> Tensor:
     """Which connections have a peak at both ends, (B, N, K) -> (B, E, K * K)."""
-    source, destination = (list(nodes) for nodes in zip(*scoring.edges, strict=True))
+    source, destination = (indices(nodes, is_peak.device) for nodes in zip(*scoring.edges, strict=True))
     return (is_peak[:, source, :, None] & is_peak[:, destination, None]).flatten(2)
 
 
 def _room(confmaps: Tensor, settings: StageSettings) -> int:
     """As many places as the fullest map of the batch needs, or as many as the settings allow."""
     needed = max(1, int(count_candidates(confmaps, settings.peak_threshold).max()))
-    return min(needed, settings.peaks.max_peaks_per_node or needed, confmaps.shape[2] * confmaps.shape[3])
+    return min(needed, settings.peaks.max_peaks_per_node or needed)

@@ -9,6 +9,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from sleap_infer.ops.constants import indices
+
 SAMPLES_AT_ONCE = 1 << 22
 """Crowded batches with more samples than this are scored frame by frame, to bound memory."""
 
@@ -54,7 +56,7 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
         and peaks.shape[0] * n_pairs * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE
     ):
         return torch.cat([score_lines(pafs[b : b + 1], peaks[b : b + 1], scoring) for b in range(peaks.shape[0])])
-    source, destination = (list(nodes) for nodes in zip(*scoring.edges, strict=True))
+    source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
     start = peaks[:, source, :, None].expand(-1, -1, -1, peaks.shape[2], -1).flatten(2, 3)
     end = peaks[:, destination, None].expand(-1, -1, peaks.shape[2], -1, -1).flatten(2, 3)
     along = end - start

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sleap_infer.ops.constants import constant, indices
+
 REACH = 2
 """How far around a cell one must look to tell a single peak or a small flat top from a ridge."""
 
@@ -123,7 +125,7 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     leans_left = below[..., 0]  # no torch.where on truth values: ONNX Runtime has none
     is_top = (leans_left & _is_top(around, value, -1)) | (~leans_left & _is_top(around, value, 0))
     weight = torch.stack([right, *below.unbind(-1)], dim=-1).to(around.dtype)
-    offsets = around.new_tensor([[1, 0], [-1, 1], [0, 1], [1, 1]])
+    offsets = constant(((1, 0), (-1, 1), (0, 1), (1, 1)), around.device, around.dtype)
     mean = (weight[..., None] * offsets).sum(-2) / (1 + weight.sum(-1, keepdim=True))
     return is_top, corner, mean
 
@@ -133,10 +135,11 @@ def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
     cells = [(y, x) for y in range(1, 5) for x in range(REACH + left - 1, REACH + left + 3)]
     window = [(y, x) for y, x in cells if y in (2, 3) and x - REACH - left in (0, 1)]
     ring = [cell for cell in cells if cell not in window]
-    touching = [[float(abs(y - v) <= 1 and abs(x - u) <= 1) for v, u in window] for y, x in ring]
-    flat = around.flatten(-2)
-    members = flat[..., [5 * y + x for y, x in window]]
-    rivals = (flat[..., [5 * y + x for y, x in ring]] >= value).to(around.dtype) @ around.new_tensor(touching)
+    touching = tuple(tuple(float(abs(y - v) <= 1 and abs(x - u) <= 1) for v, u in window) for y, x in ring)
+    flat, device = around.flatten(-2), around.device
+    members = flat[..., indices(tuple(5 * y + x for y, x in window), device)]
+    rivals = (flat[..., indices(tuple(5 * y + x for y, x in ring), device)] >= value).to(around.dtype)
+    rivals = rivals @ constant(touching, device, around.dtype)
     return (members.amax(-1) <= value[..., 0]) & ((rivals * (members == value)).sum(-1) == 0)
 
 

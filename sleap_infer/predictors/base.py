@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, final, overload
 
-from sleap_infer.choices import GRAPH_BACKENDS, PipelineKind
+from sleap_infer.choices import GRAPH_BACKENDS, PipelineKind, Precision
 from sleap_infer.errors import FrameReadError, ModelCombinationError, OptionError
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
@@ -19,11 +20,13 @@ from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.work import Work, place
-from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
+from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
 from sleap_infer.settings import PipelineSettings, default_backend, in_order, pipeline_kind, read_options, resolve
 
 if TYPE_CHECKING:
     import sleap_io as sio
+
+Step: TypeAlias = Callable[[Work], Work]
 
 
 class Predictor(ABC):
@@ -67,6 +70,7 @@ class Predictor(ABC):
         backend: str | None = None,
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
+        precision: Precision | None = None,
         backend_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
@@ -76,8 +80,10 @@ class Predictor(ABC):
             paths: one model directory, or two in any order (a centroid model and one that looks at crops).
             backend: what runs the networks, one of `choices.Backend`; by default torch, and onnx for exported models. A
                 trained model on onnx or openvino is exported first, once, to a cache (`graphs.cache`).
-            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; `"cuda:0,1"` takes turns.
             batch_size: frames that go through the network at once.
+            precision: that the networks compute in: `"fp32"`, `"fp16"` or `"bf16"`, as far as backend and device have
+                it. By default 32-bit floats, and for exported models what they were made in.
             backend_options: handed through to the runtime, in its own words; see the runner's class.
             **options: by name, any of those in `sleap_infer.options` that apply.
 
@@ -105,9 +111,10 @@ class Predictor(ABC):
         settings = resolve(specs, read_options(specs, kind, options))
         runner = find_runner(backend or default_backend(specs))
         if runner.backend in GRAPH_BACKENDS:
-            ordered, specs = _as_graphs(ordered, specs, settings, options)
+            ordered, specs = _as_graphs(ordered, specs, settings, options, precision)
+        more = backend_options or {}
         opened = [
-            runner.open(Opening(Path(path), spec, stage, settings.returned, device, backend_options or {}))
+            open_runner(runner, Opening(Path(path), spec, stage, settings.returned, device, precision, more))
             for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
         ]
         return chosen(opened, settings, batch_size)
@@ -160,9 +167,8 @@ class Predictor(ABC):
         """
         opened = open_source(source, frames)
         self._check_source(opened)
-        stages = (self._prepare, self._infer, self._finish)
         try:
-            with run_stages(opened.batches(self.batch_size), stages, self.settings.stream.queue_size) as results:
+            with run_stages(opened.batches(self.batch_size), self._stages(), self._queue_size()) as results:
                 for found in results:
                     yield from found
         finally:
@@ -174,6 +180,7 @@ class Predictor(ABC):
         return {
             "backend": self.runners[0].backend or type(self.runners[0]).__name__,
             "device": self.runners[0].device,
+            "precision": self.runners[0].precision,
             "batch_size": self.batch_size,
             "model_paths": [str(runner.spec.path.resolve()) for runner in self.runners],
         }
@@ -197,6 +204,29 @@ class Predictor(ABC):
     def _check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
         """Refuse a source that this pipeline cannot work on."""
 
+    def _stages(self) -> list[Callable[[Any], Any]]:
+        """What works at the same time. Networks that run beside the host get a thread each; on the host, where they
+        would only fight for its cores, they share one.
+        """
+        steps = self._steps()
+        if any(runner.runs_beside for runner in self.runners):
+            return [self._prepare, *steps, self._finish]
+
+        def infer(work: Work) -> Work:
+            return reduce(lambda so_far, step: step(so_far), steps, work)
+
+        return [self._prepare, infer, self._finish]
+
+    def _queue_size(self) -> int:
+        """Batches that wait behind each stage: enough for every device to have its own."""
+        return self.settings.stream.queue_size * max(runner.n_devices for runner in self.runners)
+
+    def _start(self, work: Work) -> Work:
+        """Begin to run the first network on whole frames."""
+        if work.batch.readable:
+            work.pending = self.runners[0].start(work.inputs)
+        return work
+
     def _prepare(self, batch: FrameBatch) -> Work:
         failure = next((frame.failure for frame in batch.frames if frame.failure), None)
         if failure is not None and self.settings.stream.on_frame_error == "raise":
@@ -210,19 +240,23 @@ class Predictor(ABC):
 
     @abstractmethod
     def _preprocess(self, batch: FrameBatch) -> Work:
-        """First step, in its own thread: frames to the first network's input."""
+        """First step: frames to the first network's input."""
 
     @abstractmethod
-    def _infer(self, work: Work) -> Work:
-        """Second step: all networks."""
+    def _steps(self) -> Sequence[Step]:
+        """Then: one function per network, each of which begins to run it."""
 
     @abstractmethod
     def _decode(self, work: Work) -> list[Outputs]:
-        """Third step: one `Outputs` per readable frame."""
+        """Last step: wait for the networks, and make one `Outputs` per readable frame."""
 
 
 def _as_graphs(
-    paths: Sequence[str | Path], specs: Sequence[ModelSpec], settings: PipelineSettings, options: Mapping[str, Any]
+    paths: Sequence[str | Path],
+    specs: Sequence[ModelSpec],
+    settings: PipelineSettings,
+    options: Mapping[str, Any],
+    precision: Precision | None,
 ) -> tuple[list[str | Path], list[ModelSpec]]:
     """Exported models as they are, trained ones as graphs from the cache."""
     if all(spec.exported for spec in specs):
@@ -232,7 +266,7 @@ def _as_graphs(
 
     given = {name: value for name, value in options.items() if value is not None}
     graphs: list[str | Path] = [
-        path if spec.exported else cached_graph(Trained(Path(path), spec, stage), settings.frames, given)
+        path if spec.exported else cached_graph(Trained(Path(path), spec, stage), settings.frames, given, precision)
         for path, spec, stage in zip(paths, specs, settings.stages, strict=True)
     ]
     return graphs, [read_spec(path) for path in graphs]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from sleap_infer.choices import PipelineKind
 from sleap_infer.frames import FrameBatch
 from sleap_infer.outputs import Outputs
-from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.base import Predictor, Step
 from sleap_infer.predictors.work import Work
 from sleap_infer.preprocess import preprocess
 
@@ -18,14 +19,12 @@ class OneStagePredictor(Predictor):
     def _preprocess(self, batch: FrameBatch) -> Work:
         return Work(batch, *preprocess(batch.images, self.settings.stages[0].images))
 
-    def _infer(self, work: Work) -> Work:
-        if work.batch.readable:
-            work.candidates = self.runners[0].infer(work.inputs)
-        return work
+    def _steps(self) -> Sequence[Step]:
+        return (self._start,)
 
     def _decode(self, work: Work) -> list[Outputs]:
-        assert work.candidates is not None
-        return self.runners[0].postprocess_results(work.candidates, work.geometry)
+        assert work.pending is not None
+        return self.runners[0].postprocess_results(work.pending(), work.geometry)
 
 
 class SingleInstancePredictor(OneStagePredictor):

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates, join
+from sleap_infer.candidates import Candidates
 from sleap_infer.choices import PipelineKind
 from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source
 from sleap_infer.geometry import Floats, Geometry
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import assign_crop_classes
-from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.base import Predictor, Step
 from sleap_infer.predictors.work import Work
-from sleap_infer.preprocess import crop, fit_size, preprocess, scale_and_pad
+from sleap_infer.preprocess import fit_size, place_crops, preprocess
+from sleap_infer.runners.base import Pending
 from sleap_infer.settings import FUSED
 
 
@@ -60,22 +62,25 @@ class CroppingPredictor(Predictor):
         height, width = batch.images.shape[2:]
         return Work(batch, batch.images, Geometry((height, width)))
 
-    def _infer(self, work: Work) -> Work:
+    def _steps(self) -> Sequence[Step]:
+        if self._is_fused:
+            return (self._start,)
+        return (self._start, self._look) if self._finds_centroids else (self._look,)
+
+    def _look(self, work: Work) -> Work:
+        """Begin to run the second network on crops around the centroids of all frames."""
         if not work.batch.readable:
             return work
-        if self._is_fused:
-            work.candidates = self.runners[0].infer(work.inputs)
-            return work
-        work.centroids = self._find_centroids(work) if self._finds_centroids else self._known_centroids(work)
+        work.centroids = self._found_centroids(work) if self._finds_centroids else self._known_centroids(work)
         fitted, factor = fit_size(work.batch.images, self.settings.frames)
         points = [np.asarray(found.pred_centroids) * np.float32(factor) for found in work.centroids]
         which = np.repeat(np.arange(len(points)), [len(found) for found in points])
-        work.crops, work.candidates = self._look_at(fitted, which, np.concatenate(points), work.geometry, factor)
+        work.crops, work.pending = self._look_at(fitted, which, np.concatenate(points), work.geometry, factor)
         return work
 
-    def _find_centroids(self, work: Work) -> list[Outputs]:
-        finder = self.runners[0]
-        return finder.postprocess_results(finder.infer(work.inputs), work.geometry)
+    def _found_centroids(self, work: Work) -> list[Outputs]:
+        assert work.pending is not None
+        return self.runners[0].postprocess_results(work.pending(), work.geometry)
 
     def _known_centroids(self, work: Work) -> list[Outputs]:
         anchor = self.settings.stages[0].anchor_part
@@ -98,27 +103,28 @@ class CroppingPredictor(Predictor):
 
     def _look_at(
         self, fitted: NDArray[Any], which: NDArray[np.int64], centroids: Floats, frame: Geometry, factor: float
-    ) -> tuple[Geometry, Candidates | None]:
-        """Run the second network on crops, so many at a time."""
+    ) -> tuple[Geometry, Pending | None]:
         runner, settings = self.runners[-1], self.settings.stages[-1]
         assert settings.crop_size is not None
-        crops, origin = crop(fitted, which, centroids, settings.crop_size)
+        origin, first = place_crops(centroids, settings.crop_size)
         geometry = Geometry(frame.image_size, factor, settings.images.input_scaling, origin)
-        at_once = self.settings.stream.crop_batch_size
-        parts = [
-            runner.infer(scale_and_pad(crops[first : first + at_once], settings.images))
-            for first in range(0, len(crops), at_once)
-        ]
-        return geometry, join(parts) if parts else None
+        if not len(which):
+            return geometry, None
+        return geometry, runner.start_crops(fitted, which, first, self.settings.stream.crop_batch_size)
 
     def _decode(self, work: Work) -> list[Outputs]:
+        candidates = work.pending() if work.pending else None
         if self._is_fused:
-            assert work.candidates is not None
-            return self.runners[0].postprocess_results(work.candidates, work.geometry)
+            assert candidates is not None
+            return self.runners[0].postprocess_results(candidates, work.geometry)
+        return self._assemble(work, candidates)
+
+    def _assemble(self, work: Work, candidates: Candidates | None) -> list[Outputs]:
+        """Outputs of frames from their centroids and the candidates of all crops, if there are any."""
         assert work.centroids is not None
         assert work.crops is not None
         n_crops = [len(found) for found in work.centroids]
-        poses = [] if work.candidates is None else self.runners[-1].postprocess_results(work.candidates, work.crops)
+        poses = [] if candidates is None else self.runners[-1].postprocess_results(candidates, work.crops)
         ends = np.cumsum(n_crops)
         return [
             self._combine(found, poses[end - count : end])
@@ -158,14 +164,12 @@ class MultiClassTopDownPredictor(CroppingPredictor):
 
     kind: ClassVar[PipelineKind | None] = "multi_class_topdown"
 
-    def _decode(self, work: Work) -> list[Outputs]:
-        found = super()._decode(work)
-        if self._is_fused:
-            return found
-        if work.candidates is None:
+    def _assemble(self, work: Work, candidates: Candidates | None) -> list[Outputs]:
+        found = super()._assemble(work, candidates)
+        if candidates is None:
             probabilities = np.zeros((0, len(self.runners[-1].spec.classes)), np.float32)
         else:
-            probabilities = work.candidates["class_probs"]
+            probabilities = candidates["class_probs"]
         ends = np.cumsum([len(outputs) for outputs in found])
         classed = []
         for outputs, end in zip(found, ends, strict=True):

@@ -9,11 +9,11 @@ import attrs
 from attrs import define
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates
 from sleap_infer.frames import FrameBatch
 from sleap_infer.geometry import Geometry
 from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
+from sleap_infer.runners.base import Pending
 
 
 @define
@@ -24,7 +24,7 @@ class Work:
         batch: the frames.
         inputs: (B, C, H, W) the first network's input.
         geometry: of that input.
-        candidates: of the last network.
+        pending: what the network that was started last will give.
         centroids: one per readable frame, where a pipeline crops around centroids.
         crops: geometry of the crops, of all frames together.
     """
@@ -32,7 +32,7 @@ class Work:
     batch: FrameBatch
     inputs: NDArray[Any]
     geometry: Geometry
-    candidates: Candidates | None = None
+    pending: Pending | None = None
     centroids: list[Outputs] | None = None
     crops: Geometry | None = None
 

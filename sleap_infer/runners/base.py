@@ -1,23 +1,25 @@
 """What every backend shares: frames in, poses out. A backend says only how the network itself is run.
 
 To add a backend: a module here with a class that implements `_open`, `_predict` and, where something must be given
-back, `_close`; its name in `choices.Backend`; its line in `runners.registry`.
+back, `_close`; its name in `choices.Backend`; its line in `runners.registry`. A backend that works beside the host, as
+GPUs do, implements `_start` instead, which `_predict` then waits for.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias, final
 
 import attrs
+import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
-from sleap_infer.choices import Backend
+from sleap_infer.candidates import CANDIDATE_NAMES, Candidates, join
+from sleap_infer.choices import Backend, Precision
 from sleap_infer.errors import BackendError, ImageError, OptionError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
@@ -25,11 +27,14 @@ from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.options import ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
-from sleap_infer.preprocess import preprocess
+from sleap_infer.preprocess import cut, preprocess, scale_and_pad
 from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
+
+Pending: TypeAlias = Callable[[], Candidates]
+"""Waits for the candidates of a batch that was started. Called once, from any thread."""
 
 
 @frozen
@@ -42,6 +47,7 @@ class Opening:
         settings: resolved.
         returned: the heavy things that outputs carry.
         device: where the network runs; `"auto"` takes the fastest that is there.
+        precision: that the network computes in; `None` is 32-bit floats, or what an export was made in.
         backend_options: for the runtime, in its own words.
     """
 
@@ -50,6 +56,7 @@ class Opening:
     settings: StageSettings
     returned: ReturnOptions
     device: str = "auto"
+    precision: Precision | None = None
     backend_options: Mapping[str, Any] = field(factory=dict)
 
 
@@ -80,6 +87,7 @@ class BaseInferenceRunner(ABC):
         path: str | Path,
         *,
         device: str = "auto",
+        precision: Precision | None = None,
         backend_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
@@ -88,6 +96,7 @@ class BaseInferenceRunner(ABC):
         Args:
             path: a model directory, or its configuration or checkpoint file.
             device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"` takes the fastest that is there.
+            precision: that the network computes in; by default 32-bit floats, or what an export was made in.
             backend_options: handed through to the runtime, in its own words; see the runner's class.
             **options: any of the options in `sleap_infer.options` that apply to this kind of model.
 
@@ -98,13 +107,18 @@ class BaseInferenceRunner(ABC):
         """
         spec = read_spec(path)
         resolved = resolve([spec], read_options([spec], runs_as(spec.kind), options))
-        opening = Opening(Path(path), spec, resolved.stages[0], resolved.returned, device, backend_options or {})
-        return cls.open(opening)
+        stage, returned = resolved.stages[0], resolved.returned
+        return cls.open(Opening(Path(path), spec, stage, returned, device, precision, backend_options or {}))
 
     @classmethod
     @final
     def open(cls, opening: Opening) -> Self:
-        """Open a model whose settings are resolved; `from_model_path` does that as well."""
+        """Open a model whose settings are resolved; `from_model_path` does that as well.
+
+        Raises:
+            BackendError: the backend or the device is not there.
+            OptionError: this backend does not have the precision.
+        """
         return cls._open(opening)
 
     @final
@@ -160,11 +174,36 @@ class BaseInferenceRunner(ABC):
         Returns:
             The arrays of `sleap_infer.candidates` for this kind of model, with their maps where these were asked for.
         """
-        found = self._predict(inputs)
-        missing = [name for name in CANDIDATE_NAMES[self.spec.kind] if name not in found]
-        if missing:
-            raise TypeError(f"{type(self).__name__}._predict gave no {', '.join(missing)} for a {self.spec.kind} model")
-        return found
+        return self._check(self._predict(inputs))
+
+    @final
+    def start(self, inputs: Images) -> Pending:
+        """Begin to run the network, and come back before it is done where the backend can (`runs_beside`).
+
+        Args:
+            inputs: as in `infer`; not to be changed before the candidates are there.
+
+        Returns:
+            What waits for the candidates. Batches are worked on in the order in which they are started.
+        """
+        pending = self._start(inputs)
+        return lambda: self._check(pending())
+
+    @final
+    def start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
+        """Begin to run the network on square crops of frames.
+
+        Args:
+            frames: (B, C, H, W) fitted frames.
+            which: (I,) the frame of each crop, I from 1 up.
+            first: (I, 2) its first pixel as (x, y), which may lie outside.
+            at_once: most crops that go through the network at once.
+
+        Returns:
+            As in `start`, for all crops in order.
+        """
+        pending = self._start_crops(frames, which, first, at_once)
+        return lambda: self._check(pending())
 
     @final
     def postprocess_results(self, candidates: Candidates, geometry: Geometry) -> list[Outputs]:
@@ -193,6 +232,21 @@ class BaseInferenceRunner(ABC):
         """Where the network runs."""
         return "cpu"
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return self.spec.exported.precision if self.spec.exported else "fp32"
+
+    @property
+    def runs_beside(self) -> bool:
+        """Whether `start` comes back before the work is done."""
+        return False
+
+    @property
+    def n_devices(self) -> int:
+        """How many devices take turns."""
+        return 1
+
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         """Make a runner from a model's files."""
@@ -202,8 +256,26 @@ class BaseInferenceRunner(ABC):
     def _predict(self, images: Images) -> Candidates:
         """Run the network on a batch."""
 
+    def _start(self, images: Images) -> Pending:
+        """Begin to run the network on a batch."""
+        found = self._predict(images)
+        return lambda: found
+
+    def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
+        """Begin to run the network on crops."""
+        assert self.settings.crop_size is not None
+        crops = scale_and_pad(cut(frames, which, first, self.settings.crop_size), self.settings.images)
+        parts = [self._start(crops[begin : begin + at_once]) for begin in range(0, len(crops), at_once)]
+        return lambda: join([part() for part in parts])
+
     def _close(self) -> None:  # noqa: B027 - most backends hold nothing
         """Give back what the backend holds."""
+
+    def _check(self, found: Candidates) -> Candidates:
+        missing = [name for name in CANDIDATE_NAMES[self.spec.kind] if name not in found]
+        if missing:
+            raise TypeError(f"{type(self).__name__}._predict gave no {', '.join(missing)} for a {self.spec.kind} model")
+        return found
 
     def _preprocess(self, images: Images) -> tuple[Images, Geometry]:
         return preprocess(images, self.settings.images)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import CANDIDATE_NAMES, Candidates, join
+from sleap_infer.choices import Precision
 from sleap_infer.errors import ExportedModelError, ImageError, OptionError, UnsupportedModelError
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.options import ReturnOptions
@@ -25,6 +26,19 @@ CENTROID_THRESHOLD, PEAK_THRESHOLD = "centroid_threshold", "peak_threshold"
 
 OUTPUT_ALIASES: Mapping[str, str] = {"class_logits": "class_probs"}
 """Names in the graphs of other programs. sleap-nn's `class_logits` are probabilities."""
+
+
+def require_precision(spec: ModelSpec, wanted: Precision | None) -> None:
+    """Check that a graph was made in the precision that is asked for.
+
+    Raises:
+        OptionError: it was not.
+    """
+    if spec.exported and wanted not in (None, spec.exported.precision):
+        raise OptionError(
+            f"precision={wanted!r} has no effect: {spec.path} was exported in {spec.exported.precision}. Leave it out, "
+            f"or export the model again with --precision {wanted}."
+        )
 
 
 def require_export(spec: ModelSpec, returned: ReturnOptions, backend: str) -> None:

@@ -16,7 +16,14 @@ from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.graph import ERRORS_ONLY, open_graph, require_onnxruntime
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
-from sleap_infer.runners.graph_io import IMAGE_INPUT, check_size, require_export, run_graph, thresholds
+from sleap_infer.runners.graph_io import (
+    IMAGE_INPUT,
+    check_size,
+    require_export,
+    require_precision,
+    run_graph,
+    thresholds,
+)
 from sleap_infer.settings import StageSettings
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -54,6 +61,7 @@ class InferenceRunnerONNX(BaseInferenceRunner):
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
+        require_precision(opening.spec, opening.precision)
         options, for_provider = session_options(opening.backend_options)
         provider, own = find_provider(opening.device)
         if provider == CPU and for_provider:

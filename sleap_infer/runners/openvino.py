@@ -13,7 +13,14 @@ from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedMo
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
-from sleap_infer.runners.graph_io import IMAGE_INPUT, check_size, require_export, run_graph, thresholds
+from sleap_infer.runners.graph_io import (
+    IMAGE_INPUT,
+    check_size,
+    require_export,
+    require_precision,
+    run_graph,
+    thresholds,
+)
 from sleap_infer.settings import StageSettings
 
 logger = logging.getLogger(__name__)
@@ -48,6 +55,7 @@ class InferenceRunnerOpenVINO(BaseInferenceRunner):
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "openvino")
+        require_precision(opening.spec, opening.precision)
         openvino = require_openvino()
         core = openvino.Core()
         name = find_device(core, opening.device)

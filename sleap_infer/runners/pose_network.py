@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sleap_infer.model.spec import ModelSpec
-from sleap_infer.ops.candidates import to_candidates
+from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
+from sleap_infer.ops.peaks import count_candidates
 from sleap_infer.settings import StageSettings
 
 MAP_HEADS: Mapping[str, str] = {
@@ -45,12 +46,37 @@ class PoseNetwork(nn.Module):
         self.n_peaks = n_peaks
         self.keep = keep
 
-    def forward(self, images: Tensor, threshold: Tensor | None = None) -> dict[str, Tensor]:
-        """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept."""
+    def forward(self, images: Tensor, threshold: Tensor | None = None, room: int | None = None) -> dict[str, Tensor]:
+        """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept.
+
+        With `room` for so many peaks per map, which is not looked up on the device, also `n_candidates` (B,): how many
+        the fullest map of each image needs.
+        """
         maps = self.network(normalise(images))
-        found = to_candidates(maps, self.spec, self.settings, self.n_peaks, threshold)
+        found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold)
+        if room is not None and self.spec.kind in LOCAL_KINDS:
+            confmaps = maps[self.spec.map_head("ConfmapsHead").name]
+            found["n_candidates"] = count_candidates(confmaps, self.settings.peak_threshold).amax(dim=1)
         heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
         return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
+
+
+class ReducedNetwork(nn.Module):
+    """A network that computes in 16-bit floats between 32-bit images and 32-bit maps.
+
+    Args:
+        network: (B, C, H, W) to maps by head name.
+        dtype: `torch.float16` or `torch.bfloat16`.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W) float32 -> maps by head name, float32."""
+        return {name: values.float() for name, values in self.network(images.to(self.dtype)).items()}
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.choices import Backend
-from sleap_infer.errors import BackendNotInstalledError, DeviceError
+from sleap_infer.choices import Backend, Precision
+from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, kept_maps, refuse_backend_options
+from sleap_infer.runners.base import (
+    BaseInferenceRunner,
+    Images,
+    Opening,
+    Pending,
+    kept_maps,
+    refuse_backend_options,
+)
 from sleap_infer.settings import StageSettings
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    Look: TypeAlias = Callable[[int, Sequence[Tensor]], Mapping[str, Tensor]]
+    """Arrays on the device to candidates, with room for so many peaks per map."""
+
+LEAST_ROOM = 8
+"""Peaks per map that a GPU has room for at first."""
 
 
 class InferenceRunnerTorch(BaseInferenceRunner):
-    """Runs the network with PyTorch on `cpu`, `cuda`, `cuda:N` or `mps`, in 32-bit floats.
+    """Runs the network with PyTorch on `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    On CUDA, batches are uploaded, worked on and taken back at the same time (`torch_cuda`), crops are cut there, and
+    nothing but candidates comes back. How many peaks a batch has is not looked up in between: there is room for as many
+    as any batch so far had, and a batch with more is run again.
 
     Args:
         module: the bare network: (B, C, H, W) float in [0, 1] to a dict of raw maps by head name.
@@ -29,6 +49,7 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         settings: its resolved settings.
         device: where to run; `"auto"` takes the first of cuda, mps, cpu that is there.
         returned: the heavy things that outputs carry.
+        precision: of the network: `"fp32"`, `"bf16"`, or on GPUs `"fp16"`.
     """
 
     backend: ClassVar[Backend | None] = "torch"
@@ -40,73 +61,149 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         settings: StageSettings,
         device: str = "auto",
         returned: ReturnOptions | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         super().__init__(spec, settings, returned)
         require_torch()
         import torch
 
-        from sleap_infer.runners.pose_network import PoseNetwork
+        from sleap_infer.runners.pose_network import PoseNetwork, ReducedNetwork
 
-        self._device = find_device(device)
+        self._device, self._precision = find_device(device), precision
+        check_precision(precision, self._device)
         module = module.eval().to(self._device)
         if self._device.type != "mps":
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if precision != "fp32":
+            module = ReducedNetwork(module, torch.float16 if precision == "fp16" else torch.bfloat16)
         self.module = PoseNetwork(self._prepare(module), spec, settings, keep=kept_maps(self.returned))
+        self._room = LEAST_ROOM
+        self._queue: Any = None
+        if self._device.type == "cuda":
+            from sleap_infer.runners.torch_cuda import CudaQueue
+
+            self._queue = CudaQueue(self._device, exactly=precision == "fp32")
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         refuse_backend_options(cls.backend or "torch", opening.backend_options)
         require_torch()
         network = build_network(opening.spec, find_model_files(opening.path))
-        return cls(network, opening.spec, opening.settings, opening.device, opening.returned)
+        precision = opening.precision or "fp32"
+        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision)
 
     @property
     def device(self) -> str:
         """Where the network runs."""
         return str(self._device)
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return self._precision
+
+    @property
+    def runs_beside(self) -> bool:
+        """On CUDA."""
+        return self._queue is not None
+
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         """Make the network ready on its device."""
         return module
 
     def _predict(self, images: Images) -> Candidates:
+        if self._queue is not None:
+            return self._start(images)()
         import torch
 
-        with torch.inference_mode(), full_precision(self._device):
-            found = self.module(to_tensor(images).to(self._device, non_blocking=True))
+        with torch.inference_mode():
+            found = self.module(to_tensor(images).to(self._device))
             return {name: value.cpu().numpy() for name, value in found.items()}
+
+    def _start(self, images: Images) -> Pending:
+        if self._queue is None:
+            return super()._start(images)
+        return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
+
+    def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
+        if self._queue is None:
+            return super()._start_crops(frames, which, first, at_once)
+        return self._launch(partial(self._look_at_crops, at_once), frames, which, first)
+
+    def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
+        """Candidates of images on the device, as tensors of their own."""
+        found: Mapping[str, Tensor] = self.module(images, room=room)
+        return found
+
+    def _look_at_crops(self, at_once: int, room: int, inputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """Candidates of crops that are cut, scaled and padded on the device."""
+        import torch
+
+        from sleap_infer.ops.crops import cut_crops, scale_and_pad
+
+        frames, which, first = inputs
+        images, side = self.settings.images, self.settings.crop_size
+        assert side is not None
+        parts = []
+        for begin in range(0, len(which), at_once):
+            now = slice(begin, begin + at_once)
+            crops = cut_crops(frames, which[now], first[now], side)
+            parts.append(self._look(scale_and_pad(crops, images.input_scaling, images.pad_to_stride), room))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _launch(self, look: Look, *arrays: NDArray[Any]) -> Pending:
+        """Begin on the device; once more, with more room, where that turns out too small."""
+        limit = self.settings.peaks.max_peaks_per_node
+        room = min(self._room, limit or self._room)
+        flight = self._queue.start(partial(look, room), *arrays)
+
+        def take() -> Candidates:
+            found: Candidates = flight.take()
+            counts = found.pop("n_candidates", None)
+            needed = 0 if counts is None else int(counts.max(initial=0))
+            if min(needed, limit or needed) <= room:
+                return found
+            self._room = max(self._room, -(-needed // LEAST_ROOM) * LEAST_ROOM)
+            return self._launch(look, *arrays)()
+
+        return take
 
     def _close(self) -> None:
         self.module = self.module.to("cpu")
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
+        if self._queue is not None:
+            self._queue.close()
 
 
 def require_torch() -> None:
     """Check that PyTorch is installed.
 
     Raises:
-        BackendNotInstalledError: it is not installed.
+        BackendNotInstalledError: it is not installed, or broken.
     """
     try:
         import torch  # noqa: F401
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise BackendNotInstalledError(
-            "PyTorch is not installed. Install it with: pip install 'sleap-infer[torch]'; to export models, "
-            "pip install 'sleap-infer[torch,export]'"
+            f"PyTorch cannot be imported ({error}). Install it with: pip install 'sleap-infer[torch]'; to export "
+            "models, pip install 'sleap-infer[torch,export]'. If it is installed, run: sleap-infer doctor"
         ) from error
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions in true 32-bit floats: by default CUDA rounds their inputs to 10 bits (TF32), which moves points."""
-    if device.type != "cuda":
-        return nullcontext()
-    from torch.backends import cudnn
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuse what PyTorch does not compute in, or not at a speed that makes sense.
 
-    exact: AbstractContextManager[None] = cudnn.flags(enabled=True, allow_tf32=False)
-    return exact
+    Raises:
+        OptionError: it does not.
+    """
+    if precision == "int8":
+        raise OptionError(
+            "precision='int8' is made by exporting: sleap-infer export --precision int8. PyTorch runs trained models "
+            "in fp32, bf16 and, on GPUs, fp16."
+        )
+    if precision == "fp16" and device.type == "cpu":
+        raise OptionError(
+            "precision='fp16' is a hundred times slower on CPUs, which have no arithmetic for it. Use 'bf16' or 'fp32'."
+        )
 
 
 def find_device(name: str) -> torch.device:
@@ -129,8 +226,11 @@ def find_device(name: str) -> torch.device:
     if (device.index or 0) >= count[device.type]:
         raise DeviceError(
             f"Device {name!r} is not there: PyTorch {torch.__version__} sees {count[device.type]} {device.type} "
-            "device(s) on this machine. Use device='cpu', or 'auto' for the best that is there."
+            "device(s) on this machine. Use device='cpu', or 'auto' for the best that is there; to find out why, run: "
+            "sleap-infer doctor"
         )
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 
@@ -142,4 +242,4 @@ def to_tensor(images: Images) -> torch.Tensor:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(images)
-    return torch.from_numpy(np.ascontiguousarray(images) if min(images.strides) < 0 else images)
+    return torch.from_numpy(np.ascontiguousarray(images) if min(images.strides, default=0) < 0 else images)

@@ -2,50 +2,146 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from typing import TYPE_CHECKING, ClassVar
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import attrs
 import numpy as np
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.choices import Backend
-from sleap_infer.errors import BackendNotInstalledError
-from sleap_infer.runners.base import Images
-from sleap_infer.runners.torch import InferenceRunnerTorch
+from sleap_infer.choices import Backend, Precision
+from sleap_infer.errors import BackendNotInstalledError, OptionError
+from sleap_infer.model import ModelSpec, build_network, find_model_files
+from sleap_infer.options import ReturnOptions
+from sleap_infer.runners.base import Images, Opening
+from sleap_infer.runners.torch import InferenceRunnerTorch, require_torch
+from sleap_infer.settings import StageSettings
+from sleap_infer.storage import cache_directory
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 COMPILERS = ("g++", "clang++", "c++")
+CODE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class CompileOptions:
+    """What `backend_options` may say.
+
+    Attributes:
+        mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may gain some.
+        cuda_graph: whether a batch is one launch on the GPU instead of hundreds.
+    """
+
+    mode: str = attrs.field(
+        default="default", validator=attrs.validators.in_(("default", "max-autotune-no-cudagraphs"))
+    )
+    cuda_graph: bool = attrs.field(default=True, converter=bool)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Options by name.
+
+        Raises:
+            OptionError: an unknown one, or a wrong value.
+        """
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"backend_options of torch_compile are mode ('default' or 'max-autotune-no-cudagraphs') and cuda_graph "
+                f"(true or false), found {dict(given)}."
+            ) from error
 
 
 class InferenceRunnerTorchCompile(InferenceRunnerTorch):
-    """Runs the network through `torch.compile`; peaks are found eagerly, since their number differs by batch.
+    """Runs the network through `torch.compile`: on CPUs with weights folded in, on CUDA as one launch per batch.
 
-    The first batch of each image size takes up to a minute. A batch with fewer images than one before of the same size
-    is filled up with black ones, whose results are dropped, so that it is not compiled again.
+    The first batch of each image size takes up to a minute; what is compiled is kept in a cache on disk
+    (`$TORCHINDUCTOR_CACHE_DIR`). A batch with fewer images than one before of the same size is filled up, and what
+    comes of the rest is dropped, so that it is not compiled again. Peaks are found by the same code as in eager mode.
+
+    Args:
+        module: as in `InferenceRunnerTorch`, like all that follow.
+        spec: the model's facts.
+        settings: its resolved settings.
+        device: where to run.
+        returned: the heavy things that outputs carry.
+        precision: of the network.
+        options: how to compile.
     """
 
     backend: ClassVar[Backend | None] = "torch_compile"
 
-    def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        spec: ModelSpec,
+        settings: StageSettings,
+        device: str = "auto",
+        returned: ReturnOptions | None = None,
+        precision: Precision = "fp32",
+        options: CompileOptions | None = None,
+    ) -> None:
+        self._options = options or CompileOptions()
+        self._batch_sizes: dict[tuple[int | str, ...], int] = {}
+        self._replays: Any = None
+        super().__init__(module, spec, settings, device, returned, precision)
+        if self._queue is not None:
+            from sleap_infer.runners.torch_graphs import Replays
 
+            self._replays = Replays(self.module, self._options.cuda_graph)
+
+    @classmethod
+    def _open(cls, opening: Opening) -> Self:
+        options = CompileOptions.read(opening.backend_options)
+        require_torch()
+        network = build_network(opening.spec, find_model_files(opening.path))
+        precision = opening.precision or "fp32"
+        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision, options)
+
+    def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._device.type == "cpu":
             require_compiler()
-        self._batch_sizes: dict[tuple[int | str, ...], int] = {}
-        module.compile(dynamic=False)
+        os.environ.setdefault(CODE_VARIABLE, str(cache_directory() / "compiled"))
+        settings = {"freezing": True} if self._device.type == "cpu" else {}
+        if self._options.mode != "default":
+            import torch
+
+            settings |= torch._inductor.list_mode_options(self._options.mode)
+        module.compile(dynamic=False, options=settings)
         return module
 
     def _predict(self, images: Images) -> Candidates:
+        if self._queue is not None:
+            return self._start(images)()
         n_images, form = len(images), (*images.shape[1:], images.dtype.str)
-        size = max(n_images, self._batch_sizes.get(form, 0))
-        self._batch_sizes[form] = size
+        before = self._batch_sizes.get(form, 0)
+        size = max(n_images, before)
         channels, height, width = images.shape[1:]
         # Always copied: a batch with other strides would be compiled again, too.
         batch = np.zeros((size, height, width, channels), images.dtype).transpose(0, 3, 1, 2)
         batch[:n_images] = images
-        return {name: value[:n_images] for name, value in super()._predict(batch).items()}
+        start = time.perf_counter()
+        if size > before:
+            logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
+        found = {name: value[:n_images] for name, value in super()._predict(batch).items()}
+        if size > before:
+            self._batch_sizes[form] = size
+            logger.warning("compiled in %.1f s", time.perf_counter() - start)
+        return found
+
+    def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
+        found: Mapping[str, Tensor] = self._replays(images, room)
+        return found
 
 
 def require_compiler() -> None:

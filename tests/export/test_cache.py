@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from poses import close
 
-from sleap_infer import Predictor
-from sleap_infer.errors import ExportedModelError, OutputError
+from sleap_infer import Predictor, storage
+from sleap_infer.errors import ExportedModelError, OptionError, OutputError
+from sleap_infer.export import ExportResult
 from sleap_infer.graphs import cache, making
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache."""
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -70,14 +72,30 @@ def test_a_graph_that_differs_is_not_kept(place: Path, models: Path, monkeypatch
 
 def test_a_cache_that_cannot_be_written(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
-    with pytest.raises(OutputError, match=cache.CACHE_VARIABLE):
+    monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match=storage.CACHE_VARIABLE):
         Predictor.from_model_paths(models / "centroid", backend="onnx")
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv(storage.CACHE_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert cache.cache_directory() == Path("/caches/sleap_infer")
+    assert storage.cache_directory() == Path("/caches/sleap_infer")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.cache_directory() == Path.home() / ".cache" / "sleap_infer"
+    assert storage.cache_directory() == Path.home() / ".cache" / "sleap_infer"
+
+
+def test_fewer_instances_do_not_make_a_smaller_graph(place: Path, models: Path, videos: Path) -> None:
+    """A graph with as many places as instances are wanted would report every frame as full."""
+    with Predictor.from_model_paths(models / "centroid", backend="onnx", max_instances=1) as predictor:
+        found = predictor.predict(videos / "two_flies.mp4", as_labels=False, frames=[0, 1])
+    assert [len(outputs) for outputs in found] == [1, 1]
+    assert not any(outputs.capped for outputs in found)
+
+
+def test_another_number_of_peaks_is_an_error_for_an_exported_graph(
+    exports: Mapping[str, ExportResult], models: Path
+) -> None:
+    with pytest.raises(OptionError, match=r"max_peaks_per_node=3 has no effect.*60"):
+        Predictor.from_model_paths(exports["bottomup"].directory, max_peaks_per_node=3)
+    Predictor.from_model_paths(exports["bottomup"].directory, max_peaks_per_node=60).close()

@@ -13,7 +13,6 @@ from sleap_infer.errors import OptionError
 from sleap_infer.export import ExportOptions, Report, export, validate
 from sleap_infer.export.quantizing import Attempt, back_off
 from sleap_infer.export.report import NodeErrors, PoseErrors
-from sleap_infer.graphs.quantize import layer_groups
 from sleap_infer.model import read_spec
 
 
@@ -71,7 +70,7 @@ def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_
     assert f"kept in 32-bit floats: {', '.join(facts.kept)}" in str(result)
     assert result.report is not None
     assert result.report.poses.p95_px <= 0.03
-    assert set(facts.kept) <= set(layer_groups(result.graph)) | set(said[-1].split())
+    assert all(any(group in line for line in said) for group in facts.kept)
     assert len(Predictor.from_model_paths(result.directory).predict(video, frames=[0])[0]) == 2
 
 

@@ -192,13 +192,13 @@ def test_a_partial_batch_is_not_compiled_again(models: Path, flies: np.ndarray) 
 def test_cuda_computes_in_true_32_bits() -> None:
     import torch
 
-    from sleap_infer.runners.torch import full_precision
+    from sleap_infer.runners.torch_cuda import exact
 
-    with full_precision(torch.device("cuda", 0)):
+    with exact(True):
         assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.enabled
     assert torch.backends.cudnn.allow_tf32
-    with full_precision(torch.device("cpu")):
+    with exact(False):
         assert torch.backends.cudnn.allow_tf32
 
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from sleap_infer.ops.resize import MAX_PRECISION, MAX_WEIGHT
 
+SPLIT = 256
+"""Weights are multiplied in two parts, so that no sum is rounded."""
+
 Size: TypeAlias = tuple[int, int]
 """(height, width); symbolic numbers while tracing open sizes."""
 
@@ -38,29 +41,33 @@ def resize_and_pad(images: Tensor, new: tuple[Tensor, Tensor], size: Size) -> Te
 
 
 def _along_last_axis(images: Tensor, new: Tensor, length: int) -> Tensor:
-    weights = filter_matrix(images.shape[-1], new, length, images.device)
-    one = torch.exp2(_precision(weights.max()))
-    summed = images @ (weights * one + 0.5).floor().transpose(0, 1)  # whole numbers below 2**24: exact in 32-bit floats
-    return ((summed + one / 2) / one).floor().clamp(0.0, 255.0)
+    numerators, sums = filter_matrix(images.shape[-1], new, length, images.device)
+    one = _unit((numerators.to(torch.float32) / sums.to(torch.float32)).max())
+    weights = (2 * one * numerators + sums) // (2 * sums)
+    # Two products of whole numbers below 2**24, which 32-bit floats hold exactly.
+    high, low = (images @ part.to(torch.float32).transpose(0, 1) for part in (weights // SPLIT, weights % SPLIT))
+    summed = high.to(torch.int64) * SPLIT + low.to(torch.int64)
+    return ((summed + one // 2) // one).clamp(max=255).to(torch.float32)
 
 
-def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | None = None) -> Tensor:
-    """Weights of a triangle filter as wide as the reduction, (length, old); rows from `new` on are zero.
+def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Weights of a triangle filter as wide as the reduction, as whole numbers and what these add up to.
 
     A tap counts by its distance from the centre of the new cell, in units of the larger of the old and the new cell.
-    Numerators and denominators stay whole numbers, so that there is nothing to round.
+
+    Returns:
+        (length, old) int64, zero in rows from `new` on, and the sum of each row (length, 1), 1 from `new` on.
     """
     n_old = torch.scalar_tensor(old, dtype=torch.int64, device=device)
     row = torch.arange(length, device=device)[:, None]
     tap = torch.arange(old, device=device)[None]
-    distance = (new * (2 * tap + 1) - n_old * (2 * row + 1)).abs().to(torch.float32)
-    weights = (1.0 - distance / (2 * torch.maximum(n_old, new)).to(torch.float32)).clamp(min=0.0)
-    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    return weights * (row < new)
+    distance = (new * (2 * tap + 1) - n_old * (2 * row + 1)).abs()
+    numerators = (2 * torch.maximum(n_old, new) - distance).clamp(min=0) * (row < new)
+    return numerators, numerators.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def _precision(largest: Tensor) -> Tensor:
-    """Bits to scale weights by, so that the largest still fits into 16."""
+def _unit(largest: Tensor) -> Tensor:
+    """The power of two that weights are scaled by, so that the largest still fits into 16 bits; int64."""
     bits = torch.arange(1, MAX_PRECISION + 1, device=largest.device)
     fits = (0.5 + largest * torch.exp2(bits.to(torch.float32))).floor() < MAX_WEIGHT
-    return fits.sum().to(torch.float32)
+    return torch.exp2(fits.sum().to(torch.float32)).to(torch.int64)

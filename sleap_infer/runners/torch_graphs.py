@@ -1,0 +1,91 @@
+"""CUDA graphs of a PyTorch function: all of a batch as one launch, recorded once per size of image."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+Function: TypeAlias = Callable[..., Mapping[str, Tensor]]
+"""(B, C, H, W) images, and `room`, to tensors by name."""
+
+WARM_UPS = 3
+"""Runs before a recording, in which PyTorch compiles, chooses algorithms and takes memory."""
+
+MOST = 8
+"""Recordings that are kept; each has memory of its own."""
+
+logger = logging.getLogger(__name__)
+
+
+@frozen
+class Recording:
+    """One recorded batch size. Its memory is the recording's own: results are copied out before the next replay.
+
+    Attributes:
+        images: what the recording reads.
+        replay: runs it.
+        found: what it writes.
+    """
+
+    images: Tensor
+    replay: Callable[[], Any]
+    found: Mapping[str, Tensor]
+
+
+class Replays:
+    """Runs a function on a CUDA stream by replaying recordings of it.
+
+    Args:
+        function: without any shape that depends on the data.
+        records: whether to record; if not, every batch is launched operation by operation.
+    """
+
+    def __init__(self, function: Function, records: bool = True) -> None:
+        self._function, self._records = function, records
+        self._recordings: dict[tuple[object, ...], Recording] = {}
+
+    def __call__(self, images: Tensor, room: int) -> dict[str, Tensor]:
+        """Tensors of their own for images (B, C, H, W), on the current stream."""
+        key = (*images.shape[1:], images.dtype, room)
+        recording = self._recordings.get(key)
+        if recording is None or len(recording.images) < len(images):
+            torch.cuda.current_stream(images.device).synchronize()  # none may be in use when it is given up
+            self._recordings.pop(key, None)
+            while len(self._recordings) >= MOST:
+                self._recordings.pop(next(iter(self._recordings)))
+            recording = self._recordings[key] = self._record(images, room)
+        recording.images[: len(images)].copy_(images)
+        found = recording.replay() or recording.found
+        return {name: value[: len(images)].clone() for name, value in found.items()}
+
+    def _record(self, images: Tensor, room: int) -> Recording:
+        start = time.perf_counter()
+        size = " x ".join(map(str, images.shape[2:]))
+        logger.warning("compiling for %d images of %s, once: up to a minute", len(images), size)
+        batch, channels, height, width = images.shape
+        own = torch.zeros(batch, height, width, channels, dtype=images.dtype, device=images.device).permute(0, 3, 1, 2)
+        for _ in range(WARM_UPS):
+            self._function(own, room=room)
+        recording = self._capture(own, room) if self._records else None
+        torch.cuda.current_stream(images.device).synchronize()
+        logger.warning("compiled in %.1f s", time.perf_counter() - start)
+        return recording or Recording(own, lambda: self._function(own, room=room), {})
+
+    def _capture(self, own: Tensor, room: int) -> Recording | None:
+        """Record; `None`, with a warning, where the function does something that cannot be recorded."""
+        stream, graph = torch.cuda.current_stream(own.device), torch.cuda.CUDAGraph()
+        stream.synchronize()
+        try:
+            # Other threads may go on to take memory meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                found = self._function(own, room=room)
+        except RuntimeError as error:
+            logger.warning("no CUDA graph could be recorded (%s): running without", str(error).partition("\n")[0])
+            return None
+        return Recording(own, graph.replay, found)
