@@ -12,6 +12,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from time import perf_counter
 
@@ -69,9 +70,8 @@ def measure(models: tuple[Path, ...], video: Path, repeats: int, batch_size: int
                     preprocess(batch.images, predictor.settings.frames)
 
         def networks() -> None:
-            for _ in range(REPEATED):
-                for work in works:
-                    predictor._infer(work)
+            for work in works * REPEATED:
+                reduce(lambda so_far, step: step(so_far), predictor._steps(), work)
 
         def to_file() -> None:
             with tempfile.TemporaryDirectory() as folder:

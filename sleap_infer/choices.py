@@ -37,10 +37,10 @@ ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 
-Backend: TypeAlias = Literal["torch", "torch_compile", "onnx", "openvino"]
+Backend: TypeAlias = Literal["torch", "torch_compile", "onnx", "openvino", "tensorrt"]
 """What runs the network."""
 
-GRAPH_BACKENDS: tuple[Backend, ...] = ("onnx", "openvino")
+GRAPH_BACKENDS: tuple[Backend, ...] = ("onnx", "openvino", "tensorrt")
 """Those that run exported graphs; the others run trained models."""
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
@@ -52,7 +52,9 @@ GraphInside: TypeAlias = Literal["network", "scaling", "fitting"]
 Layout: TypeAlias = Literal["batched", "flat"]
 """Outputs of a graph: arrays with a fixed number of places for each image, or one row for each point that was found."""
 
-ExportFormat: TypeAlias = Literal["onnx"]
+ExportFormat: TypeAlias = Literal["onnx", "tensorrt", "both"]
+"""What an export holds besides its graph: nothing; TensorRT engines, with a graph that is right for them; the same, and
+the graph is checked on its own as well."""
 
 Exporter: TypeAlias = Literal["sleap-infer", "sleap-nn"]
 """The program that made an exported graph. Those of sleap-nn have ways of their own, which are undone."""
@@ -62,6 +64,9 @@ Refinement: TypeAlias = Literal["integral", "none"]
 
 OverlapMethod: TypeAlias = Literal["iou", "oks"]
 """How much two instances overlap: by the boxes around their points, or by their points."""
+
+Decoder: TypeAlias = Literal["cpu", "nvdec"]
+"""What decodes video files: FFmpeg on the host, or an NVIDIA GPU, on which the frames then stay."""
 
 OnFrameError: TypeAlias = Literal["keep_place", "raise"]
 """What an unreadable frame does: leave its place empty and go on, or end the run with an error."""

@@ -20,7 +20,8 @@
     ├── OptionError                 an option has a wrong value, or would have no effect
     ├── BackendError                the network cannot be run this way
     │   ├── BackendNotInstalledError    its package is missing
-    │   └── DeviceError                 its device is missing
+    │   ├── DeviceError                 its device is missing
+    │   └── DeviceMemoryError           its device has too little memory
     └── OutputError                 results cannot be written
         └── OutputExistsError           something is there already
 
@@ -106,6 +107,10 @@ class BackendError(SleapInferError):
 
 class BackendNotInstalledError(BackendError, ImportError):
     """The package that a backend needs is not installed."""
+
+
+class DeviceMemoryError(BackendError, MemoryError):
+    """The device has too little memory for a batch."""
 
 
 class DeviceError(BackendError):

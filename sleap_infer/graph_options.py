@@ -8,9 +8,12 @@ from typing import Any, TypeAlias
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import GraphInside, Layout, Precision
+from sleap_infer.choices import ExportFormat, GraphInside, Layout, Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.options import DEFAULT_PLACES
+
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
 
 Module: TypeAlias = Any
 """A `torch.nn.Module`; this page does not know torch."""
@@ -45,6 +48,7 @@ class GraphOptions:
 
     Attributes:
         precision: of the network; `"int8"` is made from `"fp32"` afterwards.
+        full_heads: whether the heads stay in 32-bit floats where the rest of the network is in 16 bits.
         max_instances: room for centroids.
         max_peaks_per_node: room for peaks of each node.
         self_contained: frames of any size in, points in their pixels out: fitting, scaling and padding are inside.
@@ -58,15 +62,18 @@ class GraphOptions:
         after: a module that gets the outputs last.
     """
 
-    precision: Precision = said("fp32", "Numbers that the network computes with.")
+    precision: Precision = said("fp32", "Numbers that the network computes with.", GRAPH, ("-p",))
+    full_heads: bool = False
     max_instances: int = said(DEFAULT_PLACES, "Room for centroids.", GRAPH, ("-n",), _positive)
     max_peaks_per_node: int = said(DEFAULT_PLACES, "Room for peaks of each node (bottom-up).", validator=_positive)
     self_contained: bool = said(False, "Frames of any size in, points in their pixels out.")
     fused: bool = said(False, "Both models of a top-down pipeline in one self-contained graph.")
     layout: Layout = said("batched", "Outputs: arrays with fixed places, or one row per point.")
     max_batch_size: int | None = said(None, "At most so many images at once.", GRAPH, ("-b",), _positive)
-    batch_size: int | None = said(None, "A fixed number of images.", validator=_positive)
-    input_size: tuple[int, int] | None = said(None, "A fixed size, HEIGHTxWIDTH, that frames are fitted into.")
+    batch_size: int | None = said(None, "A fixed number of images; for engines also MIN,BEST,MAX.", validator=_positive)
+    input_size: Size | None = said(
+        None, "A fixed size, HEIGHTxWIDTH, that frames are fitted into; for engines also MIN,BEST,MAX."
+    )
     opset_version: int = said(DEFAULT_OPSET, "ONNX opset.", validator=_positive)
     before: Module = None
     after: Module = None
@@ -82,6 +89,10 @@ class ExportOptions(GraphOptions):
     """What goes into the graph (as in `GraphOptions`), and what is done around it.
 
     Attributes:
+        format: `"onnx"`, or with TensorRT engines, which are built for the GPU of this machine.
+        batch_range: least, best and most images at once that engines are made for.
+        size_range: least, best and largest (height, width) of frames that engines are made for; `None` takes the fixed
+            size, or that of the frames to compare on.
         validate: compare the export with its source before it is put in place.
         n_frames: so many frames are compared.
         max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
@@ -95,6 +106,14 @@ class ExportOptions(GraphOptions):
         overwrite: replace an export that is there already.
     """
 
+    format: ExportFormat = said(
+        "onnx",
+        "onnx; tensorrt adds engines for the GPU of this machine; both checks the graph as well.",
+        GRAPH,
+        ("-f",),
+    )
+    batch_range: tuple[int, int, int] | None = None
+    size_range: tuple[Size, Size, Size] | None = None
     validate: bool = said(True, "Compare the export with its source.", CHECK)
     n_frames: int = said(32, "Frames to compare on, spread over their source.", CHECK, validator=_positive)
     max_error_px: float | None = said(
@@ -108,6 +127,11 @@ class ExportOptions(GraphOptions):
     )
     calibration_frames: int = said(128, "Frames of it.", INT8, validator=_positive)
     overwrite: bool = said(False, "Replace an export that is there already.")
+
+    @property
+    def has_engines(self) -> bool:
+        """Whether TensorRT engines are made."""
+        return self.format != "onnx"
 
     @property
     def budget_px(self) -> float:

@@ -1,26 +1,29 @@
-"""Frames to network inputs: channels, size, scale, padding, crops. numpy; images stay uint8.
+"""Frames to network inputs: channels, size, scale, padding, crops. Images stay uint8, and where they are.
 
-Images are (B, C, H, W), uint8, or float32 in [0, 1]. Every step returns its input untouched where it has nothing to do.
+Images are (B, C, H, W), uint8, or float32 in [0, 1]; or uint8 tensors on a device. Every step returns its input
+untouched where it has nothing to do.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.geometry import Floats, Geometry
-from sleap_infer.ops.resize import resize
+from sleap_infer.ops import host_images
 from sleap_infer.settings import ImageSettings
 
 Image = TypeVar("Image", bound=np.generic)
+Images = TypeVar("Images", bound=Any)
+"""An array, or a tensor on a device."""
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Weights of R, G and B in a gray value (ITU-R BT.601)."""
 
 
-def preprocess(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[Image], Geometry]:
+def preprocess(images: Images, settings: ImageSettings) -> tuple[Images, Geometry]:
     """Bring whole frames into the form that a network expects.
 
     In this order: channels, fitted size, scale, padding.
@@ -38,19 +41,17 @@ def preprocess(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray
     return scale_and_pad(fitted, settings), geometry
 
 
-def fit_channels(images: NDArray[Image], settings: ImageSettings) -> NDArray[Image]:
+def fit_channels(images: Images, settings: ImageSettings) -> Images:
     """Repeat gray to three channels, or weight colour to gray (rounding down), where the settings ask for it."""
     channels = images.shape[1]
     if settings.ensure_rgb and channels == 1:
-        return np.repeat(images, 3, axis=1)
+        return _pixels_of(images).to_rgb(images)
     if settings.ensure_grayscale and channels == 3:
-        red, green, blue = (images[:, c : c + 1].astype(np.float32) for c in range(3))
-        weights = [np.float32(weight) for weight in GRAY_WEIGHTS]
-        return (weights[0] * red + weights[1] * green + weights[2] * blue).astype(images.dtype)
+        return _pixels_of(images).to_gray(images, GRAY_WEIGHTS)
     return images
 
 
-def fit_size(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[Image], float]:
+def fit_size(images: Images, settings: ImageSettings) -> tuple[Images, float]:
     """Enlarge or reduce to fit into the maximal size, keep the aspect, and pad to that size at right and bottom.
 
     Returns:
@@ -61,28 +62,36 @@ def fit_size(images: NDArray[Image], settings: ImageSettings) -> tuple[NDArray[I
     if (height, width) == size:
         return images, 1.0
     factor = min(size[0] / height, size[1] / width)
-    resized = resize(images, (max(round(height * factor), 1), max(round(width * factor), 1)))
+    resized = _resize(images, (max(round(height * factor), 1), max(round(width * factor), 1)))
     return pad_to(resized, size), factor
 
 
-def scale_and_pad(images: NDArray[Image], settings: ImageSettings) -> NDArray[Image]:
+def scale_and_pad(images: Images, settings: ImageSettings) -> Images:
     """Resize by the input scaling (sizes round down), then pad to a multiple of the stride at right and bottom."""
     if settings.input_scaling != 1.0:
         height, width = (int(side * settings.input_scaling) for side in images.shape[2:])
-        images = resize(images, (max(height, 1), max(width, 1)))
+        images = _resize(images, (max(height, 1), max(width, 1)))
     stride = settings.pad_to_stride
     height, width = (-(-side // stride) * stride for side in images.shape[2:])
     return pad_to(images, (height, width))
 
 
-def pad_to(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
+def pad_to(images: Images, size: tuple[int, int]) -> Images:
     """Add black at right and bottom up to a size."""
-    batch, channels, height, width = images.shape
-    if (height, width) == size:
-        return images
-    padded = np.zeros((batch, size[0], size[1], channels), images.dtype).transpose(0, 3, 1, 2)
-    padded[:, :, :height, :width] = images
-    return padded
+    return images if images.shape[2:] == size else _pixels_of(images).pad(images, size)
+
+
+def _resize(images: Images, size: tuple[int, int]) -> Images:
+    return images if images.shape[2:] == size else _pixels_of(images).resize(images, size)
+
+
+def _pixels_of(images: Any) -> Any:
+    """What works on the pixels of images where they are. PyTorch is there already if one of them is a tensor."""
+    if isinstance(images, np.ndarray):
+        return host_images
+    from sleap_infer.ops import device_images
+
+    return device_images
 
 
 def place_crops(centroids: Floats, side: int) -> tuple[Floats, NDArray[np.int64]]:

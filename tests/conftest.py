@@ -17,8 +17,8 @@ ASSETS = REPOSITORY / "sleap_infer" / "assets"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, unless SLEAP_INFER_NEED_CUDA makes that a failure."""
-    if os.environ.get("SLEAP_INFER_NEED_CUDA"):
+    """Skip what needs a GPU where there is none, unless FAIL_WITHOUT_CUDA makes that a failure."""
+    if os.environ.get("FAIL_WITHOUT_CUDA"):
         return
     marked = [item for item in items if item.get_closest_marker("needs_cuda")]
     if marked:

@@ -23,18 +23,20 @@ ROWS = (
     ("runners", "pipeline", "labels"),
     ("graphs",),
     ("predictors",),
-    ("export",),
+    ("export", "doctor"),
     ("cli",),
+    ("__main__",),
 )
 """The table of layers in docs/concepts.md."""
 
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 ONLY_IN = {
-    "torch": ("model", "ops", "outputs", "runners", "graphs", "export", "cli"),
+    "torch": ("model", "ops", "frames", "outputs", "runners", "graphs", "export", "cli"),
     "sleap_io": ("model", "frames", "labels", "predictors", "cli"),
     "typer": ("cli",),
     "rich": ("cli",),
     "av": ("frames",),
+    "PyNvVideoCodec": ("frames",),
     "onnxruntime": ("model", "runners", "graphs"),
     "openvino": ("runners",),
     "onnx": ("graphs", "export"),

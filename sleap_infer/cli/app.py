@@ -10,6 +10,7 @@ import typer
 
 from sleap_infer import __version__
 from sleap_infer.cli.demo import demo
+from sleap_infer.cli.doctor import doctor
 from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.predict import predict
@@ -30,6 +31,7 @@ app.command()(info)
 app.command()(export)
 app.command()(validate)
 app.command()(demo)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:

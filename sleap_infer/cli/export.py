@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sleap_infer.choices import ExportFormat
 from sleap_infer.cli.parameters import with_export_options
 from sleap_infer.errors import OptionError
 
@@ -36,7 +35,6 @@ def export(
             show_default=False,
         ),
     ] = None,
-    export_format: Annotated[ExportFormat, typer.Option("-f", "--format", help="What to write.")] = "onnx",
     peak_threshold: Annotated[
         float | None, typer.Option(help="Default of the graph's threshold.", rich_help_panel=DEFAULTS)
     ] = None,
@@ -65,6 +63,7 @@ def export(
     require_torch()
     from sleap_infer.export import ExportOptions
 
+    options = split_ranges(options)
     given = {
         "peak_threshold": peak_threshold,
         "input_scaling": input_scale,
@@ -75,6 +74,20 @@ def export(
         export_one(model or [], output, ExportOptions(**options), frames, given)
     else:
         export_pattern(pattern, output, ExportOptions(**options), frames, given)
+
+
+def split_ranges(options: dict[str, Any]) -> dict[str, Any]:
+    """Three sizes, where one may be given, are for engines.
+
+    >>> split_ranges({"batch_size": (1, 4, 8), "input_size": (384, 384)})
+    {'input_size': (384, 384), 'batch_range': (1, 4, 8)}
+    """
+    split = dict(options)
+    for name, other in (("batch_size", "batch_range"), ("input_size", "size_range")):
+        value = split.get(name)
+        if isinstance(value, tuple) and len(value) == 3:
+            split[other] = split.pop(name)
+    return split
 
 
 def export_one(

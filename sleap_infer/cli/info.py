@@ -152,11 +152,25 @@ def _openvino() -> str:
     )
 
 
+def _tensorrt() -> str:
+    from sleap_infer.errors import BackendError
+    from sleap_infer.runners.cuda import find_gpu
+    from sleap_infer.runners.trt_engines import require_tensorrt
+
+    try:
+        trt = require_tensorrt()
+        gpu = find_gpu("cuda")
+    except BackendError as error:
+        return f"no: {error}"
+    return f"yes, {trt.__name__} {trt.__version__} on {gpu.name}"
+
+
 BACKENDS: Mapping[Backend, Callable[[], str]] = {
     "torch": _torch,
     "torch_compile": _torch_compile,
     "onnx": _onnx,
     "openvino": _openvino,
+    "tensorrt": _tensorrt,
 }
 
 

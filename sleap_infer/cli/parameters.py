@@ -100,22 +100,43 @@ def read_number(text: str) -> float | int:
         ) from error
 
 
-def read_size(text: str) -> tuple[int, int]:
-    """`HEIGHTxWIDTH` as two numbers.
+def read_size(text: str) -> tuple[int, int] | tuple[tuple[int, int], ...]:
+    """`HEIGHTxWIDTH` as two numbers, or three such for the sizes of an engine.
 
-    >>> read_size("384x512")
-    (384, 512)
+    >>> read_size("384x512"), read_size("64x64,384x512,1024x1024")
+    ((384, 512), ((64, 64), (384, 512), (1024, 1024)))
     """
-    parts = text.lower().replace(",", "x").split("x")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
-        raise OptionError(f"--input-size {text!r}: expected HEIGHTxWIDTH, such as 384x512.")
-    return int(parts[0]), int(parts[1])
+    sizes = []
+    for part in text.lower().split(","):
+        sides = part.split("x")
+        if len(sides) != 2 or not all(side.strip().isdigit() and int(side) for side in sides):
+            raise OptionError(
+                f"--input-size {text!r}: expected HEIGHTxWIDTH, such as 384x512, or three as MIN,BEST,MAX."
+            )
+        sizes.append((int(sides[0]), int(sides[1])))
+    if len(sizes) not in (1, 3):
+        raise OptionError(f"--input-size {text!r}: expected one HEIGHTxWIDTH, or three as MIN,BEST,MAX.")
+    return sizes[0] if len(sizes) == 1 else tuple(sizes)
+
+
+def read_batch_size(text: str) -> int | tuple[int, ...]:
+    """A number, or three for the batch sizes of an engine.
+
+    >>> read_batch_size("4"), read_batch_size("1,4,8")
+    (4, (1, 4, 8))
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) not in (1, 3) or not all(part.isdigit() and int(part) for part in parts):
+        raise OptionError(f"--batch-size {text!r}: expected a whole number from 1 up, or three as MIN,BEST,MAX.")
+    numbers = tuple(map(int, parts))
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
     "peak_threshold": read_threshold,
     "min_instance_peaks": read_number,
     "input_size": read_size,
+    "batch_size": read_batch_size,
 }
 """Options that are written as text of their own form."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from sleap_infer.errors import ExportDiffersError, OptionError, OutputExistsError
+from sleap_infer.export.engines import build_engines, check_engines, gpu_here
 from sleap_infer.export.quantizing import Made, check_calibration, quantize_pipeline
 from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
@@ -56,6 +57,7 @@ def export(
         ModelError: a model cannot be read.
         OptionError: an option is wrong or has no effect.
         BackendNotInstalledError: a package that exporting needs is missing.
+        DeviceError: engines are asked for, and cannot be built here.
         OutputExistsError: there is something at `output` already.
         ExportDiffersError: the export differs from its source beyond the limits; nothing is put in place.
     """
@@ -64,23 +66,53 @@ def export(
     require_export_packages()
     source = Source.read(models, {**inference_options, **_fixed_size(options, inference_options)})
     _check(source, options)
+    check_engines(source, options, frames)
     if options.precision == "int8":
         check_calibration(source, options, frames)
     output = Path(output)
     check_place(output, options.overwrite)
     with _workplace(output) as work:
-        say(f"tracing {source.kind}")
-        made = _make_all(source, work, options)
-        if options.precision == "int8":
-            made = quantize_pipeline(source, work, made, options, frames, say)
-        report = None
-        if options.validate and options.after is None:
-            say("comparing with the trained model")
-            report = check_backends(source, work, frames, options)
+        made, report = _make_within_budget(source, work, options, frames, say)
+        if report is not None:
             _judge(report, source, options)
         made = [_finish(item, report) for item in made]
         put_in_place(work, output)
     return [_result(item, work, output, report) for item in made]
+
+
+def _make_within_budget(
+    source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
+) -> tuple[list[Made], Report | None]:
+    """Graphs and engines, and how they compare; fp16 that moves poses too far is made again with more in 32 bits."""
+    attempts = [options]
+    if options.precision == "fp16" and not options.force:
+        attempts += [attrs.evolve(options, full_heads=True), attrs.evolve(options, precision="fp32")]
+    for attempt in attempts:
+        made, report = _make_and_check(source, work, attempt, frames, say)
+        if report is None or report.verdict != "FAIL" or attempt is attempts[-1]:
+            break
+        after = "with the heads in 32 bits" if attempt is options else "in fp32"
+        say(f"over the budget: {report.line()}; making it again {after}")
+        shutil.rmtree(work)
+        work.mkdir()
+    return made, report
+
+
+def _make_and_check(
+    source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
+) -> tuple[list[Made], Report | None]:
+    say(f"tracing {source.kind}")
+    made = _make_all(source, work, options)
+    if options.precision == "int8":
+        made = quantize_pipeline(source, work, made, options, frames, say)
+    if options.has_engines:
+        build_engines(source, made, options, frames, say)
+        if gpu_here() is None:
+            say("there is no NVIDIA GPU here: engines are built but not run; what is compared is their graph")
+    if not options.validate or options.after is not None:
+        return made, None
+    say("comparing with the trained model")
+    return made, check_backends(source, work, frames, options)
 
 
 def check_place(output: Path, overwrite: bool) -> None:
@@ -186,4 +218,5 @@ def _finish(made: Made, report: Report | None) -> Made:
 
 def _result(made: Made, work: Path, output: Path, report: Report | None) -> ExportResult:
     place = output / made.directory.relative_to(work)
-    return ExportResult(place, place / GRAPH_NAME, attrs.evolve(made.spec, path=place), made.inside, report)
+    engines = tuple(sorted(place.glob("*.engine")))
+    return ExportResult(place, place / GRAPH_NAME, attrs.evolve(made.spec, path=place), made.inside, report, engines)

@@ -108,7 +108,7 @@ def _quantize_one(
     ranges = measure_ranges(full, images)
 
     def attempt(kept: Sequence[str]) -> Attempt:
-        _write(made, ranges, kept)
+        _write(made, ranges, kept, options.has_engines)
         found = Attempt(tuple(kept), checker.check(work))
         say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
         return found
@@ -116,7 +116,7 @@ def _quantize_one(
     best = attempt([])
     if not best.is_safe and options.validate:
         best = back_off(list(ranges.groups), attempt)
-    finished = _write(made, ranges, best.kept)
+    finished = _write(made, ranges, best.kept, options.has_engines)
     full.unlink()
     return finished
 
@@ -137,10 +137,10 @@ def back_off(groups: Sequence[str], attempt: Callable[[Sequence[str]], Attempt])
     return best
 
 
-def _write(made: Made, ranges: Ranges, kept: Sequence[str]) -> Made:
+def _write(made: Made, ranges: Ranges, kept: Sequence[str], symmetric: bool) -> Made:
     """Write the quantized graph and its metadata."""
     graph = made.directory / GRAPH_NAME
-    quantize(ranges, graph, kept)
+    quantize(ranges, graph, kept, symmetric)
     assert made.spec.exported is not None
     precision: Precision = "fp32" if len(kept) == len(ranges.groups) else "int8"
     facts = attrs.evolve(made.spec.exported, precision=precision, kept=tuple(kept), sha256="")

@@ -11,6 +11,7 @@ from attrs import frozen
 from sleap_infer.choices import GraphKind
 from sleap_infer.export.report import Report
 from sleap_infer.model import ModelSpec
+from sleap_infer.runners.trt_engines import ANY_GPU, read_facts
 
 INSIDE_WORDS = {
     "network": "normalisation, network, peaks; frames are fitted, scaled and padded before it",
@@ -39,6 +40,7 @@ class ExportResult:
         spec: the exported model's facts.
         inside: inputs, outputs, opset and number of operations of the graph.
         report: how the whole pipeline compares with its source; `None` if that was not asked for.
+        engines: TensorRT engines beside the graph.
     """
 
     directory: Path
@@ -46,6 +48,7 @@ class ExportResult:
     spec: ModelSpec
     inside: Mapping[str, Any]
     report: Report | None
+    engines: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         """What was made, and how to run it with nothing but onnxruntime and numpy."""
@@ -60,6 +63,7 @@ class ExportResult:
             lines.append(f"  room for {facts.n_places} {PLACES[self.spec.kind]}; a frame that fills it is reported")
         if facts.kept:
             lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
+        lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
         return "\n".join([*lines, "", self.snippet()])
 
@@ -88,3 +92,12 @@ class ExportResult:
         form = str(self.inside["inputs"]["image"]).partition("(")[2].rstrip(")").split(", ")
         fixed = [int(side) if side.isdigit() else self.spec.max_stride * 8 for side in form[2:]]
         return fixed[0], fixed[1]
+
+
+def _describe(engine: Path) -> str:
+    facts = read_facts(engine)
+    if facts is None:
+        return "nothing is known of it"
+    sizes = ", ".join(" x ".join(map(str, shape)) for shape in dict.fromkeys(facts.profile.shapes))
+    gpu = "any GPU" if facts.gpu == ANY_GPU else facts.gpu
+    return f"{facts.flavour} {facts.version}, {gpu}, {facts.precision}, images of {sizes}"

@@ -10,7 +10,12 @@ import attrs
 from attrs import frozen
 
 from sleap_infer.choices import Backend, Precision
-from sleap_infer.errors import BackendNotInstalledError, ModelCombinationError, UnsupportedModelError
+from sleap_infer.errors import (
+    BackendError,
+    BackendNotInstalledError,
+    ModelCombinationError,
+    UnsupportedModelError,
+)
 from sleap_infer.export.gate import compare_poses, compare_raw, predict_frames, record
 from sleap_infer.export.images import choose_frames
 from sleap_infer.export.report import Report
@@ -19,6 +24,7 @@ from sleap_infer.graphs.making import Trained, build_graph
 from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, read_spec
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors import Predictor
+from sleap_infer.runners.cuda import find_gpu
 from sleap_infer.runners.openvino import has_bf16
 from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
 
@@ -109,15 +115,26 @@ def check(source: Source, exported: Path, frames: Any, options: ExportOptions, b
 
 
 def check_backends(source: Source, exported: Path, frames: Any, options: ExportOptions) -> Report:
-    """Compare an export on ONNX Runtime and, where that computes in another way, on OpenVINO; the worse report.
+    """Compare an export on ONNX Runtime and, where that computes in another way, on OpenVINO; engines, where there is a
+    GPU, on TensorRT. The worst report.
 
     bf16 is 32-bit arithmetic with rounded weights on the one, and arithmetic in bf16 on the other, if the CPU has it.
     """
     with Checker(source, frames, options) as checker:
-        reports = [checker.check(exported)]
+        has_gpu = options.has_engines and _has_gpu()
+        reports = [checker.check(exported, "tensorrt")] if has_gpu else []
+        if not has_gpu or options.format == "both":
+            reports.append(checker.check(exported))
         if options.precision == "bf16" and _computes_in_bf16():
             reports.append(checker.check(exported, "openvino"))
     return max(reports, key=lambda report: (("PASS", "WARN", "FAIL").index(report.verdict), report.poses.p95_px))
+
+
+def _has_gpu() -> bool:
+    try:
+        return find_gpu("cuda") is not None
+    except BackendError:
+        return False
 
 
 def _computes_in_bf16() -> bool:
@@ -156,7 +173,8 @@ class Checker:
 
     def check(self, exported: Path, backend: Backend = "onnx") -> Report:
         """Compare an exported directory."""
-        with Predictor.from_model_paths(exported, backend=backend, device="cpu", batch_size=BATCH_SIZE) as other:
+        device = "cuda" if backend == "tensorrt" else "cpu"
+        with Predictor.from_model_paths(exported, backend=backend, device=device, batch_size=BATCH_SIZE) as other:
             recording, recorders = record(other)
             found = [outputs for item in self._frames for outputs in predict_frames(recording, item)]
         raw = [

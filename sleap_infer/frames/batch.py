@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Images: TypeAlias = "NDArray[Any] | Tensor"
+"""(B, C, H, W), uint8, or float32 in [0, 1]; or a uint8 tensor on a device."""
 
 
 @frozen
@@ -31,15 +37,15 @@ class FrameBatch:
     """Frames of one video and one size.
 
     Attributes:
-        images: (B, C, H, W), uint8, or float32 in [0, 1]: the frames that could be read, in order.
+        images: the frames that could be read, in order.
         frames: all frames, in order; B of them have no failure.
     """
 
-    images: NDArray[Any] = field(repr=lambda images: f"{images.dtype} {images.shape}", eq=False)
+    images: Images = field(repr=lambda images: f"{images.dtype} {images.shape}", eq=False)
     frames: tuple[FrameRef, ...] = field()
 
     @images.validator
-    def _check_images(self, _attribute: object, images: NDArray[Any]) -> None:
+    def _check_images(self, _attribute: object, images: Images) -> None:
         if images.ndim != 4:
             raise ValueError(f"a batch is (B, C, H, W), found {images.shape = }")
 

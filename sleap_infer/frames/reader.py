@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Image: TypeAlias = NDArray[Any]
 """(H, W, C), uint8 or float32 in [0, 1]; C is 1 (gray) or 3 (RGB)."""
+
+AnyImage: TypeAlias = "Image | Tensor"
+"""The same, or a uint8 tensor of that shape on the device on which it was decoded."""
 
 
 class Reader(Protocol):
@@ -20,7 +26,7 @@ class Reader(Protocol):
     def n_frames(self) -> int | None:
         """Number of frames as far as it is known beforehand."""
 
-    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
+    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read frames in ascending order.
 
         Args:

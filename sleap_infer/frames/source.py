@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError, OptionError
-from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef
-from sleap_infer.frames.reader import Image, Reader
+from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef, Images
+from sleap_infer.frames.reader import AnyImage, Reader
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -104,7 +104,7 @@ class Source:
 
 
 def _in_batches(part: VideoPart, batch_size: int) -> Iterator[FrameBatch]:
-    images: list[Image] = []
+    images: list[AnyImage] = []
     frames: list[FrameRef] = []
     for frame_idx, found in part.reader.read(part.frame_inds):
         image = None if isinstance(found, FrameReadError) else found
@@ -119,9 +119,18 @@ def _in_batches(part: VideoPart, batch_size: int) -> Iterator[FrameBatch]:
         yield _to_batch(images, frames)
 
 
-def _form(image: Image) -> tuple[object, ...]:
+def _form(image: AnyImage) -> tuple[object, ...]:
     return (*image.shape, image.dtype)
 
 
-def _to_batch(images: list[Image], frames: list[FrameRef]) -> FrameBatch:
-    return FrameBatch(np.stack(images).transpose(0, 3, 1, 2) if images else NO_IMAGES, tuple(frames))
+def _to_batch(images: list[Any], frames: list[FrameRef]) -> FrameBatch:
+    return FrameBatch(_stack(images) if images else NO_IMAGES, tuple(frames))
+
+
+def _stack(images: list[Any]) -> Images:
+    """(H, W, C) of one form -> (B, C, H, W), where they are."""
+    if isinstance(images[0], np.ndarray):
+        return np.stack(images).transpose(0, 3, 1, 2)
+    import torch
+
+    return torch.stack(images).permute(0, 3, 1, 2)

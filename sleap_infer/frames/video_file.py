@@ -12,7 +12,7 @@ import numpy as np
 
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
 from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
-from sleap_infer.frames.reader import Image
+from sleap_infer.frames.reader import AnyImage, Image
 from sleap_infer.frames.seeking import frames_from
 
 SEEK_AHEAD = 300
@@ -36,7 +36,7 @@ class VideoFileReader:
 
     def __init__(self, path: Path, grayscale: bool | None = None) -> None:
         self.path = path
-        self._grayscale = grayscale
+        self.grayscale = grayscale
         with self._open() as container:
             self._n_claimed = n_claimed(container)
             self._require_frames(container)
@@ -46,10 +46,10 @@ class VideoFileReader:
         """Number of frames that the file claims to have; `None` if it does not say."""
         return self._n_claimed or None
 
-    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
+    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read frames; see `Reader`."""
-        if self._grayscale is None:
-            self._grayscale = self._is_gray()
+        if self.grayscale is None:
+            self.grayscale = is_gray(self._first())
         frames = self._decode_all() if frame_inds is None else self._decode_some(frame_inds)
         try:
             for frame_idx, frame in frames:
@@ -95,7 +95,7 @@ class VideoFileReader:
     def _decode_all(self) -> Generator[tuple[int, Any], None, None]:
         """All frames from the start, and at the end what the file claims to have but has not."""
         n_read = 0
-        with self._open() as container:
+        with self._open_to_decode() as container:
             for _, frame in in_order(container):
                 yield n_read, frame or self._damaged(n_read)
                 n_read += 1
@@ -134,7 +134,7 @@ class VideoFileReader:
     def _decode_from(self, start: int, times: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         """All frames from an index on, if there are any."""
         if start < len(times):
-            for frame_idx, frame in frames_from(self._open, start, times):
+            for frame_idx, frame in frames_from(self._open_to_decode, start, times):
                 yield frame_idx, frame or self._damaged(frame_idx)
 
     def _damaged(self, frame_idx: int) -> FrameReadError:
@@ -144,16 +144,29 @@ class VideoFileReader:
         claimed = f" of {self._n_claimed}" if self._n_claimed else ""
         return FrameReadError(f"frame {frame_idx} of {self.path} is not there: it ends after {n_read}{claimed} frames.")
 
-    def _is_gray(self) -> bool:
-        """Whether the first frame that can be read is gray."""
-        with self._open() as container:
-            first = next((frame for _, frame in in_order(container) if frame is not None), None)
-            rgb = None if first is None else _to_rgb(first)
-        return rgb is not None and np.array_equal(rgb[..., 0], rgb[..., 2])
+    def _open_to_decode(self) -> Any:
+        """The container whose packets are decoded; other decoders give one of their own."""
+        return self._open()
 
-    def _to_image(self, frame: Any) -> Image:
-        rgb = _to_rgb(frame)
-        return rgb[..., :1] if self._grayscale else rgb
+    def _first(self) -> Any:
+        """The first frame that can be read, if there is one."""
+        with self._open() as container:
+            return next((frame for _, frame in in_order(container) if frame is not None), None)
+
+    def _to_image(self, frame: Any) -> AnyImage:
+        return to_image(frame, self.grayscale)
+
+
+def is_gray(first: Any) -> bool:
+    """Whether a video is gray, by its first frame that can be read, if there is one."""
+    rgb = None if first is None else _to_rgb(first)
+    return rgb is not None and np.array_equal(rgb[..., 0], rgb[..., 2])
+
+
+def to_image(frame: Any, grayscale: bool | None) -> Image:
+    """(H, W, C) of a decoded frame."""
+    rgb = _to_rgb(frame)
+    return rgb[..., :1] if grayscale else rgb
 
 
 def _to_rgb(frame: Any) -> Image:

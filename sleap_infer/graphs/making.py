@@ -128,7 +128,7 @@ def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
 
     network: nn.Module = build_network(model.spec, find_model_files(model.path))
     if options.precision == "fp16":
-        network = ReducedNetwork(network)
+        network = ReducedNetwork(network, full_heads=options.full_heads)
     elif options.precision == "bf16":
         network = round_weights(network)
     return PoseNetwork(network, model.spec, model.settings, n_peaks=_room(model.spec, options))
@@ -147,14 +147,14 @@ def _input_form(models: Sequence[Trained], frames: ImageSettings, options: Graph
     if size is None and settings.crop_size and options.batch_size:
         size = (settings.crop_size, settings.crop_size)
     if size is not None and options.inside == "network":
-        size = _network_size(size, settings.images)
+        size = network_size(size, settings.images)
     return InputForm(stride, options.batch_size, size)
 
 
-def _network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, int]:
+def network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, int]:
     """Height and width that the network sees of images of a size.
 
-    >>> _network_size((100, 50), ImageSettings(input_scaling=0.5, pad_to_stride=16))
+    >>> network_size((100, 50), ImageSettings(input_scaling=0.5, pad_to_stride=16))
     (64, 32)
     """
     stride = images.pad_to_stride
@@ -186,6 +186,7 @@ def _exported_spec(
         baked=baked_options(kind, last.settings, options, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
         precision="fp32" if options.precision == "int8" else options.precision,
+        kept=("heads",) if options.full_heads else (),
         inside=options.inside,
         layout=options.layout,
         batch_size=options.batch_size,

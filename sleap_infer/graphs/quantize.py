@@ -1,7 +1,8 @@
 """Static quantization of a graph's network to 8 bits (QDQ), with ONNX Runtime's own tool.
 
-Activations are unsigned, weights signed, one scale per output channel: the fastest on CPUs. What comes before and after
-the network stays as it is.
+Weights are signed, with one scale per output channel. Activations are unsigned, with a zero point, which is the fastest
+on CPUs; or symmetric around zero, with biases left in 32 bits, which is all that TensorRT takes. What comes before and
+after the network stays as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from sleap_infer.runners.graph_io import IMAGE_INPUT
 
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Concat", "Resize", "Add", "Relu")
 """Operations that are quantized, inside of networks."""
+
+SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
 
 @frozen
@@ -70,13 +73,14 @@ def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
         return Ranges(graph, calibrator.compute_data(), groups)
 
 
-def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = ()) -> None:
+def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: bool = False) -> None:
     """Write a graph whose network is quantized but for some groups of layers.
 
     Args:
         ranges: of the 32-bit graph.
         output: file to write.
         kept: names of groups that stay in 32 bits.
+        symmetric: in the form that TensorRT takes.
     """
     import onnx
     from onnx import helper
@@ -93,12 +97,12 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = ()) -> None:
         per_channel=True,
         reduce_range=False,
         weight_qType=types.QInt8,
-        activation_qType=types.QUInt8,
+        activation_qType=types.QInt8 if symmetric else types.QUInt8,
         tensors_range=ranges.tensors,
         nodes_to_quantize=chosen,
         nodes_to_exclude=sorted(set(every) - set(chosen)),
         op_types_to_quantize=list(QUANTIZED),
-        extra_options={"ForceQuantizeNoInputCheck": False},
+        extra_options={"ForceQuantizeNoInputCheck": False, **(SYMMETRIC if symmetric else {})},
     )
     if chosen:
         quantizer.quantize_model()

@@ -162,3 +162,43 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
     raise ValueError("a number without end")
+
+
+def without_initializers(data: bytes, names: Iterable[str]) -> bytes:
+    """An ONNX file in which some inputs have no default.
+
+    Args:
+        data: the file.
+        names: of inputs.
+    """
+    unwanted = set(names)
+
+    def is_kept(number: int, value: Any) -> bool:
+        return number != 5 or not unwanted.intersection(_texts(value, 8))
+
+    parts = []
+    for number, value in _fields(memoryview(data)):
+        if number == 7:
+            value = b"".join(_written(n, v) for n, v in _fields(value) if is_kept(n, v))
+        parts.append(_written(number, value))
+    return b"".join(parts)
+
+
+def _written(number: int, value: int | bytes | memoryview) -> bytes:
+    """A field as it stands in a file."""
+    if isinstance(value, int):
+        return _written_varint(number << 3) + _written_varint(value)
+    return _written_varint(number << 3 | 2) + _written_varint(len(value)) + bytes(value)
+
+
+def _written_varint(value: int) -> bytes:
+    r"""A whole number in the encoding of Protocol Buffers.
+
+    >>> _written_varint(150)
+    b'\x96\x01'
+    """
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])

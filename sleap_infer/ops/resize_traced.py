@@ -41,13 +41,26 @@ def resize_and_pad(images: Tensor, new: tuple[Tensor, Tensor], size: Size) -> Te
 
 
 def _along_last_axis(images: Tensor, new: Tensor, length: int) -> Tensor:
-    numerators, sums = filter_matrix(images.shape[-1], new, length, images.device)
-    one = _unit((numerators.to(torch.float32) / sums.to(torch.float32)).max())
-    weights = (2 * one * numerators + sums) // (2 * sums)
-    # Two products of whole numbers below 2**24, which 32-bit floats hold exactly.
-    high, low = (images @ part.to(torch.float32).transpose(0, 1) for part in (weights // SPLIT, weights % SPLIT))
-    summed = high.to(torch.int64) * SPLIT + low.to(torch.int64)
-    return ((summed + one // 2) // one).clamp(max=255).to(torch.float32)
+    weights, one = whole_weights(*filter_matrix(images.shape[-1], new, length, images.device))
+    coarse = (weights / SPLIT).floor()
+    # Products of whole numbers below 2**24, which 32-bit floats hold exactly; so they do all that follows.
+    high, low = (images @ part.transpose(0, 1) for part in (coarse, weights - coarse * SPLIT))
+    whole = (high * SPLIT / one).floor()
+    rest = (high * SPLIT - whole * one) + low + one / 2
+    return (whole + (rest / one).floor()).clamp(0.0, 255.0)
+
+
+def whole_weights(numerators: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as whole numbers of 16 bits, halves rounded up, and the power of two they are scaled by; floats.
+
+    A quotient in 32-bit floats may be rounded to the wrong side of a half. What remains of the division tells, in whole
+    numbers; runtimes multiply these, but not all of them divide them.
+    """
+    one = _unit((numerators / sums).max())
+    near = (numerators / sums * one + 0.5).floor()
+    above, row = (one * numerators).to(torch.int64), sums.to(torch.int64)
+    left = (2 * above + row - 2 * row * near.to(torch.int64)).to(torch.float32)
+    return near - (left < 0).to(torch.float32) + (left >= 2 * sums).to(torch.float32), one
 
 
 def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -56,18 +69,19 @@ def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | Non
     A tap counts by its distance from the centre of the new cell, in units of the larger of the old and the new cell.
 
     Returns:
-        (length, old) int64, zero in rows from `new` on, and the sum of each row (length, 1), 1 from `new` on.
+        (length, old), zero in rows from `new` on, and the sum of each row (length, 1), 1 from `new` on; floats.
     """
     n_old = torch.scalar_tensor(old, dtype=torch.int64, device=device)
     row = torch.arange(length, device=device)[:, None]
     tap = torch.arange(old, device=device)[None]
     distance = (new * (2 * tap + 1) - n_old * (2 * row + 1)).abs()
-    numerators = (2 * torch.maximum(n_old, new) - distance).clamp(min=0) * (row < new)
-    return numerators, numerators.sum(dim=1, keepdim=True).clamp(min=1)
+    reach = 2 * torch.maximum(n_old, new)
+    numerators = (reach - distance).to(torch.float32).clamp(min=0.0) * (row < new)
+    return numerators, numerators.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
 def _unit(largest: Tensor) -> Tensor:
-    """The power of two that weights are scaled by, so that the largest still fits into 16 bits; int64."""
+    """The power of two that weights are scaled by, so that the largest still fits into 16 bits."""
     bits = torch.arange(1, MAX_PRECISION + 1, device=largest.device)
     fits = (0.5 + largest * torch.exp2(bits.to(torch.float32))).floor() < MAX_WEIGHT
-    return torch.exp2(fits.sum().to(torch.float32)).to(torch.int64)
+    return torch.exp2(fits.sum().to(torch.float32))

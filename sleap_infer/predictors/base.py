@@ -21,7 +21,15 @@ from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.work import Work, place
 from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
-from sleap_infer.settings import PipelineSettings, default_backend, in_order, pipeline_kind, read_options, resolve
+from sleap_infer.settings import (
+    SECOND_STAGES,
+    PipelineSettings,
+    default_backend,
+    in_order,
+    pipeline_kind,
+    read_options,
+    resolve,
+)
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -114,7 +122,19 @@ class Predictor(ABC):
             ordered, specs = _as_graphs(ordered, specs, settings, options, precision)
         more = backend_options or {}
         opened = [
-            open_runner(runner, Opening(Path(path), spec, stage, settings.returned, device, precision, more))
+            open_runner(
+                runner,
+                Opening(
+                    Path(path),
+                    spec,
+                    stage,
+                    settings.returned,
+                    device,
+                    precision,
+                    more,
+                    settings.stream.crop_batch_size if spec.kind in SECOND_STAGES else batch_size,
+                ),
+            )
             for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
         ]
         return chosen(opened, settings, batch_size)
@@ -168,7 +188,8 @@ class Predictor(ABC):
         opened = open_source(source, frames)
         self._check_source(opened)
         try:
-            with run_stages(opened.batches(self.batch_size), self._stages(), self._queue_size()) as results:
+            batches = self._decoded(opened).batches(self.batch_size)
+            with run_stages(batches, self._stages(), self._queue_size()) as results:
                 for found in results:
                     yield from found
         finally:
@@ -203,6 +224,19 @@ class Predictor(ABC):
 
     def _check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
         """Refuse a source that this pipeline cannot work on."""
+
+    def _decoded(self, source: Source) -> Source:
+        """The source, its videos decoded where the networks run, if that is asked for and they take such images."""
+        if self.settings.stream.decoder == "cpu":
+            return source
+        from sleap_infer.frames.nvdec import decode_on_device, warn
+
+        runs_on = self.describe()
+        if not all(runner.takes_device_images for runner in self.runners):
+            reason = f"frames cannot stay on {runs_on['device']} for backend {runs_on['backend']!r}"
+            warn(source.name, f"{reason}. Use backend='torch' and one GPU, device='cuda'")
+            return source
+        return decode_on_device(source, self.runners[0].device)
 
     def _stages(self) -> list[Callable[[Any], Any]]:
         """What works at the same time. Networks that run beside the host get a thread each; on the host, where they

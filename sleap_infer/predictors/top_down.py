@@ -102,7 +102,7 @@ class CroppingPredictor(Predictor):
         return found
 
     def _look_at(
-        self, fitted: NDArray[Any], which: NDArray[np.int64], centroids: Floats, frame: Geometry, factor: float
+        self, fitted: Any, which: NDArray[np.int64], centroids: Floats, frame: Geometry, factor: float
     ) -> tuple[Geometry, Pending | None]:
         runner, settings = self.runners[-1], self.settings.stages[-1]
         assert settings.crop_size is not None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ class Work:
 
     Attributes:
         batch: the frames.
-        inputs: (B, C, H, W) the first network's input.
+        inputs: (B, C, H, W) the first network's input, where the frames are.
         geometry: of that input.
         pending: what the network that was started last will give.
         centroids: one per readable frame, where a pipeline crops around centroids.
@@ -30,7 +31,7 @@ class Work:
     """
 
     batch: FrameBatch
-    inputs: NDArray[Any]
+    inputs: Any
     geometry: Geometry
     pending: Pending | None = None
     centroids: list[Outputs] | None = None
@@ -52,6 +53,13 @@ def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list
         else:
             row, outputs = next(rows)
             if returned.return_images:
-                outputs = attrs.evolve(outputs, original_image=work.batch.images[row], processed_image=work.inputs[row])
+                original, processed = _on_host(work.batch.images[row]), _on_host(work.inputs[row])
+                outputs = attrs.evolve(outputs, original_image=original, processed_image=processed)
         placed.append(attrs.evolve(outputs, frame_idx=frame.frame_idx, video_idx=frame.video_idx))
     return placed
+
+
+def _on_host(image: Any) -> NDArray[Any]:
+    """An image as an array, also if it is a tensor on a device."""
+    array: NDArray[Any] = image if isinstance(image, np.ndarray) else image.cpu().numpy()
+    return array

@@ -24,7 +24,7 @@ from sleap_infer.errors import BackendError, ImageError, OptionError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.options import ReturnOptions
+from sleap_infer.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
 from sleap_infer.preprocess import cut, preprocess, scale_and_pad
@@ -49,6 +49,7 @@ class Opening:
         device: where the network runs; `"auto"` takes the fastest that is there.
         precision: that the network computes in; `None` is 32-bit floats, or what an export was made in.
         backend_options: for the runtime, in its own words.
+        at_once: most images that are given to the network at once, as far as it is known.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Opening:
     device: str = "auto"
     precision: Precision | None = None
     backend_options: Mapping[str, Any] = field(factory=dict)
+    at_once: int = DEFAULT_BATCH_SIZE
 
 
 class BaseInferenceRunner(ABC):
@@ -240,6 +242,11 @@ class BaseInferenceRunner(ABC):
     @property
     def runs_beside(self) -> bool:
         """Whether `start` comes back before the work is done."""
+        return False
+
+    @property
+    def takes_device_images(self) -> bool:
+        """Whether `start` and `start_crops` take images that are tensors on `device`."""
         return False
 
     @property

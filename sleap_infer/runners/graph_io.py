@@ -13,7 +13,7 @@ from sleap_infer.choices import Precision
 from sleap_infer.errors import ExportedModelError, ImageError, OptionError, UnsupportedModelError
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import Images, kept_maps
+from sleap_infer.runners.base import Images, Pending, kept_maps
 from sleap_infer.runners.flat import unflatten
 from sleap_infer.runners.foreign import fit_images, undo_quirks
 from sleap_infer.settings import StageSettings
@@ -69,12 +69,28 @@ def thresholds(settings: StageSettings, input_names: list[str]) -> dict[str, NDA
 
 
 def run_graph(run: Callable[[Images], Arrays], images: Images, spec: ModelSpec) -> Candidates:
-    """Run a graph on a batch of any size.
+    """Run a graph on a batch of any size; `run` is one call of the graph. Otherwise as `start_graph`."""
+
+    def done(part: Images) -> Callable[[], Arrays]:
+        outputs = run(part)
+        return lambda: outputs
+
+    return start_graph(done, images, spec)()
+
+
+def start_graph(
+    start: Callable[[Images], Callable[[], Arrays]], images: Images, spec: ModelSpec, most: int | None = None
+) -> Pending:
+    """Begin to run a graph on a batch of any size.
 
     Args:
-        run: one call of the graph, (B, C, H, W) uint8 to outputs by name.
+        start: begins one call of the graph, (B, C, H, W) uint8; what it gives waits for the outputs by name.
         images: (B, C, H, W), uint8, or floats in [0, 1], which are rounded.
         spec: of the exported model.
+        most: images that one call takes, if that is limited.
+
+    Returns:
+        What waits for the candidates of all images.
 
     Raises:
         ImageError: the graph takes another size.
@@ -86,13 +102,18 @@ def run_graph(run: Callable[[Images], Arrays], images: Images, spec: ModelSpec) 
         images = np.rint(images * np.float32(255)).astype(np.uint8)
     if facts.made_by == "sleap-nn":
         images = fit_images(images, spec)
-    at_once = facts.batch_size or facts.max_batch_size or len(images)
-    parts = []
+    at_once = min(facts.batch_size or facts.max_batch_size or len(images), most or len(images))
+    started = []
     for first in range(0, len(images), at_once):
         part = images[first : first + at_once]
         fed = part if facts.batch_size is None else _fill_up(part, facts.batch_size)
-        parts.append(read_outputs(run(np.ascontiguousarray(fed)), spec, len(fed), len(part)))
-    return parts[0] if len(parts) == 1 else join(parts)
+        started.append((start(np.ascontiguousarray(fed)), len(fed), len(part)))
+
+    def take() -> Candidates:
+        parts = [read_outputs(outputs(), spec, n_fed, n_images) for outputs, n_fed, n_images in started]
+        return parts[0] if len(parts) == 1 else join(parts)
+
+    return take
 
 
 def read_outputs(outputs: Arrays, spec: ModelSpec, n_fed: int, n_images: int) -> Candidates:

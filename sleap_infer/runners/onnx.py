@@ -24,9 +24,10 @@ from sleap_infer.runners.graph_io import (
     run_graph,
     thresholds,
 )
+from sleap_infer.runners.onnx_bound import BoundSession
 from sleap_infer.settings import StageSettings
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +36,27 @@ class InferenceRunnerONNX(BaseInferenceRunner):
     """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; asked for CUDA, it never falls back.
 
     `backend_options` are attributes of `onnxruntime.SessionOptions` (`intra_op_num_threads=2`), or else options of the
-    execution provider (`cudnn_conv_algo_search="HEURISTIC"`). Graphs take uint8; images in floats are rounded to it.
+    execution provider (`cudnn_conv_algo_search="HEURISTIC"`; `enable_cuda_graph=1` replays each size of batch as one
+    launch). `provider="tensorrt"` runs the graph through ONNX Runtime's TensorRT provider, which wants TensorRT 10.
+    Graphs take uint8; images in floats are rounded to it. On a GPU, inputs and outputs are in memory made once.
 
     Args:
         session: an opened `onnxruntime.InferenceSession` of an exported graph.
         spec: the model's facts, with what is fixed in the graph.
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
+        records: whether the session was opened with `enable_cuda_graph`.
     """
 
     backend: ClassVar[Backend | None] = "onnx"
 
     def __init__(
-        self, session: Any, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None
+        self,
+        session: Any,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions | None = None,
+        records: bool = False,
     ) -> None:
         super().__init__(spec, settings, returned)
         require_export(spec, self.returned, "onnx")
@@ -57,27 +66,35 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self._image_shape = inputs.get(IMAGE_INPUT, [])
         self._thresholds = thresholds(settings, list(inputs))
         self._names = [item.name for item in session.get_outputs()]
+        self._bound = None
+        if self.device != "cpu":
+            self._bound = BoundSession(session, self.device, self._thresholds, records)
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
         require_precision(opening.spec, opening.precision)
         options, for_provider = session_options(opening.backend_options)
-        provider, own = find_provider(opening.device)
-        if provider == CPU and for_provider:
+        by_tensorrt = read_provider(for_provider.pop("provider", None))
+        provider, own = find_provider("cuda" if by_tensorrt and opening.device == "auto" else opening.device)
+        if provider == CPU and (for_provider or by_tensorrt):
             raise OptionError(
-                f"backend option {next(iter(for_provider))!r} is unknown: neither onnxruntime.SessionOptions nor the "
-                "CPU has it."
+                f"backend option {next(iter(for_provider), 'provider')!r} is unknown: neither "
+                "onnxruntime.SessionOptions nor the CPU has it."
             )
-        providers = [(provider, {**own, **for_provider}), *([CPU] if provider != CPU else [])]
+        if by_tensorrt:
+            providers: list[Any] = [(TENSORRT, {"device_id": own["device_id"], **for_provider}), (CUDA, own), CPU]
+        else:
+            providers = [(provider, {**own, **for_provider}), *([CPU] if provider != CPU else [])]
         session = open_graph(find_model_files(opening.path).weights, providers, options)
-        _check_provider(session, provider, opening.device)
-        return cls(session, opening.spec, opening.settings, opening.returned)
+        _check_provider(session, TENSORRT if by_tensorrt else provider, "cuda" if by_tensorrt else opening.device)
+        records = str(for_provider.get("enable_cuda_graph", 0)) in ("1", "True")
+        return cls(session, opening.spec, opening.settings, opening.returned, records)
 
     @property
     def device(self) -> str:
         """Where the graph runs."""
-        if self.session.get_providers()[0] != CUDA:
+        if self.session.get_providers()[0] not in (CUDA, TENSORRT):
             return "cpu"
         return f"cuda:{self.session.get_provider_options()[CUDA].get('device_id', 0)}"
 
@@ -108,11 +125,13 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         return run_graph(self._run, images, self.spec)
 
     def _run(self, images: Images) -> dict[str, NDArray[Any]]:
+        if self._bound is not None:
+            return self._bound.run(images)
         fed = {IMAGE_INPUT: images, **self._thresholds}
         return dict(zip(self._names, self.session.run(self._names, fed), strict=True))
 
     def _close(self) -> None:
-        self.session = None
+        self.session = self._bound = None
 
 
 def session_options(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -137,6 +156,17 @@ def session_options(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         except (TypeError, ValueError) as error:
             raise OptionError(f"backend option {name}={value!r}: expected a value of type {kind.__name__}.") from error
     return options, rest
+
+
+def read_provider(name: Any) -> bool:
+    """Whether ONNX Runtime's TensorRT provider is asked for.
+
+    Raises:
+        OptionError: another one is.
+    """
+    if name not in (None, "cuda", "tensorrt"):
+        raise OptionError(f"backend option provider={name!r}: expected 'cuda' or 'tensorrt'.")
+    return name == "tensorrt"
 
 
 def find_provider(device: str) -> tuple[str, dict[str, Any]]:
@@ -172,9 +202,16 @@ def _check_provider(session: Any, wanted: str, device: str) -> None:
     """
     if session.get_providers()[0] == wanted:
         return
+    version = require_onnxruntime().__version__
+    if wanted == TENSORRT:
+        raise DeviceError(
+            f"ONNX Runtime {version} could not use its TensorRT provider. It needs an NVIDIA GPU, CUDA 13, cuDNN 9 and "
+            "TensorRT 10 (libnvinfer.so.10; TensorRT 11 does not serve it). Use backend='tensorrt' instead, or run: "
+            "sleap-infer doctor"
+        )
     found = (
-        f"ONNX Runtime {require_onnxruntime().__version__} could not use CUDA. It needs CUDA 13 and cuDNN 9: "
-        "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        f"ONNX Runtime {version} could not use CUDA. It needs an NVIDIA driver, CUDA 13 and cuDNN 9: "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'; to find out more, run: sleap-infer doctor"
     )
     if device != "auto":
         raise DeviceError(f"{found}; or use device='cpu'.")

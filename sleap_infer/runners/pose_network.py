@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sleap_infer.model.networks.blocks import Features
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
 from sleap_infer.ops.peaks import count_candidates
@@ -67,16 +68,38 @@ class ReducedNetwork(nn.Module):
     Args:
         network: (B, C, H, W) to maps by head name.
         dtype: `torch.float16` or `torch.bfloat16`.
+        full_heads: whether the heads stay in 32 bits.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16, full_heads: bool = False) -> None:
         super().__init__()
-        self.network = network.to(dtype)
-        self.dtype = dtype
+        self.network = network if full_heads else network.to(dtype)
+        self.dtype = torch.float32 if full_heads else dtype
+        if full_heads:
+            network.backbone = ReducedBackbone(network.get_submodule("backbone"), dtype)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) float32 -> maps by head name, float32."""
         return {name: values.float() for name, values in self.network(images.to(self.dtype)).items()}
+
+
+class ReducedBackbone(nn.Module):
+    """A backbone that computes in 16-bit floats between 32-bit images and 32-bit features.
+
+    Args:
+        backbone: (B, C, H, W) to `Features`.
+        dtype: `torch.float16` or `torch.bfloat16`.
+    """
+
+    def __init__(self, backbone: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone = backbone.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Features:
+        """(B, C, H, W) float32 -> features, float32."""
+        found = self.backbone(images.to(self.dtype))
+        return Features(found.bottleneck.float(), {stride: values.float() for stride, values in found.maps.items()})
 
 
 def normalise(images: Tensor) -> Tensor:

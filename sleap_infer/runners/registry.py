@@ -14,6 +14,7 @@ RUNNERS: Mapping[Backend, str] = {
     "torch": "sleap_infer.runners.torch:InferenceRunnerTorch",
     "onnx": "sleap_infer.runners.onnx:InferenceRunnerONNX",
     "openvino": "sleap_infer.runners.openvino:InferenceRunnerOpenVINO",
+    "tensorrt": "sleap_infer.runners.trt:InferenceRunnerTRT",
     "torch_compile": "sleap_infer.runners.torch_compile:InferenceRunnerTorchCompile",
 }
 

@@ -107,6 +107,11 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         """On CUDA."""
         return self._queue is not None
 
+    @property
+    def takes_device_images(self) -> bool:
+        """On CUDA."""
+        return self._queue is not None
+
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         """Make the network ready on its device."""
         return module

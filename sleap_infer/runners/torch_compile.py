@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 COMPILERS = ("g++", "clang++", "c++")
 CODE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
+MOST_SIZES = 1024
+"""Models and sizes of images that a process may compile for."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -112,12 +115,15 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         if self._device.type == "cpu":
             require_compiler()
         os.environ.setdefault(CODE_VARIABLE, str(cache_directory() / "compiled"))
+        import torch
+
+        # Every model and size counts against one limit, beyond which PyTorch would go on without compiling.
+        for limit in ("recompile_limit", "accumulated_recompile_limit"):
+            setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), MOST_SIZES))
         settings = {"freezing": True} if self._device.type == "cpu" else {}
         if self._options.mode != "default":
-            import torch
-
             settings |= torch._inductor.list_mode_options(self._options.mode)
-        module.compile(dynamic=False, options=settings)
+        module.compile(dynamic=False, fullgraph=True, options=settings)
         return module
 
     def _predict(self, images: Images) -> Candidates:

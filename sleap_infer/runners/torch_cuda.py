@@ -123,7 +123,7 @@ class CudaQueue:
             array.record_stream(self._computing)
             return array
         source = as_tensor(array)
-        if number == len(slot.uploads):
+        while number >= len(slot.uploads):
             slot.uploads.append(self._room(0))
         if slot.uploads[number][0].numel() < source.nbytes:
             slot.uploads[number] = self._room(source.nbytes)

@@ -42,7 +42,7 @@ def points(outputs: list[Outputs]) -> list[np.ndarray]:
 
 
 def test_every_backend_has_a_row() -> None:
-    named = {row if isinstance(row, str) else row.values[0] for row in BACKENDS}
+    named = {row if isinstance(row, str) else row.values[0] for row in BACKENDS} | {"tensorrt"}  # in test_tensorrt
     assert named == set(get_args(Backend))
     for name in named:
         assert find_runner(name).backend == name
@@ -160,7 +160,7 @@ def test_options_reach_the_runtime(models: Path, exports: Mapping[str, ExportRes
 
 
 def test_a_backend_that_is_not_there() -> None:
-    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx, openvino"):
+    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx, openvino, tensorrt"):
         find_runner("tensorflow")
 
 

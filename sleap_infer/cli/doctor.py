@@ -1,0 +1,128 @@
+"""`sleap-infer doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sleap_infer.doctor.process import TIMEOUT_S
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from sleap_infer.doctor.machine import Machine
+    from sleap_infer.doctor.report import Check, Diagnosis
+
+COLOURS = {"ok": "green", "failed": "bold red"}
+"""Of states; the others are dim."""
+
+LONGEST_NAME = len("opencv-python-headless")
+
+
+def doctor(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Check only this; may be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one check may take.")] = TIMEOUT_S,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as JSON.")] = False,
+) -> None:
+    """Find out what works on this machine, and what mends what does not.
+
+    Each backend predicts a few frames on each device, and each reader reads some. The results have to be right.
+
+    Exit codes: 0 nothing is broken, 1 something is, 2 wrong usage.
+    """
+    import json
+
+    from rich.console import Console
+
+    from sleap_infer.doctor.checks import examine
+
+    console, waiting = Console(), Console(stderr=True)
+    with waiting.status("asking the NVIDIA driver") as status:
+        diagnosis = examine(only or (), timeout, lambda title: status.update(f"checking {title}"))
+    if as_json:
+        typer.echo(json.dumps(diagnosis.as_dict(), indent=1))
+    else:
+        show(diagnosis, console)
+    if diagnosis.failed:
+        raise typer.Exit(1)
+
+
+def show(diagnosis: Diagnosis, console: Console) -> None:
+    """Print what was found for people. Commands are never broken into lines, so that they can be copied."""
+    from rich.text import Text
+
+    for line in describe(diagnosis.machine):
+        console.print(Text(line))
+    console.print()
+    console.print(table(diagnosis))
+    for checks in together(diagnosis):
+        first = checks[0]
+        titles = ", ".join(check.title for check in checks)
+        console.print()
+        console.print(Text(titles, COLOURS.get(first.state, "bold")).append(f": {first.cause}", "default not bold"))
+        if first.mend:
+            console.print(Text(f"    {first.mend}"), soft_wrap=True)
+    console.print()
+    console.print(
+        Text(
+            f"{len(diagnosis.failed)} of {len(diagnosis.checks)} checks failed."
+            if diagnosis.failed
+            else "Nothing is broken."
+        )
+    )
+
+
+def describe(machine: Machine) -> list[str]:
+    """A machine in a few lines."""
+    memory = f", {machine.memory_gb:g} GB" if machine.memory_gb else ""
+    lines = [f"{machine.os}, Python {machine.python}", f"CPU: {machine.cpu}, {machine.cores} cores{memory}"]
+    for index, gpu in enumerate(machine.gpus):
+        size = f", {gpu.memory_gb:g} GB" if gpu.memory_gb else ""
+        lines.append(f"GPU {index}: {gpu.name}{size}")
+    if machine.driver or machine.driver_cuda:
+        lines.append(f"NVIDIA driver {machine.driver}, for CUDA up to {machine.driver_cuda or 'unknown'}")
+    return lines
+
+
+def table(diagnosis: Diagnosis) -> Table:
+    """One row for each check. No markup: what is in brackets is meant so."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("check", "device", "state"):
+        found.add_column(name, no_wrap=True)
+    found.add_column("version", min_width=LONGEST_NAME)
+    found.add_column("agreement", justify="right", no_wrap=True)
+    found.add_column("ms", justify="right", no_wrap=True)
+    for check in diagnosis.checks:
+        state = Text(check.state, COLOURS.get(check.state, "dim"))
+        ms = f"{check.ms:.1f}" if check.ms is not None else ""
+        found.add_row(
+            Text(check.name), Text(check.device), state, Text(check.version), Text(agreement(check)), Text(ms)
+        )
+    return found
+
+
+def agreement(check: Check) -> str:
+    """The largest difference from the reference, in words."""
+    if check.agreement is None:
+        return ""
+    if 0 < check.agreement < 0.001:
+        return f"< 0.001 {check.unit}"
+    return f"{check.agreement:.3g} {check.unit}"
+
+
+def together(diagnosis: Diagnosis) -> list[list[Check]]:
+    """Checks with something to say, those of one cause together: what failed comes first."""
+    groups: dict[tuple[str, str, str], list[Check]] = {}
+    mended = {check.mend for check in diagnosis.failed}
+    for state in ("failed", "ok", "unusable here", "absent"):
+        for check in diagnosis.checks:
+            if check.state == state and check.cause and (state != "ok" or check.mend not in mended):
+                groups.setdefault((state, check.cause, check.mend), []).append(check)
+    return list(groups.values())

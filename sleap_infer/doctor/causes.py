@@ -1,0 +1,185 @@
+"""From what was seen to its cause and the command that mends it: a table of rules, of which the first that fits counts.
+
+To add a cause: a rule in one of the lists, before the more general ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from sleap_infer.doctor.causes_gpu import DRIVER_RULES, GPU_RULES, NEW_DRIVER, PYTORCH
+from sleap_infer.doctor.evidence import Evidence, Rule
+from sleap_infer.doctor.report import Finding
+from sleap_infer.doctor.subjects import DRIVER, NVIDIA_INDEX
+
+
+def find_cause(evidence: Evidence) -> Finding:
+    """The cause of what was seen; where no rule knows it, the error itself."""
+    rules = (*DRIVER_RULES, *GENERAL_RULES) if evidence.subject is DRIVER else RULES
+    return next(found for rule in rules if (found := rule.apply(evidence)) is not None)
+
+
+def warn(evidence: Evidence) -> Finding | None:
+    """What will break before long, of something that works."""
+    return WORKS_BY_CHANCE.apply(evidence)
+
+
+def _overwritten(evidence: Evidence) -> bool:
+    return evidence.subject.only_one and len(evidence.installed) > 1
+
+
+def _module_missing(evidence: Evidence) -> bool:
+    return any(re.search(rf"No module named '{name}['.]", evidence.text) for name in evidence.subject.imports)
+
+
+FIRST_RULES = (
+    Rule(
+        "{packages} are both installed. They overwrite each other's files; what is left is a mixture.",
+        "pip uninstall -y {names} && pip install {wanted}",
+        when=_overwritten,
+    ),
+    Rule("It runs, but its results are wrong: {what}. Do not use it for data.", "{reinstall}", r"^wrong: (?P<what>.*)"),
+)
+"""What explains everything else."""
+
+PACKAGE_RULES = (
+    Rule(
+        "{versioned} is listed as installed, but its files are gone.",
+        "{reinstall}",
+        when=lambda evidence: bool(evidence.installed) and _module_missing(evidence),
+    ),
+    Rule("It is not installed.", "{install}", when=_module_missing, state="absent"),
+    Rule(
+        "Triton, which PyTorch compiles with on GPUs, is not installed.",
+        {"": "pip install triton", "win32": "pip install triton-windows"},
+        r"No module named 'triton|TritonMissing|working triton",
+    ),
+    Rule(
+        "cuda-python, which TensorRT is run through, is not installed or too old.",
+        "pip install --upgrade 'cuda-python>=12.6'",
+        r"cuda-python cannot be imported|No module named 'cuda",
+    ),
+    Rule(
+        "A package that {package} needs is not installed: {module}.", "{reinstall}", r"No module named '(?P<module>\w+)"
+    ),
+    Rule(
+        "Files of {package} are missing or of another version ({error}).",
+        "{reinstall}",
+        r"module '\w+' has no attribute|cannot import name",
+    ),
+    Rule(
+        "{versioned} was built for NumPy 1 and does not work with NumPy 2.",
+        "pip install 'numpy<2'",
+        r"compiled using NumPy 1\.x|_ARRAY_API not found|Numpy is not available|Expected 88 from C header, got 96",
+    ),
+    Rule(
+        "{versioned} was built for NumPy 2 and does not work with NumPy 1.",
+        "pip install --upgrade numpy",
+        r"numpy\.dtype size changed|compiled against (?:NumPy )?(?:ABI|API) version",
+    ),
+)
+"""Packages that are missing, incomplete or do not fit together."""
+
+COMPILER_RULES = (
+    Rule(
+        "There is no C++ compiler, which PyTorch needs to compile for the CPU.",
+        {
+            "": "sudo apt install g++",
+            "darwin": "xcode-select --install",
+            "win32": "winget install Microsoft.VisualStudio.2022.BuildTools",
+        },
+        r"C\+\+ compiler|InvalidCxxCompiler",
+        PYTORCH,
+    ),
+    Rule("There is no C compiler, which Triton needs.", "sudo apt install gcc", r"Failed to find C compiler", PYTORCH),
+    Rule(
+        "Python's header files are not installed, which Triton needs.",
+        "sudo apt install python3-dev",
+        r"Python\.h: No such file",
+        PYTORCH,
+    ),
+)
+
+_APT = {"libGL.so.1": "libgl1", "libgomp.so.1": "libgomp1", "libgthread-2.0.so.0": "libglib2.0-0"}
+LIBRARY_RULES = (
+    Rule(
+        "TensorRT's Python part is installed, but not its libraries ({library}).",
+        f"pip install --extra-index-url {NVIDIA_INDEX} tensorrt",
+        r"(?P<library>libnv(?:infer|onnxparser)[\w.]*)",
+        ("tensorrt",),
+    ),
+    Rule(
+        "TensorRT's libraries were not downloaded, since pip did not look where NVIDIA keeps them.",
+        f"pip install --extra-index-url {NVIDIA_INDEX} tensorrt",
+        r"InstallFailedError|wheel_stub",
+        ("tensorrt",),
+    ),
+    Rule("TensorRT cannot start on this GPU ({error}).", NEW_DRIVER, r"returned nullptr", ("tensorrt",)),
+    *(
+        Rule(f"A library of the system is missing: {library}.", f"sudo apt install {package}", re.escape(library))
+        for library, package in _APT.items()
+    ),
+    Rule(
+        "The system's C++ library is older than {versioned} needs ({symbol} is not there).",
+        "conda install -c conda-forge libstdcxx-ng",
+        r"version `(?P<symbol>(?:GLIBCXX|CXXABI)_[\d.]+)' not found",
+    ),
+    Rule(
+        "LD_LIBRARY_PATH makes {versioned} load libraries of another version ({symbol} is not in them).",
+        "unset LD_LIBRARY_PATH",
+        r"undefined symbol: (?P<symbol>\w+)",
+        when=lambda evidence: bool(os.environ.get("LD_LIBRARY_PATH")),
+    ),
+    Rule(
+        "{versioned} has libraries that do not fit together ({symbol} is missing).",
+        "{reinstall}",
+        r"undefined symbol: (?P<symbol>\w+)",
+    ),
+    Rule(
+        "{versioned} cannot load its library {library}.",
+        "{reinstall}",
+        r"(?P<library>[\w+.-]+\.(?:so|dylib)[\w.]*): (?:cannot open shared object file|failed to map)",
+    ),
+    Rule(
+        "{versioned} cannot load its libraries, most often because Microsoft's C++ runtime is missing.",
+        "winget install Microsoft.VCRedist.2015+.x64",
+        r"DLL load failed|WinError 126",
+    ),
+)
+"""Shared libraries that cannot be loaded."""
+
+GENERAL_RULES = (
+    Rule(
+        "It works, and then ends badly ({end}) when it is closed.",
+        "{reinstall}",
+        when=lambda evidence: bool(evidence.ending.answer and evidence.ending.returncode and not evidence.problem),
+    ),
+    Rule(
+        "It was killed while {stage}, most likely because the memory ({memory} GB) was full.",
+        "sleap-infer doctor --only {name}   # after closing other programs",
+        when=lambda evidence: evidence.crash == "SIGKILL",
+    ),
+    Rule("It crashed ({end}) while {stage}.", "{reinstall}", when=lambda evidence: bool(evidence.crash)),
+    Rule(
+        "It did not answer within {seconds} s, while {stage}. It may only be slow; give it more time. If that does not "
+        "help, install it once more: {reinstall}",
+        "sleap-infer doctor --only {name} --timeout {more}",
+        when=lambda evidence: evidence.ending.returncode is None,
+    ),
+    Rule(
+        "Its process ended ({end}) while {stage}, without an answer: {error}",
+        "{reinstall}",
+        when=lambda evidence: evidence.ending.answer is None,
+    ),
+    Rule("{error}", "sleap-infer doctor --only {name} --json > doctor.json   # send this file with your report"),
+)
+"""How a check can end, whatever it was about. The last fits everything."""
+
+WORKS_BY_CHANCE = Rule(
+    "It works, but {packages} are both installed. They overwrite each other's files: the next update breaks them.",
+    "pip uninstall -y {names} && pip install {wanted}",
+    when=_overwritten,
+    state="ok",
+)
+RULES = (*FIRST_RULES, *PACKAGE_RULES, *COMPILER_RULES, *GPU_RULES, *LIBRARY_RULES, *GENERAL_RULES)

@@ -1,0 +1,89 @@
+"""The machine, in facts. Nothing is imported for it that could be broken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+
+@frozen
+class Gpu:
+    """One NVIDIA GPU, as CUDA counts them.
+
+    Attributes:
+        name: of the model.
+        memory_gb: that it has.
+        capability: CUDA's number for its generation, e.g. 9.0; `None` if unknown.
+    """
+
+    name: str
+    memory_gb: float | None = None
+    capability: float | None = None
+
+
+@frozen
+class Machine:
+    """What the checks were made on.
+
+    Attributes:
+        os: name and version.
+        python: version.
+        executable: of Python.
+        cpu: name.
+        cores: that this process may use.
+        memory_gb: of the machine; `None` if unknown.
+        gpus: NVIDIA GPUs that CUDA can use.
+        driver: version of the NVIDIA driver; empty if there is none.
+        driver_cuda: newest CUDA that this driver runs, e.g. `"13.0"`; empty if unknown.
+    """
+
+    os: str
+    python: str
+    executable: str
+    cpu: str
+    cores: int
+    memory_gb: float | None = None
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    driver_cuda: str = ""
+
+    @classmethod
+    def read(cls, driver: Mapping[str, Any]) -> Machine:
+        """The machine that this runs on.
+
+        Args:
+            driver: what `doctor.driver` found; may be empty.
+        """
+        return cls(
+            os=platform.platform(terse=True),
+            python=platform.python_version(),
+            executable=sys.executable,
+            cpu=_cpu(),
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            memory_gb=_memory_gb(),
+            gpus=tuple(Gpu(**gpu) for gpu in driver.get("gpus", ())),
+            driver=driver.get("driver", ""),
+            driver_cuda=driver.get("cuda", ""),
+        )
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None

@@ -1,0 +1,77 @@
+"""Frames whose poses are known, which backends and readers are compared with.
+
+`training/make_doctor_assets.py` makes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from sleap_infer.choices import GRAPH_BACKENDS
+from sleap_infer.ops.agreement import compare_poses
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+EXPORTED = ASSETS / "doctor"
+POINTS, FRAMES = EXPORTED / "reference.json", EXPORTED / "frames.npz"
+
+REACH_PX = 20.0
+"""Animals that are farther apart are not the same."""
+
+
+@frozen
+class Reference:
+    """What is known.
+
+    Attributes:
+        model: name of the trained model among the assets, which the exported one was made from.
+        video: name of the video.
+        frame_inds: of the frames in it.
+        images: (B, H, W, 1) uint8, the frames.
+        poses: (I, N, 2) of each frame, in pixels.
+    """
+
+    model: str
+    video: str
+    frame_inds: tuple[int, ...]
+    images: NDArray[np.uint8]
+    poses: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def read(cls) -> Reference:
+        """Read it from the assets."""
+        known = json.loads(POINTS.read_text(encoding="utf-8"))
+        with np.load(FRAMES) as arrays:
+            images = arrays["images"]
+        poses = tuple(np.array(frame, np.float32) for frame in known["poses"])
+        return cls(known["model"], known["video"], tuple(known["frame_inds"]), images, poses)
+
+    @property
+    def video_path(self) -> Path:
+        """Of the video."""
+        return ASSETS / "videos" / self.video
+
+    def model_path(self, backend: str) -> Path:
+        """Of the model that a backend runs."""
+        return EXPORTED if backend in GRAPH_BACKENDS else ASSETS / "models" / self.model
+
+    def compare(self, found: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+        """How poses agree: largest distance in pixels, and how many points are missing or surplus."""
+        frames = [compare_poses(here, there, REACH_PX) for here, there in zip(found, self.poses, strict=True)]
+        distances = np.concatenate([frame.distances for frame in frames])
+        n_expected, n_found = _n_points(self.poses), _n_points(found)
+        return {
+            "agreement": float(distances.max()) if len(distances) else None,
+            "n_wrong": n_expected + n_found - 2 * len(distances),
+            "n_points": n_expected,
+        }
+
+
+def _n_points(poses: Iterable[NDArray[np.float32]]) -> int:
+    return sum(int(np.isfinite(frame[..., 0]).sum()) for frame in poses)
