@@ -1,6 +1,6 @@
 """The closed lists of names. Each list is written here once; options, CLI help and docs read it from here."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 ModelKind: TypeAlias = Literal[
     "single_instance",
@@ -37,11 +37,13 @@ ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 
-Backend: TypeAlias = Literal["torch", "torch_compile", "onnx", "openvino", "tensorrt"]
-"""What runs the network."""
+GraphBackend: TypeAlias = Literal["onnx", "openvino", "tensorrt"]
+"""What runs an exported graph."""
 
-GRAPH_BACKENDS: tuple[Backend, ...] = ("onnx", "openvino", "tensorrt")
-"""Those that run exported graphs; the others run trained models."""
+Backend: TypeAlias = Literal["torch", "torch_compile", GraphBackend]
+"""What runs the network: of a trained model, or of an exported one."""
+
+GRAPH_BACKENDS: tuple[GraphBackend, ...] = get_args(GraphBackend)
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 """In what kind of numbers an exported network is stored and computes."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sleap_infer.choices import Backend
+from sleap_infer.choices import GraphBackend
 from sleap_infer.cli.parameters import with_validation_options
 
 
@@ -27,7 +27,9 @@ def validate(
             show_default=False,
         ),
     ] = None,
-    backend: Annotated[Backend, typer.Option("-r", "--backend", "--runtime", help="What runs the export.")] = "onnx",
+    backend: Annotated[
+        GraphBackend, typer.Option("-r", "--backend", "--runtime", help="What runs the export.")
+    ] = "onnx",
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
     *,
     options: dict[str, Any],

@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 import attrs
 from attrs import frozen
 
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import GraphBackend, Precision
 from sleap_infer.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -73,7 +73,7 @@ def validate(
     against: str | Path | Sequence[str | Path],
     frames: Any = None,
     options: ExportOptions | None = None,
-    backend: Backend = "onnx",
+    backend: GraphBackend = "onnx",
 ) -> Report:
     """Compare an exported directory with the trained models it was made from.
 
@@ -108,7 +108,9 @@ def validate(
     return check(source, exported, frames, options, backend)
 
 
-def check(source: Source, exported: Path, frames: Any, options: ExportOptions, backend: Backend = "onnx") -> Report:
+def check(
+    source: Source, exported: Path, frames: Any, options: ExportOptions, backend: GraphBackend = "onnx"
+) -> Report:
     """Compare an exported directory with its source, whose settings are resolved."""
     with Checker(source, frames, options) as checker:
         return checker.check(exported, backend)
@@ -171,7 +173,7 @@ class Checker:
         """Give the source's memory back."""
         self._predictor.close()
 
-    def check(self, exported: Path, backend: Backend = "onnx") -> Report:
+    def check(self, exported: Path, backend: GraphBackend = "onnx") -> Report:
         """Compare an exported directory."""
         device = "cuda" if backend == "tensorrt" else "cpu"
         with Predictor.from_model_paths(exported, backend=backend, device=device, batch_size=BATCH_SIZE) as other:

@@ -23,7 +23,8 @@ def require_onnxruntime() -> Any:
     except ImportError as error:
         raise BackendNotInstalledError(
             f"ONNX Runtime cannot be imported ({error}). Install it with: pip install 'sleap-infer[onnx]'. If both "
-            "onnxruntime and onnxruntime-gpu are installed, uninstall both first: they overwrite each other."
+            "onnxruntime and onnxruntime-gpu are installed, uninstall both first: they overwrite each other. To find "
+            "out more, run: sleap-infer doctor"
         ) from error
     return onnxruntime
 

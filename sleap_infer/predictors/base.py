@@ -21,6 +21,7 @@ from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.work import Work, place
 from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
+from sleap_infer.runners.spread import split_devices
 from sleap_infer.settings import (
     SECOND_STAGES,
     PipelineSettings,
@@ -118,6 +119,8 @@ class Predictor(ABC):
             )
         settings = resolve(specs, read_options(specs, kind, options))
         runner = find_runner(backend or default_backend(specs))
+        for name in split_devices(device):
+            runner.require(name)
         if runner.backend in GRAPH_BACKENDS:
             ordered, specs = _as_graphs(ordered, specs, settings, options, precision)
         more = backend_options or {}

@@ -114,6 +114,16 @@ class BaseInferenceRunner(ABC):
 
     @classmethod
     @final
+    def require(cls, device: str = "auto") -> None:
+        """Check that the backend and the device are there, before anything is made for them.
+
+        Raises:
+            BackendError: one of them is not.
+        """
+        cls._require(device)
+
+    @classmethod
+    @final
     def open(cls, opening: Opening) -> Self:
         """Open a model whose settings are resolved; `from_model_path` does that as well.
 
@@ -253,6 +263,10 @@ class BaseInferenceRunner(ABC):
     def n_devices(self) -> int:
         """How many devices take turns."""
         return 1
+
+    @classmethod  # noqa: B027 - opening tells, where nothing is made before
+    def _require(cls, device: str) -> None:
+        """Check that the backend and the device are there."""
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:

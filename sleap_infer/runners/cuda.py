@@ -49,7 +49,8 @@ def require_cuda_python() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"cuda-python cannot be imported ({error}). Install it with: pip install 'cuda-python>=12.6'"
+            f"cuda-python cannot be imported ({error}). Install it with: pip install 'cuda-python>=12.6'; if it is "
+            "installed, run: sleap-infer doctor"
         ) from error
     return runtime
 

@@ -71,6 +71,10 @@ class InferenceRunnerONNX(BaseInferenceRunner):
             self._bound = BoundSession(session, self.device, self._thresholds, records)
 
     @classmethod
+    def _require(cls, device: str) -> None:
+        find_provider(device)
+
+    @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
         require_precision(opening.spec, opening.precision)

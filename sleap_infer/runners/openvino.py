@@ -53,6 +53,10 @@ class InferenceRunnerOpenVINO(BaseInferenceRunner):
         self._names = [output.any_name for output in model.outputs]
 
     @classmethod
+    def _require(cls, device: str) -> None:
+        find_device(require_openvino().Core(), device)
+
+    @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "openvino")
         require_precision(opening.spec, opening.precision)
@@ -104,7 +108,8 @@ def require_openvino() -> Any:
         import openvino
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'"
+            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'; if it is "
+            "installed, run: sleap-infer doctor"
         ) from error
     return openvino
 
@@ -118,7 +123,10 @@ def find_device(core: Any, device: str) -> str:
     name = "CPU" if device == "auto" else device.upper().replace(":", ".")
     there = list(core.available_devices)
     if name not in there:
-        raise DeviceError(f"OpenVINO has no device {device!r} here, only {', '.join(there).lower()}. Use device='cpu'.")
+        raise DeviceError(
+            f"OpenVINO has no device {device!r} here, only {', '.join(there).lower()}. Use device='cpu'; to find out "
+            "more, run: sleap-infer doctor"
+        )
     return name
 
 

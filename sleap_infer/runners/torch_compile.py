@@ -42,12 +42,14 @@ class CompileOptions:
     Attributes:
         mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may gain some.
         cuda_graph: whether a batch is one launch on the GPU instead of hundreds.
+        at_once: images of a full batch; by default as many as the predictor gives.
     """
 
     mode: str = attrs.field(
         default="default", validator=attrs.validators.in_(("default", "max-autotune-no-cudagraphs"))
     )
     cuda_graph: bool = attrs.field(default=True, converter=bool)
+    at_once: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -60,8 +62,8 @@ class CompileOptions:
             return cls(**given)
         except (TypeError, ValueError) as error:
             raise OptionError(
-                f"backend_options of torch_compile are mode ('default' or 'max-autotune-no-cudagraphs') and cuda_graph "
-                f"(true or false), found {dict(given)}."
+                f"backend_options of torch_compile are mode ('default' or 'max-autotune-no-cudagraphs'), cuda_graph "
+                f"(true or false) and at_once (a number of images), found {dict(given)}."
             ) from error
 
 
@@ -69,8 +71,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     """Runs the network through `torch.compile`: on CPUs with weights folded in, on CUDA as one launch per batch.
 
     The first batch of each image size takes up to a minute; what is compiled is kept in a cache on disk
-    (`$TORCHINDUCTOR_CACHE_DIR`). A batch with fewer images than one before of the same size is filled up, and what
-    comes of the rest is dropped, so that it is not compiled again. Peaks are found by the same code as in eager mode.
+    (`$TORCHINDUCTOR_CACHE_DIR`). A batch with fewer images is filled up to a size that is compiled already, and what
+    comes of the rest is dropped. Peaks are found by the same code as in eager mode.
 
     Args:
         module: as in `InferenceRunnerTorch`, like all that follow.
@@ -95,17 +97,17 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         options: CompileOptions | None = None,
     ) -> None:
         self._options = options or CompileOptions()
-        self._batch_sizes: dict[tuple[int | str, ...], int] = {}
+        self._batch_sizes: dict[tuple[int | str, ...], set[int]] = {}
         self._replays: Any = None
         super().__init__(module, spec, settings, device, returned, precision)
         if self._queue is not None:
             from sleap_infer.runners.torch_graphs import Replays
 
-            self._replays = Replays(self.module, self._options.cuda_graph)
+            self._replays = Replays(self.module, self._options.cuda_graph, self._options.at_once)
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
-        options = CompileOptions.read(opening.backend_options)
+        options = CompileOptions.read({"at_once": opening.at_once, **opening.backend_options})
         require_torch()
         network = build_network(opening.spec, find_model_files(opening.path))
         precision = opening.precision or "fp32"
@@ -129,19 +131,20 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     def _predict(self, images: Images) -> Candidates:
         if self._queue is not None:
             return self._start(images)()
-        n_images, form = len(images), (*images.shape[1:], images.dtype.str)
-        before = self._batch_sizes.get(form, 0)
-        size = max(n_images, before)
-        channels, height, width = images.shape[1:]
+        from sleap_infer.runners.torch_graphs import padded_size
+
+        n_images, (channels, height, width) = len(images), images.shape[1:]
+        sizes = self._batch_sizes.setdefault((channels, height, width, images.dtype.str), set())
+        size = padded_size(n_images, sizes, self._options.at_once)
         # Always copied: a batch with other strides would be compiled again, too.
         batch = np.zeros((size, height, width, channels), images.dtype).transpose(0, 3, 1, 2)
         batch[:n_images] = images
-        start = time.perf_counter()
-        if size > before:
+        start, is_new = time.perf_counter(), size not in sizes
+        if is_new:
             logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
         found = {name: value[:n_images] for name, value in super()._predict(batch).items()}
-        if size > before:
-            self._batch_sizes[form] = size
+        if is_new:
+            sizes.add(size)
             logger.warning("compiled in %.1f s", time.perf_counter() - start)
         return found
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sleap_infer.candidates import Candidates
+from sleap_infer.errors import DeviceMemoryError
 
 Run: TypeAlias = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
 """What is done on the device: uploaded arrays to named tensors."""
@@ -91,22 +92,34 @@ class CudaQueue:
 
         Returns:
             What the results are taken from.
+
+        Raises:
+            DeviceMemoryError: the device has too little memory.
         """
         with self._filling:
             slot = next(self._turn)
             if slot.flight is not None:
                 slot.flight.take()
             flight = Flight(self, slot, run)
-            with torch.inference_mode(), torch.cuda.device(self._device), _launching, exact(self._exactly):
-                with torch.cuda.stream(self._copying):
-                    flight.inputs = tuple(self._upload(slot, number, array) for number, array in enumerate(arrays))
-                    slot.uploaded.record(self._copying)
-                with torch.cuda.stream(self._computing):
-                    self._computing.wait_event(slot.uploaded)
-                    self._download(flight, run(flight.inputs))
-                    slot.done.record(self._computing)
+            try:
+                self._launch(flight, arrays)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.synchronize(self._device)
+                reason = str(error).partition(". ")[0]
+                raise DeviceMemoryError(f"{self._device}: {reason}. Use a smaller batch_size.") from error
             slot.flight = flight
             return flight
+
+    def _launch(self, flight: Flight, arrays: Sequence[NDArray[Any] | Tensor]) -> None:
+        slot = flight.slot
+        with torch.inference_mode(), torch.cuda.device(self._device), _launching, exact(self._exactly):
+            with torch.cuda.stream(self._copying):
+                flight.inputs = tuple(self._upload(slot, number, array) for number, array in enumerate(arrays))
+                slot.uploaded.record(self._copying)
+            with torch.cuda.stream(self._computing):
+                self._computing.wait_event(slot.uploaded)
+                self._download(flight, flight.run(flight.inputs))
+                slot.done.record(self._computing)
 
     def close(self) -> None:
         """Wait for the device, and give its memory back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -17,10 +17,24 @@ Function: TypeAlias = Callable[..., Mapping[str, Tensor]]
 WARM_UPS = 3
 """Runs before a recording, in which PyTorch compiles, chooses algorithms and takes memory."""
 
-MOST = 8
+MOST = 16
 """Recordings that are kept; each has memory of its own."""
 
 logger = logging.getLogger(__name__)
+
+
+def padded_size(n_images: int, known: Iterable[int], at_once: int) -> int:
+    """How many images a batch is filled up to, so that little is compiled and little is computed for nothing.
+
+    The smallest size that is there already; else a power of two, up to the size of a full batch.
+
+    >>> padded_size(3, [8], 8), padded_size(3, [], 16), padded_size(5, [2, 4], 6), padded_size(20, [16], 16)
+    (8, 4, 6, 20)
+    """
+    enough = [size for size in known if size >= n_images]
+    if enough:
+        return min(enough)
+    return n_images if n_images >= at_once else min(1 << (n_images - 1).bit_length(), at_once)
 
 
 @frozen
@@ -44,31 +58,33 @@ class Replays:
     Args:
         function: without any shape that depends on the data.
         records: whether to record; if not, every batch is launched operation by operation.
+        at_once: images of a full batch.
     """
 
-    def __init__(self, function: Function, records: bool = True) -> None:
-        self._function, self._records = function, records
+    def __init__(self, function: Function, records: bool = True, at_once: int = 1) -> None:
+        self._function, self._records, self._at_once = function, records, at_once
         self._recordings: dict[tuple[object, ...], Recording] = {}
 
     def __call__(self, images: Tensor, room: int) -> dict[str, Tensor]:
         """Tensors of their own for images (B, C, H, W), on the current stream."""
-        key = (*images.shape[1:], images.dtype, room)
-        recording = self._recordings.get(key)
-        if recording is None or len(recording.images) < len(images):
+        form = (*images.shape[1:], images.dtype, room)
+        sizes = [len(recording.images) for key, recording in self._recordings.items() if key[1:] == form]
+        size = padded_size(len(images), sizes, self._at_once)
+        if (size, *form) not in self._recordings:
             torch.cuda.current_stream(images.device).synchronize()  # none may be in use when it is given up
-            self._recordings.pop(key, None)
             while len(self._recordings) >= MOST:
                 self._recordings.pop(next(iter(self._recordings)))
-            recording = self._recordings[key] = self._record(images, room)
+            self._recordings[size, *form] = self._record(images, size, room)
+        recording = self._recordings[size, *form]
         recording.images[: len(images)].copy_(images)
         found = recording.replay() or recording.found
         return {name: value[: len(images)].clone() for name, value in found.items()}
 
-    def _record(self, images: Tensor, room: int) -> Recording:
+    def _record(self, images: Tensor, batch: int, room: int) -> Recording:
         start = time.perf_counter()
         size = " x ".join(map(str, images.shape[2:]))
-        logger.warning("compiling for %d images of %s, once: up to a minute", len(images), size)
-        batch, channels, height, width = images.shape
+        logger.warning("compiling for %d images of %s, once: up to a minute", batch, size)
+        _, channels, height, width = images.shape
         own = torch.zeros(batch, height, width, channels, dtype=images.dtype, device=images.device).permute(0, 3, 1, 2)
         for _ in range(WARM_UPS):
             self._function(own, room=room)

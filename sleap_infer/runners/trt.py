@@ -73,6 +73,11 @@ class InferenceRunnerTRT(BaseInferenceRunner):
         self._queues: dict[tuple[int, ...], EngineQueue] = {}
 
     @classmethod
+    def _require(cls, device: str) -> None:
+        require_tensorrt()
+        find_gpu(device)
+
+    @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "tensorrt")
         require_precision(opening.spec, opening.precision)

@@ -240,11 +240,14 @@ def test_what_tensorrt_does_not_run(model: Path, models: Path, gpu: Any) -> None
 # The real thing, as far as it goes without a GPU ---------------------------------------------------------------------
 
 
-def test_no_gpu_is_said_before_tensorrt_is_touched(model: Path) -> None:
+def test_no_gpu_is_said_before_tensorrt_is_touched(model: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match=r"no NVIDIA .*sleap-infer doctor"):
         find_runner("tensorrt").from_model_path(model)
     with pytest.raises(DeviceError, match="not run on 'cpu'"):
         find_runner("tensorrt").from_model_path(model, device="cpu")
+    monkeypatch.setattr("sleap_infer.graphs.cache.cached_graph", None)  # nothing is exported before
+    with pytest.raises(DeviceError, match="doctor"):
+        Predictor.from_model_paths(models / "centroid", backend="tensorrt")
 
 
 def test_every_call_of_cuda_exists_and_fails_with_words() -> None:

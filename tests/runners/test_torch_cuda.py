@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from pretend_cuda import pretend
+from torch._dynamo.testing import CompileCounter
 from torch.overrides import TorchFunctionMode
 
 from sleap_infer import Outputs, Predictor
 from sleap_infer.choices import ModelKind
-from sleap_infer.errors import OptionError
+from sleap_infer.errors import DeviceMemoryError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.model import load_network, read_spec
 from sleap_infer.ops import crops
@@ -23,11 +25,13 @@ from sleap_infer.preprocess import cut, scale_and_pad
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.pose_network import PoseNetwork
 from sleap_infer.runners.torch import InferenceRunnerTorch
+from sleap_infer.runners.torch_compile import COMPILERS
 from sleap_infer.runners.torch_cuda import CudaQueue
-from sleap_infer.runners.torch_graphs import Replays
+from sleap_infer.runners.torch_graphs import MOST, Replays
 from sleap_infer.settings import ImageSettings, read_options, resolve, runs_as
 
 KINDS = get_args(ModelKind)
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
 ON_CROPS = ("centered_instance", "multi_class_topdown")
 
 
@@ -89,6 +93,21 @@ def test_more_peaks_than_there_is_room_for(models: Path, frames: np.ndarray, on_
     expected = limited.predict(frames)
     same(on_streams(limited).predict(frames), expected)
     assert limited.infer(frames)["peaks"].shape[2] == 3
+
+
+def test_a_device_without_memory(models: Path, frames: np.ndarray, on_streams: Any) -> None:
+    """A typed error, and the next batch goes through."""
+    runner = on_streams(find_runner("torch").from_model_path(models / "bottomup", device="cpu"))
+    look = runner._look
+
+    def full(images: torch.Tensor, room: int) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    runner._look = full
+    with pytest.raises(DeviceMemoryError, match="smaller batch_size"):
+        runner.predict(frames)
+    runner._look = look
+    assert len(runner.predict(frames[:1])) == 1
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -164,15 +183,46 @@ def test_a_short_batch_is_replayed_as_a_full_one(monkeypatch: pytest.MonkeyPatch
         seen.append(tuple(images.shape))
         return {"mean": images.float().mean(dim=(1, 2, 3))}
 
-    replays = Replays(function, records=False)
-    for values in ([1, 2, 3], [4], [5, 6], [1, 2, 3, 4]):
+    replays = Replays(function, records=False, at_once=4)
+    for values in ([1, 2, 3, 4], [4], [5, 6], [1, 2, 3, 4, 5]):
         images = torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
         assert replays(images, 8)["mean"].tolist() == values
-    assert set(seen[:6]) == {(3, 1, 4, 4)}
-    assert seen[-1] == (4, 1, 4, 4)
-    for side in range(5, 20):
-        replays(torch.zeros(1, 1, side, 4), 8)
-    assert len(replays._recordings) == 8
+    assert set(seen[:6]) == {(4, 1, 4, 4)}
+    assert seen[-1] == (5, 1, 4, 4)
+    for side in range(5, 40):
+        replays(torch.zeros(3, 1, side, 4), 8)
+    assert seen[-1] == (4, 1, 39, 4)
+    assert len(replays._recordings) == MOST
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_more_sizes_than_pytorch_compiles_by_itself(models: Path) -> None:
+    """Beyond eight it would go on without compiling, and say so only on the side."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    runner: Any = find_runner("torch_compile").from_model_path(models / "centered_instance", device="cpu")
+    runner.module.network.compile(dynamic=False, fullgraph=True, backend=counter)
+    for side in range(1, 13):
+        runner.predict(np.zeros((1, 16 * side, 16, 1), np.uint8))
+    assert counter.frame_count == 12
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_and_are_kept(
+    models: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is taken back what comes there
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path))
+    torch._dynamo.reset()
+    expected = find_runner("torch").from_model_path(models / "single_instance", device="cpu").predict(frames)
+    runner = find_runner("torch_compile").from_model_path(models / "single_instance", device="cpu")
+    same(runner.predict(frames), expected)
+    assert "compiling for 5 images of 192 x 192" in caplog.text
+    assert "compiled in" in caplog.text
+    assert any((tmp_path / "compiled").rglob("*.so"))
 
 
 def test_bf16_on_the_cpu_keeps_its_budget(models: Path, frames: np.ndarray) -> None:
