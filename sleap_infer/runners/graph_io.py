@@ -79,7 +79,11 @@ def run_graph(run: Callable[[Images], Arrays], images: Images, spec: ModelSpec) 
 
 
 def start_graph(
-    start: Callable[[Images], Callable[[], Arrays]], images: Images, spec: ModelSpec, most: int | None = None
+    start: Callable[[Images], Callable[[], Arrays]],
+    images: Images,
+    spec: ModelSpec,
+    most: int | None = None,
+    padded: Callable[[int], int] = lambda n_images: n_images,
 ) -> Pending:
     """Begin to run a graph on a batch of any size.
 
@@ -88,6 +92,7 @@ def start_graph(
         images: (B, C, H, W), uint8, or floats in [0, 1], which are rounded.
         spec: of the exported model.
         most: images that one call takes, if that is limited.
+        padded: how many images so many are filled up to.
 
     Returns:
         What waits for the candidates of all images.
@@ -106,7 +111,7 @@ def start_graph(
     started = []
     for first in range(0, len(images), at_once):
         part = images[first : first + at_once]
-        fed = part if facts.batch_size is None else _fill_up(part, facts.batch_size)
+        fed = _fill_up(part, facts.batch_size or padded(len(part)))
         started.append((start(np.ascontiguousarray(fed)), len(fed), len(part)))
 
     def take() -> Candidates:
@@ -149,6 +154,6 @@ def check_size(shape: tuple[int, ...], expected: list[Any], spec: ModelSpec) -> 
 
 
 def _fill_up(images: Images, batch_size: int) -> Images:
-    """Black images behind the last, for a graph that takes so many and no fewer."""
+    """Black images behind the last, up to so many."""
     missing = batch_size - len(images)
     return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images

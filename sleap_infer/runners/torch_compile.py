@@ -18,6 +18,7 @@ from sleap_infer.errors import BackendNotInstalledError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening
+from sleap_infer.runners.batching import padded_size
 from sleap_infer.runners.torch import InferenceRunnerTorch, require_torch
 from sleap_infer.settings import StageSettings
 from sleap_infer.storage import cache_directory
@@ -131,8 +132,6 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     def _predict(self, images: Images) -> Candidates:
         if self._queue is not None:
             return self._start(images)()
-        from sleap_infer.runners.torch_graphs import padded_size
-
         n_images, (channels, height, width) = len(images), images.shape[1:]
         sizes = self._batch_sizes.setdefault((channels, height, width, images.dtype.str), set())
         size = padded_size(n_images, sizes, self._options.at_once)

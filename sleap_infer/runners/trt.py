@@ -116,7 +116,7 @@ class InferenceRunnerTRT(BaseInferenceRunner):
         def run(part: NDArray[np.uint8]) -> Callable[[], Arrays]:
             return queue.start(part).take
 
-        return start_graph(run, images, self.spec, queue.max_batch)
+        return start_graph(run, images, self.spec, queue.max_batch, queue.padded)
 
     def _queue(self, shape: tuple[int, ...]) -> EngineQueue:
         """The engine that takes images of a size."""

@@ -5,9 +5,12 @@
     computing                                 └─ execute ── computed ─┐       │
     copying out                                                       └─ download ── done
 
-A slot has its own execution context and its own memory on both sides. All of it belongs to one batch from the moment
-it is filled until its results are taken; slots go round, and one that comes round again with results still in it gives
-them to their batch first. Between the streams only events order the work; the host waits for nothing but `done`.
+A slot has memory of its own on both sides, which belongs to one batch from the moment it is filled until its results
+are taken. Slots go round, and one that comes round again with results still in it gives them to their batch first.
+Between the streams only events order the work; the host waits for nothing but `done`.
+
+Each shape of images has an execution context of its own in each slot, since a recorded one may not be changed any more.
+All contexts share one scratch memory: they run on one stream, one after the other.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from sleap_infer.errors import BackendError
+from sleap_infer.runners.batching import padded_size
 from sleap_infer.runners.cuda import Bytes, Cuda, Handle
 from sleap_infer.runners.graph_io import IMAGE_INPUT
 
@@ -32,13 +36,32 @@ N_SLOTS = 3
 ALIGNMENT = 256
 """Bytes that buffers on a GPU begin at multiples of."""
 
+MOST_PLANS = 8
+"""Shapes of images that a slot keeps contexts for."""
+
 
 @define
-class Slot:
-    """A context and its memory.
+class Plan:
+    """How one shape of images goes through one slot. A context is never changed once it has been recorded.
 
     Attributes:
         context: that executes.
+        shapes: of its outputs, by name.
+        graph: the recorded execution, once there is one.
+        was_executed: whether it was, which has to come before recording.
+    """
+
+    context: Any
+    shapes: dict[str, tuple[int, ...]]
+    graph: Handle | None = None
+    was_executed: bool = False
+
+
+@define
+class Slot:
+    """Memory for one batch.
+
+    Attributes:
         filled: pinned, for images.
         images: address on the GPU, for images.
         taken: pinned, for all outputs, one behind the other.
@@ -46,11 +69,10 @@ class Slot:
         uploaded: the images are on the GPU.
         computed: the outputs are there.
         done: they are on the host.
-        recorded: graphs of `execute` by the shape of images; `None` for a shape that was executed once.
+        plans: by the shape of images.
         flight: the batch that owns all this.
     """
 
-    context: Any
     filled: Bytes
     images: int
     taken: Bytes
@@ -58,7 +80,7 @@ class Slot:
     uploaded: Handle
     computed: Handle
     done: Handle
-    recorded: dict[tuple[int, ...], Handle | None] = field(factory=dict)
+    plans: dict[tuple[int, ...], Plan] = field(factory=dict)
     flight: Flight | None = None
 
 
@@ -109,11 +131,16 @@ class EngineQueue:
         self._inputs = [name for name in names if is_input[name]]
         self._outputs = [name for name in names if not is_input[name]]
         self._types = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
-        self._most = tuple(engine.get_tensor_profile_shape(IMAGE_INPUT, 0)[2])
+        least, _, most = engine.get_tensor_profile_shape(IMAGE_INPUT, 0)
+        self._least, self._most = tuple(least), tuple(most)
         self._streams = [cuda.stream() for _ in range(3)]
         self._addresses = {name: self._constant(thresholds[name]) for name in self._inputs if name != IMAGE_INPUT}
-        self._slots = [self._slot() for _ in range(n_slots)]
+        self._scratch_size = int(engine.device_memory_size_v2)
+        self._scratch = cuda.allocate(self._scratch_size)
+        self._offsets, room = self._layout()
+        self._slots = [self._slot(room) for _ in range(n_slots)]
         self._turn = cycle(self._slots)
+        self._sizes: set[int] = set()
         self._filling = threading.Lock()
 
     @property
@@ -121,26 +148,43 @@ class EngineQueue:
         """Most images at once."""
         return int(self._most[0])
 
+    def padded(self, n_images: int) -> int:
+        """How many images so many are to be filled up to."""
+        size = max(padded_size(n_images, self._sizes, self.max_batch), self._least[0])
+        self._sizes.add(size)
+        return size
+
     def start(self, images: NDArray[np.uint8]) -> Flight:
         """Begin to run the engine on images (B, C, H, W) that are within its profile."""
-        cuda, (into, compute, out) = self._cuda, self._streams
         with self._filling:
-            cuda.use()
+            self._cuda.use()
             slot = next(self._turn)
             if slot.flight is not None:
                 slot.flight.take()
-            np.copyto(slot.filled[: images.size].reshape(images.shape), images)
-            cuda.upload(slot.images, slot.filled[: images.size], into)
-            cuda.record(slot.uploaded, into)
-            cuda.wait(compute, slot.uploaded)
-            shapes = self._set_shape(slot, images.shape)
-            self._execute(slot, images.shape, compute)
-            cuda.record(slot.computed, compute)
-            cuda.wait(out, slot.computed)
-            cuda.download(slot.taken, slot.outputs, out)
-            cuda.record(slot.done, out)
-            slot.flight = Flight(self, slot, shapes)
+            plan = self._plan(slot, images.shape)
+            try:
+                self._launch(slot, plan, images)
+            except BaseException:
+                self._synchronize()  # the slot may be in use although it holds no batch
+                raise
+            slot.flight = Flight(self, slot, plan.shapes)
             return slot.flight
+
+    def _launch(self, slot: Slot, plan: Plan, images: NDArray[np.uint8]) -> None:
+        cuda, (into, compute, out) = self._cuda, self._streams
+        np.copyto(slot.filled[: images.size].reshape(images.shape), images)
+        cuda.upload(slot.images, slot.filled[: images.size], into)
+        cuda.record(slot.uploaded, into)
+        cuda.wait(compute, slot.uploaded)
+        self._execute(plan, compute)
+        cuda.record(slot.computed, compute)
+        cuda.wait(out, slot.computed)
+        cuda.download(slot.taken, slot.outputs, out)
+        cuda.record(slot.done, out)
+
+    def _synchronize(self) -> None:
+        for stream in self._streams:
+            self._cuda.synchronize_stream(stream)
 
     def take(self, slot: Slot, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
         """Wait for a slot's batch, and copy its results out of it."""
@@ -156,67 +200,79 @@ class EngineQueue:
         """Wait for what is in flight, and give everything back."""
         cuda = self._cuda
         cuda.use()
-        for stream in self._streams:
-            cuda.synchronize_stream(stream)
+        self._synchronize()
         for slot in self._slots:
             if slot.flight is not None:
                 slot.flight.take()
-            graphs = [graph for graph in slot.recorded.values() if graph is not None]
-            cuda.destroy(streams=[], events=[slot.uploaded, slot.computed, slot.done], graphs=graphs)
+            for shape in list(slot.plans):
+                self._forget(slot, shape)
+            cuda.destroy(streams=[], events=[slot.uploaded, slot.computed, slot.done], graphs=[])
             for pinned in (slot.filled, slot.taken):
                 cuda.free_pinned(pinned)
             for address in (slot.images, slot.outputs):
                 cuda.free(address)
-            slot.context = None
+        cuda.free(self._scratch)
         for address in self._addresses.values():
             cuda.free(address)
         cuda.destroy(streams=self._streams, events=[], graphs=[])
         self._slots, self._streams, self._engine = [], [], None
 
-    def _slot(self) -> Slot:
-        cuda, context = self._cuda, self._engine.create_execution_context()
-        if context is None:
-            raise BackendError("TensorRT gave no execution context: there may be too little memory on the GPU.")
-        _require(context.set_input_shape(IMAGE_INPUT, self._most), f"set_input_shape{self._most}")
-        size = math.prod(self._most)
-        room = self._layout(context)
+    def _slot(self, room: int) -> Slot:
+        cuda, size = self._cuda, math.prod(self._most)
         events = [cuda.event() for _ in range(3)]
-        slot = Slot(context, cuda.pinned(size), cuda.allocate(size), cuda.pinned(room), cuda.allocate(room), *events)
-        for name, address in (self._addresses | {IMAGE_INPUT: slot.images}).items():
-            _require(context.set_tensor_address(name, address), f"set_tensor_address({name})")
-        for name, at in self._offsets.items():
-            _require(context.set_tensor_address(name, slot.outputs + at), f"set_tensor_address({name})")
-        return slot
+        return Slot(cuda.pinned(size), cuda.allocate(size), cuda.pinned(room), cuda.allocate(room), *events)
 
-    def _layout(self, context: Any) -> int:
+    def _layout(self) -> tuple[dict[str, int], int]:
         """Where each output lies in the memory for all of them, and how large that is."""
-        self._offsets: dict[str, int] = {}
-        at = 0
+        context = self._context(self._most)
+        offsets, at = {}, 0
         for name in self._outputs:
-            self._offsets[name] = at
+            offsets[name] = at
             size = math.prod(context.get_tensor_shape(name)) * self._types[name].itemsize
             at += -(-size // ALIGNMENT) * ALIGNMENT
-        return at
+        return offsets, at
 
-    def _set_shape(self, slot: Slot, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        context = slot.context
-        if tuple(context.get_tensor_shape(IMAGE_INPUT)) != shape:
-            _require(context.set_input_shape(IMAGE_INPUT, shape), f"set_input_shape{shape}")
-        return {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
+    def _context(self, shape: tuple[int, ...]) -> Any:
+        """An execution context for images of one shape."""
+        context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise BackendError("TensorRT gave no execution context: there may be too little memory on the GPU.")
+        context.set_device_memory(self._scratch, self._scratch_size)
+        _require(context.set_input_shape(IMAGE_INPUT, shape), f"set_input_shape{shape}")
+        return context
 
-    def _execute(self, slot: Slot, shape: tuple[int, ...], stream: Handle) -> None:
+    def _plan(self, slot: Slot, shape: tuple[int, ...]) -> Plan:
+        """How images of a shape go through a slot; nothing of an earlier batch is in it any more."""
+        if shape in slot.plans:
+            return slot.plans[shape]
+        while len(slot.plans) >= MOST_PLANS:
+            self._forget(slot, next(iter(slot.plans)))
+        context = self._context(shape)
+        addresses = self._addresses | {IMAGE_INPUT: slot.images}
+        addresses |= {name: slot.outputs + at for name, at in self._offsets.items()}
+        for name, address in addresses.items():
+            _require(context.set_tensor_address(name, address), f"set_tensor_address({name})")
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
+        plan = slot.plans[shape] = Plan(context, shapes)
+        return plan
+
+    def _forget(self, slot: Slot, shape: tuple[int, ...]) -> None:
+        plan = slot.plans.pop(shape)
+        if plan.graph is not None:
+            self._cuda.destroy(streams=[], events=[], graphs=[plan.graph])
+
+    def _execute(self, plan: Plan, stream: Handle) -> None:
         """Execute; a shape that comes a second time is recorded, and replayed from then on."""
-        recorded = slot.recorded.get(shape)
-        if recorded is None and shape in slot.recorded and self._records:
-            recorded = slot.recorded[shape] = self._cuda.capture(stream, lambda: self._launch(slot, stream))
-        if recorded is not None:
-            self._cuda.replay(recorded, stream)
+        if plan.graph is None and plan.was_executed and self._records:
+            plan.graph = self._cuda.capture(stream, lambda: self._enqueue(plan, stream))
+        if plan.graph is not None:
+            self._cuda.replay(plan.graph, stream)
             return
-        self._launch(slot, stream)
-        slot.recorded[shape] = None
+        self._enqueue(plan, stream)
+        plan.was_executed = True
 
-    def _launch(self, slot: Slot, stream: Handle) -> None:
-        _require(slot.context.execute_async_v3(self._cuda.handle(stream)), "execute_async_v3")
+    def _enqueue(self, plan: Plan, stream: Handle) -> None:
+        _require(plan.context.execute_async_v3(self._cuda.handle(stream)), "execute_async_v3")
 
     def _constant(self, value: NDArray[np.float32]) -> int:
         """Address on the GPU of a scalar."""

@@ -147,11 +147,21 @@ class TensorIOMode(Enum):
     INPUT, OUTPUT = 1, 2
 
 
+class Strategy(Enum):
+    STATIC, USER_MANAGED = 0, 2
+
+
 class Context:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._shape, self._addresses = engine, engine.most, {}
+        self._is_recorded, self._executed, self._scratch = False, None, 0
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= self._engine.device_memory_size_v2
+        self._scratch = address
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert not self._is_recorded, "a context was changed after it was recorded"
         least, _, most = self._engine.shapes
         self._shape = tuple(shape)
         return all(low <= side <= high for low, side, high in zip(least, shape, most, strict=True))
@@ -168,6 +178,11 @@ class Context:
 
     def execute_async_v3(self, stream: Stream) -> bool:
         shape, addresses = self._shape, dict(self._addresses)
+        assert self._scratch
+        if stream.recording is not None:
+            assert self._executed == shape, "recorded before it was executed with this shape"
+            self._is_recorded = True
+        self._executed = shape
 
         def run() -> None:
             fed = {name: read(addresses[name], (), np.float32) for name in self._engine.thresholds}
@@ -211,7 +226,10 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return self.shapes
 
-    def create_execution_context(self) -> Context:
+    device_memory_size_v2 = 1000
+
+    def create_execution_context(self, strategy: Strategy) -> Context:
+        assert strategy == Strategy.USER_MANAGED
         return Context(self)
 
 
@@ -245,6 +263,7 @@ def tensorrt() -> Any:
         __version__="11.0",
         Runtime=Runtime,
         TensorIOMode=TensorIOMode,
+        ExecutionContextAllocationStrategy=Strategy,
         nptype=np.dtype,
         ILogger=Logger,
     )

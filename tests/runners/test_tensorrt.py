@@ -228,6 +228,33 @@ def test_more_images_than_an_engine_takes(model: Path, frames: np.ndarray, gpu: 
     assert len(list(model.glob("*.engine"))) == 1
 
 
+def test_many_sizes_of_batches_go_through_few_contexts(model: Path, frames: np.ndarray, gpu: Any) -> None:
+    """Three are filled up to four, and one that is recorded is never changed: the pretended context would say so."""
+    expected = find_runner("onnx").from_model_path(model, device="cpu").predict(frames)
+    with find_runner("tensorrt").from_model_path(model) as runner:
+        for size in (3, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 3, 3, 1):
+            close(runner.predict(frames[:size]), expected[:size])
+        (queue,) = runner._queues.values()  # type: ignore[attr-defined]
+        assert queue._sizes == {4}
+    (used,) = gpu.made
+    assert used.n_captured == 3  # one for each slot
+    assert not used.memory
+
+
+def test_an_engine_that_fails_in_the_middle(
+    model: Path, frames: np.ndarray, gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typed error, and the next batch goes through the same slots."""
+    expected = find_runner("onnx").from_model_path(model, device="cpu").predict(frames[:2])
+    with find_runner("tensorrt").from_model_path(model) as runner:
+        runner.predict(frames[:2])
+        with monkeypatch.context() as patched:
+            patched.setattr(pretend_tensorrt.Context, "execute_async_v3", lambda context, stream: False)
+            with pytest.raises(BackendError, match="refused execute_async_v3"):
+                runner.predict(frames[:2])
+        close(runner.predict(frames[:2]), expected)
+
+
 def test_what_tensorrt_does_not_run(model: Path, models: Path, gpu: Any) -> None:
     with pytest.raises(OptionError, match="flavour, cuda_graph"):
         find_runner("tensorrt").from_model_path(model, backend_options={"threads": 2})

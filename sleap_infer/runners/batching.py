@@ -1,0 +1,19 @@
+"""How many images a batch is filled up to, for backends that make something ready for each number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def padded_size(n_images: int, known: Iterable[int], at_once: int) -> int:
+    """How many images a batch is filled up to, so that little is compiled and little is computed for nothing.
+
+    The smallest size that is there already; else a power of two, up to the size of a full batch.
+
+    >>> padded_size(3, [8], 8), padded_size(3, [], 16), padded_size(5, [2, 4], 6), padded_size(20, [16], 16)
+    (8, 4, 6, 20)
+    """
+    enough = [size for size in known if size >= n_images]
+    if enough:
+        return min(enough)
+    return n_images if n_images >= at_once else min(1 << (n_images - 1).bit_length(), at_once)
