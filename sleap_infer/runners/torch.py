@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -121,6 +120,8 @@ class InferenceRunnerTorch(BaseInferenceRunner):
             return self._start(images)()
         import torch
 
+        from sleap_infer.runners.tensors import to_tensor
+
         with torch.inference_mode():
             found = self.module(to_tensor(images).to(self._device))
             return {name: value.cpu().numpy() for name, value in found.items()}
@@ -237,14 +238,3 @@ def find_device(name: str) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def to_tensor(images: Images) -> torch.Tensor:
-    """A tensor over the memory of an array; frames may be read-only, and are only read."""
-    import torch
-
-    if not images.flags.writeable:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return torch.from_numpy(images)
-    return torch.from_numpy(np.ascontiguousarray(images) if min(images.strides, default=0) < 0 else images)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from sleap_infer.candidates import Candidates
 from sleap_infer.errors import DeviceMemoryError
+from sleap_infer.runners.tensors import to_tensor
 
 Run: TypeAlias = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
 """What is done on the device: uploaded arrays to named tensors."""
@@ -135,7 +136,7 @@ class CudaQueue:
             self._copying.wait_stream(torch.cuda.current_stream(self._device))
             array.record_stream(self._computing)
             return array
-        source = as_tensor(array)
+        source = to_tensor(array)
         while number >= len(slot.uploads):
             slot.uploads.append(self._room(0))
         if slot.uploads[number][0].numel() < source.nbytes:
@@ -163,13 +164,6 @@ class CudaQueue:
 def pinned(size: int, dtype: torch.dtype) -> Tensor:
     """Memory of the host that a GPU reads and writes by itself."""
     return torch.empty(size, dtype=dtype, pin_memory=True)
-
-
-def as_tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor over the memory of an array, which is only read."""
-    from sleap_infer.runners.torch import to_tensor
-
-    return to_tensor(array)
 
 
 def like(memory: Tensor, pattern: Tensor) -> Tensor:
