@@ -16,14 +16,14 @@ from sleap_infer import errors, options
 PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
-    ("choices", "errors"),
+    ("choices", "cores", "errors"),
     ("storage", "options", "graph_options", "geometry", "model", "settings", "candidates"),
     ("frames", "drawing", "outputs", "ops"),
     ("preprocess", "postprocess"),
     ("runners", "pipeline", "labels"),
     ("graphs",),
     ("predictors",),
-    ("export", "doctor"),
+    ("export", "doctor", "benchmark"),
     ("cli",),
     ("__main__",),
 )

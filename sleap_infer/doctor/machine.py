@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import frozen
 
+from sleap_infer.cores import available_cores
+
 
 @frozen
 class Gpu:
@@ -65,7 +67,7 @@ class Machine:
             python=platform.python_version(),
             executable=sys.executable,
             cpu=_cpu(),
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=available_cores(),
             memory_gb=_memory_gb(),
             gpus=tuple(Gpu(**gpu) for gpu in driver.get("gpus", ())),
             driver=driver.get("driver", ""),

@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import get_args
 
 from sleap_infer.choices import Backend
-from sleap_infer.errors import OptionError
+from sleap_infer.errors import BackendError, OptionError
 from sleap_infer.runners.base import BaseInferenceRunner
+from sleap_infer.runners.spread import split_devices
 
 RUNNERS: Mapping[Backend, str] = {
     "torch": "sleap_infer.runners.torch:InferenceRunnerTorch",
@@ -31,3 +32,16 @@ def find_runner(backend: str) -> type[BaseInferenceRunner]:
             runner: type[BaseInferenceRunner] = getattr(import_module(module), class_name)
             return runner
     raise OptionError(f"There is no backend {backend!r}. Use one of: {', '.join(get_args(Backend))}.")
+
+
+def what_can_run(device: str = "auto") -> dict[Backend, str | None]:
+    """Every backend, and why it cannot run on a device here; `None` where it can."""
+    found: dict[Backend, str | None] = {}
+    for name in get_args(Backend):
+        try:
+            for part in split_devices(device):
+                find_runner(name).require(part)
+            found[name] = None
+        except BackendError as error:
+            found[name] = str(error)
+    return found

@@ -84,6 +84,11 @@ class InferenceRunnerTorch(BaseInferenceRunner):
             self._queue = CudaQueue(self._device, exactly=precision == "fp32")
 
     @classmethod
+    def _require(cls, device: str) -> None:
+        require_torch()
+        find_device(device)
+
+    @classmethod
     def _open(cls, opening: Opening) -> Self:
         refuse_backend_options(cls.backend or "torch", opening.backend_options)
         require_torch()

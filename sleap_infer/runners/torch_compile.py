@@ -19,7 +19,7 @@ from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
-from sleap_infer.runners.torch import InferenceRunnerTorch, require_torch
+from sleap_infer.runners.torch import InferenceRunnerTorch, find_device, require_torch
 from sleap_infer.settings import StageSettings
 from sleap_infer.storage import cache_directory
 
@@ -105,6 +105,12 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
             from sleap_infer.runners.torch_graphs import Replays
 
             self._replays = Replays(self.module, self._options.cuda_graph, self._options.at_once)
+
+    @classmethod
+    def _require(cls, device: str) -> None:
+        super()._require(device)
+        if find_device(device).type == "cpu":
+            require_compiler()
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
