@@ -1,30 +1,34 @@
-"""How fast a video becomes a `.slp` file, against decoding alone and the networks alone.
+"""How fast a video becomes a `.slp` file, against decoding alone and the networks alone, for every kind of model.
 
-    python benchmarks/throughput.py [--video VIDEO] [--repeats 5] [--output FILE.json] [MODEL ...]
+    python benchmarks/throughput.py [--corpus DIR] [--backends torch,onnx,openvino] [--output FILE.json]
+    python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
-Without models: the package's own, one pipeline each, on its own video of two flies, repeated until it has 400 frames.
+Without models: the package's own on its own video of two flies, and with `--corpus` the real ones there on the real
+video. Each part is run in turn with the others; the first round warms up and does not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
 import tempfile
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
-import torch
 
 import sleap_infer
 from sleap_infer import Predictor, open_source, save_labels
-from sleap_infer.preprocess import preprocess
+from sleap_infer.pipeline import run_stages
+from sleap_infer.predictors.choice import machine_facts
+from sleap_infer.predictors.work import Work
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"
-PIPELINES = (
+OWN = (
     ("single_instance",),
     ("centroid",),
     ("centroid", "centered_instance"),
@@ -32,75 +36,141 @@ PIPELINES = (
     ("multi_class_bottomup",),
     ("centroid", "multi_class_topdown"),
 )
-REPEATED = 4
+REAL = (("single_instance",), ("centroid",), ("centroid", "centered_instance"), ("bottomup",), ("multiclass_bottomup",))
+PACKAGES = ("torch", "onnxruntime", "openvino", "sleap-io", "av", "numpy")
+SECONDS = 4.0
 
 
 def main() -> None:
     """Measure, print a table, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    pipelines = [tuple(given.models)] if given.models else [tuple(ASSETS / "models" / n for n in p) for p in PIPELINES]
-    rows = [measure(models, given.video, given.repeats, given.batch_size) for models in pipelines]
-    print(f"{'pipeline':<22}{'decode':>10}{'networks':>10}{'to file':>10}   frames/s, median of {given.repeats}")
-    for row in rows:
-        rates = "".join(f"{row[name]['median']:>10.1f}" for name in ("decode", "networks", "to_file"))
-        print(f"{row['pipeline']:<22}{rates}   {row['share_of_bound']:.0%} of the slower of the two")
+    given = read_arguments()
+    rows = []
+    print(
+        f"{'models':<52}{'backend':<10}{'decode':>8}{'network':>9}{'to file':>9}  frames/s, median of {given.repeats}"
+    )
+    for models, video in pipelines(given):
+        for backend in given.backends.split(","):
+            row = measure(models, video, backend, given.repeats)
+            rows.append(row)
+            rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
+            print(f"{row['models']:<52}{backend:<9}{rates}  {row['share_of_bound']:.0%}; {row['profile']}", flush=True)
     if given.output:
-        machine = {"platform": platform.platform(), "cores": torch.get_num_threads(), "torch": torch.__version__}
-        given.output.write_text(json.dumps({"version": 1, "machine": machine, "rows": rows}, indent=1) + "\n")
+        report = {
+            "schema": "sleap_infer.throughput",
+            "version": 2,
+            "command": " ".join(["python", *sys.argv]),
+            "machine": machine_facts(),
+            "versions": {name: installed(name) for name in PACKAGES},
+            "rows": rows,
+        }
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def measure(models: tuple[Path, ...], video: Path, repeats: int, batch_size: int) -> dict[str, object]:
+def read_arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", type=Path)
+    parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--backends", default="torch,onnx,openvino")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def pipelines(given: argparse.Namespace) -> list[tuple[list[Path], Path]]:
+    """Models, and the video that they are run on."""
+    if given.models:
+        return [(given.models, given.video)]
+    found = [([ASSETS / "models" / name for name in names], given.video) for names in OWN]
+    if given.corpus:
+        video = given.corpus / "videos" / "centered_pair_small.mp4"
+        real = [[given.corpus / "models" / f"minimal_instance_{name}" for name in names] for names in REAL]
+        found += [(models, video) for models in real]
+    return found
+
+
+def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> dict[str, Any]:
     """Frames per second of each part, run in turn."""
-    sources = [video] * REPEATED
-    with Predictor.from_model_paths(models, device="cpu", batch_size=batch_size) as predictor:
-        with open_source(video) as opened:
-            batches = list(opened.batches(batch_size))
-        n_frames = REPEATED * sum(len(batch.images) for batch in batches)
-        works = [predictor._preprocess(batch) for batch in batches]
+    with Predictor.from_model_paths(models, device="cpu", backend=backend) as predictor:
+        n_frames = frames_for(predictor, video)
+        with open_source(video, range(min(n_frames, video_length(video)))) as opened:
+            batches = list(opened.batches(predictor.batch_size))
+        n_times = -(-n_frames // sum(len(batch.images) for batch in batches))
+        n_frames = n_times * sum(len(batch.images) for batch in batches)
+        sources, wanted = [video] * n_times, range(n_frames // n_times)
 
         def decode() -> None:
-            with open_source(sources) as source:
-                for batch in source.batches(batch_size):
-                    preprocess(batch.images, predictor.settings.frames)
+            with open_source(sources, wanted) as source:
+                for _ in source.batches(predictor.batch_size):
+                    pass
 
-        def networks() -> None:
-            for work in works * REPEATED:
-                reduce(lambda so_far, step: step(so_far), predictor._steps(), work)
+        def network() -> None:
+            def wait(work: Work) -> None:
+                work.wait()
+
+            works = (predictor._preprocess(batch) for batch in batches * n_times)
+            with run_stages(works, [*predictor._stages()[1:-1], wait], predictor._queue_size()) as results:
+                for _ in results:
+                    pass
 
         def to_file() -> None:
             with tempfile.TemporaryDirectory() as folder:
-                save_labels(predictor.predict(sources), Path(folder) / "poses.slp")
+                save_labels(predictor.predict(sources, frames=wanted), Path(folder) / "poses.slp")
 
-        parts = {"decode": decode, "networks": networks, "to_file": to_file}
-        seconds: dict[str, list[float]] = {name: [] for name in parts}
-        for number in range(repeats + 1):
-            for name, part in parts.items():
-                elapsed = time(part)
-                if number:
-                    seconds[name].append(elapsed)
-        rates = {name: spread(n_frames / np.array(values)) for name, values in seconds.items()}
-        bound = min(rates["decode"]["median"], rates["networks"]["median"])
-        share = rates["to_file"]["median"] / bound
-        return {"pipeline": predictor.settings.kind, "n_frames": n_frames, **rates, "share_of_bound": share}
+        rates = in_turn({"decode": decode, "network": network, "to_file": to_file}, n_frames, repeats)
+        assert predictor.profile is not None
+        bound = np.minimum(rates["decode"], rates["network"])
+        return {
+            "models": " + ".join(path.name for path in models),
+            "kind": predictor.settings.kind,
+            "backend": backend,
+            "precision": predictor.runners[0].precision,
+            "batch_size": predictor.batch_size,
+            "n_frames": n_frames,
+            **{name: spread(values) for name, values in rates.items()},
+            "share_of_bound": float(np.median(rates["to_file"] / bound)),
+            "profile": predictor.profile.line(),
+        }
 
 
-def time(work: Callable[[], None]) -> float:
-    """Seconds that work takes."""
-    start = perf_counter()
-    work()
-    return perf_counter() - start
+def frames_for(predictor: Predictor, video: Path) -> int:
+    """As many frames as take some seconds, at least 48."""
+    predictor.predict(video, frames=range(8))
+    begin = perf_counter()
+    predictor.predict(video, frames=range(16))
+    return int(np.clip(SECONDS * 16 / (perf_counter() - begin), 48, 800)) // 8 * 8
+
+
+def video_length(video: Path) -> int:
+    """Number of frames of a video."""
+    with open_source(video) as source:
+        return source.n_frames or 0
+
+
+def in_turn(parts: dict[str, Callable[[], None]], n_frames: int, repeats: int) -> dict[str, np.ndarray]:
+    """Frames per second of each part in each round but the first."""
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(repeats + 1):
+        for name, part in parts.items():
+            start = perf_counter()
+            part()
+            seconds[name].append(perf_counter() - start)
+    return {name: n_frames / np.array(values[1:]) for name, values in seconds.items()}
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
     """Median and quartiles."""
     low, median, high = np.percentile(values, [25, 50, 75])
-    return {"median": float(median), "low": float(low), "high": float(high)}
+    return {"median": round(float(median), 2), "low": round(float(low), 2), "high": round(float(high), 2)}
+
+
+def installed(package: str) -> str | None:
+    """The version of a package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ _HOMES = {
     "InferenceRunnerOpenVINO": "sleap_infer.runners.openvino",
     "InferenceRunnerTorch": "sleap_infer.runners.torch",
     "InferenceRunnerTorchCompile": "sleap_infer.runners.torch_compile",
+    "LiveSession": "sleap_infer.predictors.live",
     "MultiClassBottomUpPredictor": "sleap_infer.predictors",
     "MultiClassTopDownPredictor": "sleap_infer.predictors",
     "Outputs": "sleap_infer.outputs",
@@ -29,7 +30,9 @@ _HOMES = {
     "SingleInstancePredictor": "sleap_infer.predictors",
     "SleapInferError": "sleap_infer.errors",
     "TopDownPredictor": "sleap_infer.predictors",
+    "open_live": "sleap_infer.frames.live",
     "open_source": "sleap_infer.frames",
+    "read_clip": "sleap_infer.predictors",
     "save_labels": "sleap_infer.labels",
 }
 """Where each public name lives; its module is imported when the name is first used."""
@@ -44,6 +47,7 @@ __all__ = [
     "InferenceRunnerOpenVINO",
     "InferenceRunnerTorch",
     "InferenceRunnerTorchCompile",
+    "LiveSession",
     "MultiClassBottomUpPredictor",
     "MultiClassTopDownPredictor",
     "Outputs",
@@ -52,13 +56,16 @@ __all__ = [
     "SleapInferError",
     "TopDownPredictor",
     "__version__",
+    "open_live",
     "open_source",
+    "read_clip",
     "save_labels",
 ]
 
 if TYPE_CHECKING:
     from sleap_infer.errors import SleapInferError
     from sleap_infer.frames import open_source
+    from sleap_infer.frames.live import open_live
     from sleap_infer.labels import save_labels
     from sleap_infer.outputs import Outputs
     from sleap_infer.predictors import (
@@ -70,7 +77,9 @@ if TYPE_CHECKING:
         Predictor,
         SingleInstancePredictor,
         TopDownPredictor,
+        read_clip,
     )
+    from sleap_infer.predictors.live import LiveSession
     from sleap_infer.runners import BaseInferenceRunner, FakeRunner
     from sleap_infer.runners.onnx import InferenceRunnerONNX
     from sleap_infer.runners.openvino import InferenceRunnerOpenVINO

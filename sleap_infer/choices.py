@@ -48,6 +48,12 @@ GRAPH_BACKENDS: tuple[GraphBackend, ...] = get_args(GraphBackend)
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 """In what kind of numbers an exported network is stored and computes."""
 
+BackendChoice: TypeAlias = Literal["auto", Backend]
+"""A backend, or the fastest."""
+
+PrecisionChoice: TypeAlias = Literal["auto", Precision]
+"""A precision, or the fastest that keeps within the budget."""
+
 GraphInside: TypeAlias = Literal["network", "scaling", "fitting"]
 """How much of the preprocessing an exported graph contains: none; scaling and padding; these and fitting to a size."""
 
@@ -69,6 +75,15 @@ OverlapMethod: TypeAlias = Literal["iou", "oks"]
 
 Decoder: TypeAlias = Literal["cpu", "nvdec"]
 """What decodes video files: FFmpeg on the host, or an NVIDIA GPU, on which the frames then stay."""
+
+Aim: TypeAlias = Literal["throughput", "latency"]
+"""What a processor's cores are divided for: many frames, or the next one."""
+
+StageName: TypeAlias = Literal["decode", "preprocess", "transfer", "network", "candidates", "grouping", "writing"]
+"""What a frame goes through, in order."""
+
+ProgressForm: TypeAlias = Literal["auto", "bar", "lines", "json", "none"]
+"""How the progress of a command is shown."""
 
 OnFrameError: TypeAlias = Literal["keep_place", "raise"]
 """What an unreadable frame does: leave its place empty and go on, or end the run with an error."""

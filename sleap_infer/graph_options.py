@@ -27,6 +27,9 @@ MAX_ERROR_PX = 0.01
 DEFAULT_BUDGET_PX = 0.5
 """Distance that 95 % of the points of an export of lower precision keep."""
 
+MAX_CHANGED = 0.01
+"""Share of points, and of instances, that an export of lower precision may lose or gain."""
+
 GRAPH, CHECK, INT8 = "Graph", "Check", "int8"
 """Headings in the help of the command line."""
 

@@ -6,12 +6,16 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import compress
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
 
 from sleap_infer.errors import OutputError, OutputExistsError
 from sleap_infer.frames import Source
@@ -24,6 +28,27 @@ if TYPE_CHECKING:
 
 CENTROID_SKELETON = SkeletonSpec(nodes=("centroid",), name="centroid")
 """What centroids alone are written on when the model's own skeleton has several nodes."""
+
+
+FRAMES_AT_ONCE = 256
+"""Frames whose instances are made together."""
+
+
+@frozen
+class _Poses:
+    """What becomes the instances of one frame.
+
+    Attributes:
+        points: (I, N, 2) in pixels of the frame.
+        values: (I, N) confidence of each point.
+        facts: I times score, class and the probability of that class, the latter two where there are any.
+        instances: where they go.
+    """
+
+    points: NDArray[np.float32]
+    values: NDArray[np.float32]
+    facts: list[tuple[float, int | None, float | None]]
+    instances: list[sio.PredictedInstance]
 
 
 class LabelsBuilder:
@@ -49,7 +74,9 @@ class LabelsBuilder:
         self._skeleton = make_skeleton(CENTROID_SKELETON if several else spec.skeleton)
         self._tracks = [sio.Track(name) for name in spec.classes]
         self._used_tracks: dict[int, sio.Track] = {}
+        self._named_points = sio.PredictedInstance.empty(self._skeleton).points
         self._frames: list[tuple[int, int, list[sio.PredictedInstance]]] = []
+        self._waiting: list[_Poses] = []
         self._failures: list[str] = []
         self._started = datetime.now(UTC)
         self._clock = perf_counter()
@@ -60,10 +87,18 @@ class LabelsBuilder:
         return len(self._failures)
 
     def add(self, outputs: Outputs) -> None:
-        """Take the outputs of one frame; they come in the order in which they are written."""
+        """Take the outputs of one frame; they come in the order in which they are written.
+
+        Their arrays may be read later, and are not to be changed.
+        """
         if outputs.failure is not None:
             self._failures.append(f"video {outputs.video_idx}, {outputs.failure}")
-        self._frames.append((outputs.video_idx or 0, outputs.frame_idx or 0, self._instances(outputs)))
+        instances: list[sio.PredictedInstance] = []
+        self._frames.append((outputs.video_idx or 0, outputs.frame_idx or 0, instances))
+        if len(outputs):
+            self._waiting.append(self._poses(outputs, instances))
+        if len(self._waiting) >= FRAMES_AT_ONCE:
+            self._make_instances()
 
     def build(self, source: Source) -> sio.Labels:
         """Make the labels.
@@ -71,6 +106,7 @@ class LabelsBuilder:
         Args:
             source: that the outputs came from; it describes the videos.
         """
+        self._make_instances()
         sio = self._sio
         videos = source.videos()
         frames = [
@@ -86,26 +122,38 @@ class LabelsBuilder:
         labels.provenance = self._provenance(source)
         return labels
 
-    def _instances(self, outputs: Outputs) -> list[sio.PredictedInstance]:
-        if len(outputs) == 0:
-            return []
+    def _poses(self, outputs: Outputs, instances: list[sio.PredictedInstance]) -> _Poses:
         points, values = outputs.pred_keypoints, outputs.pred_peak_values
         if self._is_centroid:
             assert outputs.pred_centroids is not None
             points, values = outputs.pred_centroids[:, None], np.asarray(outputs.pred_centroid_values)[:, None]
-        points, values, scores = (np.asarray(array) for array in (points, values, outputs.instance_scores))
-        classes, certainty = outputs.pred_classes, outputs.instance_tracking_scores
-        return [
-            self._sio.PredictedInstance.from_numpy(
-                points_data=points[row],
-                point_scores=values[row],
-                score=float(scores[row]),
-                skeleton=self._skeleton,
-                track=None if classes is None else self._track(int(classes[row])),
-                tracking_score=None if certainty is None else _finite(certainty[row]),
+        per_row = (outputs.instance_scores, outputs.pred_classes, outputs.instance_tracking_scores)
+        facts = ([None] * len(outputs) if fact is None else fact.tolist() for fact in per_row)
+        return _Poses(np.asarray(points), np.asarray(values), list(zip(*facts, strict=True)), instances)
+
+    def _make_instances(self) -> None:
+        """Make the instances of the frames that wait, with one array for all their points."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        found = np.concatenate([poses.points for poses in waiting])
+        is_present = ~np.isnan(found).all(axis=(1, 2))
+        found = found[is_present]
+        points = np.empty(found.shape[:2], self._named_points.dtype).view(type(self._named_points))
+        points[:] = self._named_points
+        points["xy"], points["visible"], points["complete"] = found, ~np.isnan(found[..., 0]), False
+        points["score"] = np.concatenate([poses.values for poses in waiting])[is_present]
+        rows = [(fact, poses.instances) for poses in waiting for fact in poses.facts]
+        for ((score, label, certainty), instances), own in zip(compress(rows, is_present), points, strict=True):
+            instances.append(
+                self._sio.PredictedInstance(
+                    points=own,
+                    skeleton=self._skeleton,
+                    score=score,
+                    track=None if label is None else self._track(label),
+                    tracking_score=certainty if certainty is not None and isfinite(certainty) else None,
+                )
             )
-            for row in np.flatnonzero(outputs.present())
-        ]
 
     def _track(self, label: int) -> sio.Track | None:
         return None if label < 0 else self._used_tracks.setdefault(label, self._tracks[label])
@@ -174,7 +222,3 @@ def save_labels(labels: sio.Labels, path: str | Path, overwrite: bool = False) -
     finally:
         beside.unlink(missing_ok=True)
     return path
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

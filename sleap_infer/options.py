@@ -15,7 +15,7 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import ge, gt, optional
 
-from sleap_infer.choices import Decoder, OnFrameError, OverlapMethod, PipelineKind, Refinement
+from sleap_infer.choices import Aim, Decoder, OnFrameError, OverlapMethod, PipelineKind, Refinement
 from sleap_infer.errors import OptionError
 
 DEFAULT_BATCH_SIZE = 4
@@ -142,6 +142,7 @@ class StreamOptions:
 
     on_frame_error: OnFrameError = option("keep_place", "An unreadable frame: leave its place empty, or stop.")
     decoder: Decoder = option("cpu", "Decode video files on the host, or on the NVIDIA GPU that runs the network.")
+    aim: Aim = option("throughput", "Divide a processor's cores for many frames at a time, or for the next one.")
     crop_batch_size: int = option(16, "Crops that go through the network at once.", CROPPING, gt(0))
     queue_size: int = option(2, "Batches that wait between two stages.", EVERY, gt(0))
 

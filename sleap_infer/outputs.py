@@ -93,15 +93,15 @@ class Outputs:
     @property
     def n_instances(self) -> int:
         """Number of rows in which at least one point was found."""
-        return int(self.present().sum())
+        return int(np.count_nonzero(self.present()))
 
     def present(self) -> NDArray[np.bool_]:
         """Which rows have at least one point, (I,)."""
         points = self.pred_keypoints if self.pred_keypoints is not None else self.pred_centroids
         if points is None:
             return np.zeros(0, bool)
-        seen = ~np.isnan(np.asarray(points))
-        return seen.any(axis=tuple(range(1, seen.ndim)))
+        missing = np.isnan(np.asarray(points))
+        return ~missing.all(axis=tuple(range(1, missing.ndim)))
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, arrays as they are."""
@@ -109,7 +109,7 @@ class Outputs:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Outputs:
         """A copy with some of the rows, in the given order."""
-        per_row: dict[str, Any] = {name: value[rows] for name, value in self._arrays().items() if name in ROW_FIELDS}
+        per_row = {name: value[rows] for name in ROW_FIELDS if (value := getattr(self, name)) is not None}
         return attrs.evolve(self, **per_row)
 
     def to(self, device: str | torch.device) -> Outputs:

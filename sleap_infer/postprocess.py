@@ -6,6 +6,7 @@ To add a kind of model: its arrays in `candidates`, a decoder here, a line in `D
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import attrs
@@ -23,11 +24,14 @@ from sleap_infer.options import FilterOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.settings import StageSettings
 
-Rows: TypeAlias = dict[str, NDArray[Any]]
-"""Fields of `Outputs` by name, for one image; points in pixels of the network's input."""
+Indices: TypeAlias = NDArray[np.int64]
 
-Decoder: TypeAlias = Callable[[Candidates, ModelSpec, StageSettings], Rows]
-"""Turns the candidates of one image (arrays without their first axis) into rows."""
+Rows: TypeAlias = dict[str, NDArray[Any]]
+"""Fields of `Outputs` by name, rows of all images of a batch one after the other; points in pixels of the network's
+input."""
+
+Decoder: TypeAlias = Callable[[Candidates, ModelSpec, StageSettings], tuple[Indices, Rows]]
+"""Turns the candidates of a batch into rows; first the image of each row (I,), ascending."""
 
 
 def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings) -> list[Outputs]:
@@ -39,110 +43,123 @@ def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, set
         spec: the model's facts.
         settings: its resolved settings.
     """
+    images, rows = find_rows(candidates, geometry, spec, settings)
+    maps = {field: candidates[name] for name, field in MAP_NAMES.items() if name in candidates}
+    full = _are_full(candidates, spec, settings)
+    ends = np.cumsum(np.bincount(images, minlength=len(full))).tolist()
     outputs = []
-    decode = DECODERS[spec.kind]
-    for number in range(len(next(iter(candidates.values())))):
-        one = {name: values[number] for name, values in candidates.items()}
-        rows = decode(one, spec, settings)
-        here = attrs.evolve(geometry, origin=geometry.origin[number % len(geometry.origin)][None])
-        for raw, name in (("pred_raw_keypoints", "pred_keypoints"), ("pred_raw_centroids", "pred_centroids")):
-            if raw in rows:
-                rows[name] = here.to_image(rows[raw][None])[0]
-        maps: Rows = {field: one[name] for name, field in MAP_NAMES.items() if name in one}
-        fields: dict[str, Any] = {**rows, **maps}
-        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=_is_full(one, spec, settings)))
+    for number, (begin, end) in enumerate(pairwise([0, *ends])):
+        fields: dict[str, Any] = {name: values[begin:end] for name, values in rows.items()}
+        fields |= {name: values[number] for name, values in maps.items()}
+        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=full[number]))
     return outputs
 
 
-def _is_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> bool:
-    """Whether all places for peaks of a node, or for centroids, are taken, so that others may have been left out."""
+def find_rows(
+    candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings
+) -> tuple[Indices, Rows]:
+    """What `postprocess` gives, as arrays of the whole batch: the image of each row (I,), ascending, and the rows.
+
+    Points are in pixels of the network's input and, under their own names, in pixels of the image.
+    """
+    images, rows = DECODERS[spec.kind](candidates, spec, settings)
+    of_rows = attrs.evolve(geometry, origin=geometry.origin[images % len(geometry.origin)])
+    for raw, name in (("pred_raw_keypoints", "pred_keypoints"), ("pred_raw_centroids", "pred_centroids")):
+        if raw in rows:
+            rows[name] = of_rows.to_image(rows[raw])
+    return images, rows
+
+
+def _are_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> list[bool]:
+    """In which images all places for peaks of a node, or for centroids, are taken: others may have been left out."""
     is_peak = candidates.get("peak_mask", candidates.get("instance_valid"))
     most = spec.exported.n_places if spec.exported else settings.peaks.max_peaks_per_node
     if is_peak is None or most is None or is_peak.shape[-1] < most:
-        return False
-    return bool(is_peak.astype(bool).all(axis=-1).any())
+        return [False] * len(next(iter(candidates.values())))
+    is_full = np.all(is_peak, axis=-1)
+    full: list[bool] = (np.any(is_full, axis=1) if is_full.ndim > 1 else is_full).tolist()
+    return full
 
 
-def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
     """Single and centered instance: the highest peak of each node; the score is the sum of their values."""
-    values = candidates["peak_vals"][None]
-    return {
-        "pred_raw_keypoints": candidates["peaks"][None],
+    values = np.ascontiguousarray(candidates["peak_vals"])
+    rows = {
+        "pred_raw_keypoints": candidates["peaks"],
         "pred_peak_values": values,
         "instance_scores": np.nansum(values, axis=1),
     }
+    return np.arange(len(values)), rows
 
 
-def decode_centroids(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_centroids(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
     """Centroids: every peak, the strongest where there are more than `max_instances`."""
-    valid = candidates["instance_valid"].astype(bool)
-    points, values = candidates["centroids"][valid], candidates["centroid_vals"][valid]
-    kept = _strongest(values, settings.peaks.max_instances)
-    return {
-        "pred_raw_centroids": points[kept],
-        "pred_centroid_values": values[kept],
-        "instance_scores": values[kept],
-    }
+    images, places = _centroids(candidates, settings)
+    return images, _centroid_rows(candidates, images, places)
 
 
-def decode_bottomup(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_bottomup(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
     """Bottom-up: peaks joined by the best connections; an instance scores the sum of its connections."""
     is_peak = candidates["peak_mask"].astype(bool)
-    n_peaks = is_peak.shape[1]
-    scores = candidates["line_scores"].reshape(-1, n_peaks, n_peaks)
-    members, totals = group_instances(is_peak, scores, spec.paf_edges, settings.grouping.min_line_scores)
+    n_places = is_peak.shape[-1]
+    scores = candidates["line_scores"].reshape(len(is_peak), len(spec.paf_edges), n_places, n_places)
+    images, members, totals = group_instances(is_peak, scores, spec.paf_edges, settings.grouping.min_line_scores)
     enough = (members >= 0).sum(axis=1) >= _least_peaks(settings.grouping.min_instance_peaks, spec.n_nodes)
-    members, totals = members[enough], totals[enough]
-    kept = _strongest(totals, settings.peaks.max_instances)
-    rows = _gather_members(candidates, members[kept])
-    return {**rows, "instance_scores": totals[kept]}
+    kept = np.flatnonzero(enough)
+    kept = kept[_strongest(totals[kept], images[kept], settings.peaks.max_instances)]
+    images = images[kept]
+    return images, {**_gather_members(candidates, images, members[kept]), "instance_scores": totals[kept]}
 
 
-def decode_multi_class_bottomup(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_multi_class_bottomup(
+    candidates: Candidates, spec: ModelSpec, settings: StageSettings
+) -> tuple[Indices, Rows]:
     """Multi-class bottom-up: a row per class with the peaks that are assigned to it; scores are means of its values."""
     probabilities = candidates["class_probs"]
     members = group_by_class(candidates["peak_mask"].astype(bool), probabilities)
-    rows = _gather_members(candidates, members)
-    nodes, classes = np.arange(members.shape[1])[None], np.arange(members.shape[0])
-    certainty = np.where(members >= 0, probabilities[nodes, members, classes[:, None]], np.nan)
+    n_images, n_classes, n_nodes = members.shape
+    images, classes = np.indices((n_images, n_classes)).reshape(2, -1)
+    members = members.reshape(-1, n_nodes)
+    rows = _gather_members(candidates, images, members)
+    certainty = probabilities[images[:, None], np.arange(n_nodes), members, classes[:, None]]
+    certainty = _nanmean(np.where(members >= 0, certainty, np.nan))
     scores = _nanmean(rows["pred_peak_values"])
-    surplus = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), _strongest_finite(scores, settings.peaks.max_instances))
-    for name in rows:
-        rows[name][surplus] = np.nan
-    scores[surplus] = np.nan
-    certainty[surplus] = np.nan
-    return {**rows, "instance_scores": scores, "pred_classes": classes, "instance_tracking_scores": _nanmean(certainty)}
+
+    found = np.flatnonzero(~np.isnan(scores))
+    surplus = np.setdiff1d(found, found[_strongest(scores[found], images[found], settings.peaks.max_instances)])
+    rows |= {"instance_scores": scores, "instance_tracking_scores": certainty}
+    for values in rows.values():
+        values[surplus] = np.nan
+    return images, {**rows, "pred_classes": classes}
 
 
-def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
-    """Multi-class top-down, one crop: the pose, and the crop's own most probable class.
+def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Multi-class top-down, one crop each: the pose, and the crop's own most probable class.
 
     In a pipeline, `assign_crop_classes` decides over all crops of a frame instead.
     """
-    probabilities = candidates["class_probs"][None]
-    return {
-        **decode_one(candidates, spec, settings),
-        "pred_classes": probabilities.argmax(axis=1),
-        "instance_tracking_scores": probabilities.max(axis=1),
-    }
+    images, rows = decode_one(candidates, spec, settings)
+    probabilities = candidates["class_probs"]
+    classes = {"pred_classes": probabilities.argmax(axis=1), "instance_tracking_scores": probabilities.max(axis=1)}
+    return images, {**rows, **classes}
 
 
-def decode_fused(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_fused(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
     """Top-down in one graph: a pose per centroid; its score is the centroid's value."""
-    centroids = decode_centroids(candidates, spec, settings)
-    valid = candidates["instance_valid"].astype(bool)
-    kept = _strongest(candidates["centroid_vals"][valid], settings.peaks.max_instances)
+    images, places = _centroids(candidates, settings)
+    rows = _centroid_rows(candidates, images, places)
     poses = {"pred_raw_keypoints": "peaks", "pred_peak_values": "peak_vals"}
-    return {**centroids, **{name: candidates[source][valid][kept] for name, source in poses.items()}}
+    return images, {**rows, **{name: candidates[source][images, places] for name, source in poses.items()}}
 
 
-def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> Rows:
+def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
     """Multi-class top-down in one graph: as `decode_fused`, and classes, none twice in a frame."""
-    valid = candidates["instance_valid"].astype(bool)
-    kept = _strongest(candidates["centroid_vals"][valid], settings.peaks.max_instances)
-    classes, certainty = assign_crop_classes(candidates["class_probs"][valid][kept])
-    rows = decode_fused(candidates, spec, settings)
-    return {**rows, "pred_classes": classes, "instance_tracking_scores": certainty}
+    images, places = _centroids(candidates, settings)
+    probabilities = candidates["class_probs"][images, places]
+    frames = np.split(probabilities, np.flatnonzero(np.diff(images)) + 1)
+    classes, certainty = (np.concatenate(parts) for parts in zip(*map(assign_crop_classes, frames), strict=True))
+    _, rows = decode_fused(candidates, spec, settings)
+    return images, {**rows, "pred_classes": classes, "instance_tracking_scores": certainty}
 
 
 DECODERS: Mapping[GraphKind, Decoder] = {
@@ -171,12 +188,16 @@ def assign_crop_classes(probabilities: Floats) -> tuple[NDArray[np.int64], Float
     return classes, np.where(classes >= 0, certainty, np.nan).astype(np.float32)
 
 
+NO_FILTERS = FilterOptions()
+
+
 def filter_instances(outputs: Outputs, options: FilterOptions) -> Outputs:
     """Drop the rows that the filters name, in the fixed order of `FilterOptions`."""
-    if options == FilterOptions():
+    if options == NO_FILTERS:
         return outputs
     for keep in (_seen_enough, _scored_enough, _apart):
-        outputs = outputs.select(keep(outputs, options))
+        rows = keep(outputs, options)
+        outputs = outputs if rows.all() else outputs.select(rows)
     return outputs
 
 
@@ -198,6 +219,8 @@ def _scored_enough(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_
 
 def _apart(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
     keep, scores = np.ones(len(outputs), bool), np.asarray(outputs.instance_scores)
+    if len(outputs) < 2:
+        return keep
     if outputs.pred_keypoints is not None and options.max_overlap is not None:
         measure = filters.box_iou if options.overlap_method == "iou" else filters.keypoint_similarity
         keep = filters.not_overlapping(measure(np.asarray(outputs.pred_keypoints)), scores, options.max_overlap)
@@ -206,22 +229,36 @@ def _apart(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
     return keep
 
 
-def _gather_members(candidates: Candidates, members: NDArray[np.int64]) -> Rows:
+def _centroids(candidates: Candidates, settings: StageSettings) -> tuple[Indices, Indices]:
+    """Image and place of each centroid that is kept."""
+    images, places = np.nonzero(candidates["instance_valid"].astype(bool))
+    kept = _strongest(candidates["centroid_vals"][images, places], images, settings.peaks.max_instances)
+    return images[kept], places[kept]
+
+
+def _centroid_rows(candidates: Candidates, images: Indices, places: Indices) -> Rows:
+    """Rows of the centroids at places of images; their values are their scores."""
+    values = candidates["centroid_vals"][images, places]
+    points = candidates["centroids"][images, places]
+    return {"pred_raw_centroids": points, "pred_centroid_values": values, "instance_scores": values.copy()}
+
+
+def _gather_members(candidates: Candidates, images: Indices, members: Indices) -> Rows:
     """Points and values of (I, N) members; NaN where an instance has none."""
-    nodes = np.arange(members.shape[1])[None]
+    at = images[:, None], np.arange(members.shape[1]), members
     missing = members < 0
-    points = np.where(missing[..., None], np.float32(np.nan), candidates["peaks"][nodes, members])
-    values = np.where(missing, np.float32(np.nan), candidates["peak_vals"][nodes, members])
+    points = np.where(missing[..., None], np.float32(np.nan), candidates["peaks"][at])
+    values = np.where(missing, np.float32(np.nan), candidates["peak_vals"][at])
     return {"pred_raw_keypoints": points, "pred_peak_values": values}
 
 
-def _strongest(scores: Floats, at_most: int | None) -> NDArray[np.int64]:
-    return np.arange(len(scores)) if at_most is None else filters.strongest(scores, at_most)
-
-
-def _strongest_finite(scores: Floats, at_most: int | None) -> NDArray[np.int64]:
-    finite = np.flatnonzero(~np.isnan(scores))
-    return finite[_strongest(scores[finite], at_most)]
+def _strongest(scores: Floats, images: Indices, at_most: int | None) -> Indices:
+    """Which rows (I,) to keep, image by image."""
+    if at_most is None or np.bincount(images).max(initial=0) <= at_most:
+        return np.arange(len(scores))
+    begins = np.flatnonzero(np.diff(images, prepend=-1))
+    parts = np.split(scores, begins[1:])
+    return np.concatenate([begin + filters.strongest(part, at_most) for begin, part in zip(begins, parts, strict=True)])
 
 
 def _least_peaks(wanted: float, n_nodes: int) -> int:

@@ -19,7 +19,7 @@ ROWS = (
     ("choices", "cores", "errors"),
     ("storage", "options", "graph_options", "geometry", "model", "settings", "candidates"),
     ("frames", "drawing", "outputs", "ops"),
-    ("preprocess", "postprocess"),
+    ("preprocess", "postprocess", "profile"),
     ("runners", "pipeline", "labels"),
     ("graphs",),
     ("predictors",),

@@ -5,20 +5,23 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.candidates import CANDIDATE_NAMES, MAP_NAMES
+from sleap_infer.choices import GraphKind, ModelKind
 from sleap_infer.geometry import Geometry
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
 from sleap_infer.options import FilterOptions, GroupingOptions, PeakOptions
 from sleap_infer.outputs import Outputs
-from sleap_infer.postprocess import assign_crop_classes, filter_instances, postprocess
+from sleap_infer.postprocess import DECODERS, assign_crop_classes, filter_instances, find_rows, postprocess
 from sleap_infer.settings import StageSettings
 
 NAN = np.float32(np.nan)
 GEOMETRY = Geometry((100, 100), size_factor=0.5, input_scaling=0.5)
 
 
-def spec(kind: ModelKind) -> ModelSpec:
+def spec(kind: GraphKind) -> ModelSpec:
     skeleton = SkeletonSpec(("a", "b"), (("a", "b"),))
     return ModelSpec(kind, skeleton, UNetSpec(), heads=(), paf_edges=((0, 1),), classes=("f", "m"))
 
@@ -160,3 +163,63 @@ def test_each_crop_has_its_own_origin() -> None:
     candidates = {"peaks": np.ones((2, 2, 2), np.float32), "peak_vals": np.ones((2, 2))}
     found = postprocess(candidates, geometry, spec("centered_instance"), StageSettings(kind="centered_instance"))
     assert [out.pred_keypoints[0, 0].tolist() for out in found] == [[24.0, 4.0], [4.0, 44.0]]
+
+
+def test_filters_that_drop_nothing_make_no_copy() -> None:
+    two = INSTANCES.select(np.array([0, 3]))
+    for options in (FilterOptions(), FilterOptions(min_visible_nodes=1, max_overlap=0.9)):
+        assert filter_instances(two, options) is two
+    assert len(filter_instances(two.select(np.array([], int)), FilterOptions(max_overlap=0.5))) == 0
+
+
+def batch_of(kind: GraphKind, n_images: int, seed: int) -> dict[str, np.ndarray]:
+    """Candidates of images with up to five peaks a node, of which some are missing, with ties; and maps."""
+    dice = np.random.default_rng(seed)
+    sizes = {"B": n_images, "N": 2, "K": 5, "I": 5, "E": 1, "C": 2}
+    local = {"peaks": "BNK2", "peak_vals": "BNK", "peak_mask": "BNK", "class_probs": "BNKC", "line_scores": "BEKK"}
+    crops = {"peaks": "BN2", "peak_vals": "BN", "class_probs": "BC"}
+    fused = {"peaks": "BIN2", "peak_vals": "BIN", "class_probs": "BIC"}
+    both = {"centroids": "BI2", "centroid_vals": "BI", "instance_valid": "BI", "candidate_mask": "BEKK"}
+    names = CANDIDATE_NAMES[kind]
+    axes = both | (local if "peak_mask" in names else fused if "centroids" in names else crops)
+    made = {}
+    for name in names:
+        shape = [sizes[axis] if axis in sizes else int(axis) for axis in axes[name]]
+        values = np.round(dice.random(shape) * 8) / 8
+        made[name] = values > 0.4 if name in ("peak_mask", "instance_valid", "candidate_mask") else np.float32(values)
+    if "line_scores" in made:
+        made |= {name: made[name].reshape(n_images, 1, 25) for name in ("line_scores", "candidate_mask")}
+    for mask in ("peak_mask", "instance_valid"):
+        if mask in made:
+            name = "peaks" if mask == "peak_mask" else "centroids"
+            made[name] = np.where(made[mask][..., None], made[name], NAN)
+    return {**made, "confmaps": np.float32(dice.random((n_images, 2, 3, 3)))}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@given(st.integers(0, 4), st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2]))
+def test_a_batch_gives_what_its_images_give_one_by_one(
+    kind: GraphKind, n_images: int, seed: int, most: int | None
+) -> None:
+    batch = batch_of(kind, n_images, seed)
+    origin = np.random.default_rng(seed).random((n_images, 2)).astype(np.float32)
+    facts = spec(kind), StageSettings(kind=kind, peaks=PeakOptions(max_instances=most, max_peaks_per_node=4))
+    found = postprocess(batch, attrs.evolve(GEOMETRY, origin=origin), *facts)
+    assert len(found) == n_images
+    for number, outputs in enumerate(found):
+        alone = {name: values[number : number + 1] for name, values in batch.items()}
+        (expected,) = postprocess(alone, attrs.evolve(GEOMETRY, origin=origin[number][None]), *facts)
+        np.testing.assert_array_equal(outputs.pred_confmaps, batch["confmaps"][number])
+        for name, value in expected.as_dict().items():
+            np.testing.assert_array_equal(getattr(outputs, name), value, strict=isinstance(value, np.ndarray))
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_rows_of_a_batch_are_those_of_its_outputs_one_after_the_other(kind: GraphKind) -> None:
+    batch, facts = batch_of(kind, 3, seed=5), (spec(kind), StageSettings(kind=kind))
+    images, rows = find_rows(batch, GEOMETRY, *facts)
+    found = postprocess(batch, GEOMETRY, *facts)
+    assert images.tolist() == [number for number, outputs in enumerate(found) for _ in range(len(outputs))]
+    assert not set(rows) & set(MAP_NAMES.values())
+    for name, values in rows.items():
+        np.testing.assert_array_equal(values, np.concatenate([getattr(outputs, name) for outputs in found]))

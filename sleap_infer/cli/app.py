@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from sleap_infer import __version__
+from sleap_infer.cli.benchmark import benchmark
+from sleap_infer.cli.cache import cache
 from sleap_infer.cli.demo import demo
 from sleap_infer.cli.doctor import doctor
 from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
+from sleap_infer.cli.live import live
 from sleap_infer.cli.predict import predict
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
@@ -32,6 +35,9 @@ app.command()(export)
 app.command()(validate)
 app.command()(demo)
 app.command()(doctor)
+app.command()(live)
+app.command()(benchmark)
+app.command()(cache)
 
 
 def _show_version(wanted: bool) -> None:

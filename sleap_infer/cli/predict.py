@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import attrs
 import typer
 
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import BackendChoice, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_frames, read_pairs
-from sleap_infer.options import DEFAULT_BATCH_SIZE
 
 if TYPE_CHECKING:
     from sleap_infer.cli.run import RunReport
-    from sleap_infer.predictors import Predictor
+    from sleap_infer.predictors import Clip, Predictor
 
 FAILURES_SHOWN = 5
 
@@ -42,34 +42,48 @@ def predict(
     ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
     backend: Annotated[
-        Backend | None,
+        BackendChoice,
         typer.Option(
             "-r",
             "--backend",
             "--runtime",
-            help="What runs the network. Default: torch; for exported models onnx. A trained model is exported for "
-            "onnx and openvino, once, to a cache.",
+            help="What runs the network: auto measures for some seconds on the first frames what is fastest here, and "
+            "remembers it. A trained model is exported for onnx and openvino, once, to a cache.",
             rich_help_panel="Backend",
-            show_default=False,
         ),
-    ] = None,
+    ] = "auto",
     device: Annotated[
         str,
         typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:0,1, mps.", rich_help_panel="Backend"),
     ] = "auto",
     precision: Annotated[
-        Precision | None,
+        PrecisionChoice | None,
         typer.Option(
             "-p",
             "--precision",
-            help="Numbers that the networks compute in. Default: fp32; for exported models what they were made in.",
+            help="Numbers that the networks compute in; auto takes the fastest whose poses keep within 0.5 px. "
+            "Default: fp32; for exported models what they were made in.",
             rich_help_panel="Backend",
             show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("-b", "--batch-size", help="Frames at once.", rich_help_panel="Backend", min=1)
-    ] = DEFAULT_BATCH_SIZE,
+        int | None,
+        typer.Option(
+            "-b",
+            "--batch-size",
+            help="Frames at once. Default: what was measured to be fastest, else 4.",
+            rich_help_panel="Backend",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="Measure backends anew, and do not remember the result.", rich_help_panel="Backend"
+        ),
+    ] = False,
     backend_option: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +92,9 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    progress: Annotated[
+        ProgressForm, typer.Option(help="How progress is shown, on stderr: json is one object per line.")
+    ] = "auto",
     *,
     options: dict[str, Any],
 ) -> None:
@@ -94,22 +111,44 @@ def predict(
     from sleap_infer.cli.run import run_to_file
     from sleap_infer.predictors import Predictor
 
+    models, own_precision = _in_int8(model, source, options) if precision == "int8" else (model, precision)
     with Predictor.from_model_paths(
-        model,
+        models,
         backend=backend,
         device=device,
         batch_size=batch_size,
-        precision=precision,
+        precision=own_precision,
         backend_options=read_pairs(backend_option or []),
+        clip=_clip(source, selection, n_frames, not no_cache) if "auto" in (backend, precision) else None,
         **options,
     ) as predictor:
         for line in describe_stages(predictor):
             typer.echo(line, err=True)
-        reports = [run_to_file(predictor, item, target, selection, overwrite, n_frames) for item, target in jobs]
+        reports = [
+            run_to_file(predictor, item, target, selection, overwrite, n_frames, progress) for item, target in jobs
+        ]
     for report in reports:
         show(report)
     if any(report.failures for report in reports):
         raise typer.Exit(1)
+
+
+def _in_int8(models: list[Path], sources: list[str], options: dict[str, Any]) -> tuple[list[Path], None]:
+    """Models in int8, which exporting makes of trained ones, with ranges measured on the first source."""
+    from sleap_infer.export.kept import kept_int8
+
+    return kept_int8(models, sources[0], options), None
+
+
+def _clip(sources: list[str], selection: Any, n_frames: int, remember: bool) -> Clip | None:
+    """The first frames of the first source, as part of a job of all; label files come one by one."""
+    from sleap_infer.frames import open_source
+    from sleap_infer.predictors import read_clip
+
+    labels = [source for source in sources if source.lower().endswith(".slp")]
+    with open_source(labels[0] if labels else sources, selection) as opened:
+        clip = read_clip(opened, n_frames * len(sources) or None)
+    return None if clip is None else attrs.evolve(clip, remember=remember)
 
 
 def plan(sources: list[str], output: Path | None) -> list[tuple[Any, Path]]:
@@ -140,10 +179,13 @@ def default_output(source: str) -> Path:
 
 
 def describe_stages(predictor: Predictor) -> list[str]:
-    """The resolved settings of each stage, a line each."""
-    facts = predictor.describe()
+    """How the backend was chosen, and the resolved settings of each stage; a line each."""
+    facts, choice = predictor.describe(), predictor.choice
     runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"
-    lines = [f"{predictor.settings.kind} on {runtime}, batch size {facts['batch_size']}"]
+    chosen = [] if choice is None else [f"chose {runtime}: {choice.why}{' (measured before)' * choice.remembered}"]
+    if choice is not None and not choice.remembered:
+        chosen += [f"  {row.line()}" for row in choice.tried]
+    lines = [*chosen, f"{predictor.settings.kind} on {runtime}, batch size {facts['batch_size']}"]
     for runner, stage in zip(predictor.runners, predictor.settings.stages, strict=True):
         images = stage.images
         size = f", fitted to {images.max_height or '-'}x{images.max_width or '-'}" if images.max_height else ""
@@ -158,6 +200,7 @@ def describe_stages(predictor: Predictor) -> list[str]:
 def show(report: RunReport) -> None:
     """Print what a run did, and why frames failed."""
     typer.echo(report.line())
+    typer.echo(f"  {report.profile.verdict} [{report.profile.line()}]", err=True)
     for failure in report.failures[:FAILURES_SHOWN]:
         typer.echo(f"  failed: {failure}", err=True)
     if len(report.failures) > FAILURES_SHOWN:

@@ -1,20 +1,30 @@
-"""Progress of a run: a bar on a terminal, a line now and then elsewhere. All of it goes to stderr."""
+"""Progress of a run: a bar on a terminal, a line now and then elsewhere, or JSON. All of it goes to stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sleap_infer.choices import ProgressForm
+
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_EVENTS = 0.5
+
+EVENT_VERSION = 1
+"""Of the JSON lines. Keys are added to a version, never changed."""
 
 
-def track(items: Iterable[Item], name: str, total: int | None, unit: str = "frames") -> Iterator[Item]:
+def track(
+    items: Iterable[Item], name: str, total: int | None, unit: str = "frames", form: ProgressForm = "auto"
+) -> Iterator[Item]:
     """Pass items through and show how many there were.
 
     Args:
@@ -22,10 +32,18 @@ def track(items: Iterable[Item], name: str, total: int | None, unit: str = "fram
         name: of what they come from.
         total: how many will come, if known.
         unit: what they are.
+        form: how it is shown; `"auto"` is a bar on a terminal, else lines.
     """
     console = Console(stderr=True)
-    show = _with_bar if console.is_terminal else _with_lines
-    return show(items, name, total, unit, console)
+    shown = ("bar" if console.is_terminal else "lines") if form == "auto" else form
+    if shown == "none":
+        return iter(items)
+    return SHOW[shown](items, name, total, unit, console)
+
+
+def emit(event: str, **facts: Any) -> None:
+    """Write one JSON line: its version, what happened, and the facts."""
+    print(json.dumps({"version": EVENT_VERSION, "event": event, **facts}), file=sys.stderr, flush=True)
 
 
 def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
@@ -38,10 +56,15 @@ def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, co
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=total, rate=0.0)
-        start = perf_counter()
+        start = last = perf_counter()
+        number = 0
         for number, item in enumerate(items, start=1):
             yield item
-            progress.update(task, completed=number, rate=number / (perf_counter() - start))
+            now = perf_counter()
+            if now - last > 1 / progress.live.refresh_per_second:
+                last = now
+                progress.update(task, completed=number, rate=number / (now - start))
+        progress.update(task, completed=number, rate=number / max(perf_counter() - start, 1e-9))
 
 
 def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
@@ -53,3 +76,24 @@ def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, 
             last = now
             of_total = f" of {total}" if total else ""
             console.print(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s", highlight=False)
+
+
+def _with_json(items: Iterable[Item], name: str, total: int | None, unit: str, _console: Console) -> Iterator[Item]:
+    start = last = perf_counter()
+    n_done = 0
+
+    def say() -> None:
+        rate = n_done / max(perf_counter() - start, 1e-9)
+        eta = (total - n_done) / rate if total and rate else None
+        emit("progress", stage="predict", name=name, n_processed=n_done, n_total=total, rate=rate, eta=eta)
+
+    for item in items:
+        yield item
+        n_done += 1
+        if perf_counter() - last > SECONDS_BETWEEN_EVENTS:
+            last = perf_counter()
+            say()
+    say()
+
+
+SHOW: Mapping[str, Callable[..., Iterator[Any]]] = {"bar": _with_bar, "lines": _with_lines, "json": _with_json}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from sleap_infer.cli.progress import track
+from sleap_infer.choices import ProgressForm
+from sleap_infer.cli.progress import emit, track
 
 if TYPE_CHECKING:
     from sleap_infer.frames.opening import FrameSelection
     from sleap_infer.predictors import Predictor
+    from sleap_infer.profile import Profile
 
 
 @frozen
@@ -27,11 +30,25 @@ class RunReport:
     failures: tuple[str, ...]
     capped_frames: int
     seconds: float
+    profile: Profile
 
     @property
     def rate(self) -> float:
         """Frames per second."""
         return self.n_frames / max(self.seconds, 1e-9)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "source": self.source,
+            "output": str(self.output),
+            "n_processed": self.n_frames,
+            "n_instances": self.n_instances,
+            "n_failed": len(self.failures),
+            "seconds": round(self.seconds, 3),
+            "rate": round(self.rate, 2),
+            "profile": self.profile.as_dict(),
+        }
 
     def line(self) -> str:
         """One line for people."""
@@ -48,6 +65,7 @@ def run_to_file(
     frames: FrameSelection = None,
     overwrite: bool = False,
     at_most: int = 0,
+    progress: ProgressForm = "auto",
 ) -> RunReport:
     """Predict a source and write a `.slp` file.
 
@@ -58,6 +76,7 @@ def run_to_file(
         frames: as in `Predictor.predict`.
         overwrite: whether the file may be there already.
         at_most: only the first so many of these frames; 0 for all.
+        progress: how it is shown.
 
     Raises:
         SleapInferError: the source cannot be read, or the file not be written.
@@ -70,17 +89,27 @@ def run_to_file(
     n_frames = n_instances = n_capped = 0
     with open_source(source, frames) as opened:
         builder = LabelsBuilder(predictor.runners[-1].spec, predictor.settings, predictor.describe())
-        start = perf_counter()
+        start, writing = perf_counter(), 0.0
         total = opened.n_frames
         total = min(at_most, total or at_most) if at_most else total
-        stream = islice(predictor.stream(opened), at_most or None)
-        for outputs in track(stream, Path(opened.name).name, total):
-            builder.add(outputs)
-            n_frames += 1
-            n_instances += outputs.n_instances
-            n_capped += outputs.capped
-            if outputs.failure is not None:
-                failures.append(outputs.failure)
+        with closing(predictor.stream(opened)) as stream:
+            for outputs in track(islice(stream, at_most or None), Path(opened.name).name, total, form=progress):
+                begin = perf_counter()
+                builder.add(outputs)
+                writing += perf_counter() - begin
+                n_frames += 1
+                n_instances += outputs.n_instances
+                n_capped += outputs.capped
+                if outputs.failure is not None:
+                    failures.append(outputs.failure)
+        assert predictor.profile is not None
+        begin = perf_counter()
+        labels = builder.build(opened)
+        labels.provenance["profile"] = predictor.profile.with_writing(writing, perf_counter() - start).as_dict()
+        save_labels(labels, output, overwrite)
         seconds = perf_counter() - start
-        save_labels(builder.build(opened), output, overwrite)
-        return RunReport(opened.name, output, n_frames, n_instances, tuple(failures), n_capped, seconds)
+        profile = predictor.profile.with_writing(writing + perf_counter() - begin, seconds)
+        report = RunReport(opened.name, output, n_frames, n_instances, tuple(failures), n_capped, seconds, profile)
+    if progress == "json":
+        emit("summary", **report.as_dict())
+    return report

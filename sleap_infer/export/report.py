@@ -11,7 +11,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.choices import Precision
-from sleap_infer.graph_options import MAX_ERROR_PX
+from sleap_infer.graph_options import MAX_CHANGED, MAX_ERROR_PX
 
 Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
 
@@ -22,9 +22,6 @@ LEAST_COSINE = 0.9999
 """Cosine similarity that raw values keep."""
 
 RING_PX, RING_COLOUR = 8.0, (255, 214, 0)
-
-MAX_CHANGED = 0.01
-"""Share of points, and of instances, that an export of lower precision may lose or gain."""
 
 
 @frozen

@@ -62,12 +62,8 @@ def cached_graph(
             "int8 measures ranges on frames of yours first. Make it with: sleap-infer export --precision int8 "
             f"--calibration VIDEO {model.path} -o DIR, then predict with DIR."
         )
-    options = GraphOptions(
-        precision=precision or "fp32",
-        max_peaks_per_node=given.get("max_peaks_per_node") or DEFAULT_PLACES,
-        max_instances=max(given.get("max_instances") or 0, DEFAULT_PLACES),  # fewer places would seem full
-    )
-    entry = cache_directory() / f"{model.spec.kind}-{_key(model, options)}"
+    options = _options(given, precision)
+    entry = find_entry(model, given, precision)
     if entry.is_dir():
         return entry
     require_torch()
@@ -87,6 +83,19 @@ def cached_graph(
             "can be."
         ) from error
     return entry
+
+
+def find_entry(model: Trained, given: dict[str, Any], precision: Precision | None = None) -> Path:
+    """Where the graph of a trained model is, or will be; arguments as in `cached_graph`."""
+    return cache_directory("graphs") / f"{model.spec.kind}-{_key(model, _options(given, precision))}"
+
+
+def _options(given: dict[str, Any], precision: Precision | None) -> GraphOptions:
+    return GraphOptions(
+        precision=precision or "fp32",
+        max_peaks_per_node=given.get("max_peaks_per_node") or DEFAULT_PLACES,
+        max_instances=max(given.get("max_instances") or 0, DEFAULT_PLACES),  # fewer places would seem full
+    )
 
 
 def _move(place: Path, entry: Path) -> None:

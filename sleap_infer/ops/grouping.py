@@ -12,81 +12,78 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sleap_infer.ops.assignment import assign, places_used
+
 Floats = NDArray[np.float32]
 Edge = tuple[int, int]
 
 
 def group_instances(
     is_peak: NDArray[np.bool_], line_scores: Floats, edges: Sequence[Edge], min_line_scores: float
-) -> tuple[NDArray[np.int64], Floats]:
-    """Join the peaks of one frame into animals.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Join the peaks of each frame into animals.
 
     Args:
-        is_peak: (N, K) which places hold a peak.
-        line_scores: (E, K, K) score of each connection from source peak to destination peak; NaN: impossible.
+        is_peak: (B, N, K) which places hold a peak.
+        line_scores: (B, E, K, K) score of each connection from source peak to destination peak; not finite: impossible.
         edges: E pairs of node indices. Only those that a walk from the first root reaches are used.
         min_line_scores: connections that score less are dropped, after the assignment.
 
     Returns:
-        members: (I, N) which peak of each node belongs to the instance, -1 for none, in the order in which
-            instances were begun.
+        frames: (I,) the frame of each instance, ascending.
+        members: (I, N) which peak of each node belongs to the instance, -1 for none. The instances of a frame stand in
+            the order in which the walk begins them: by their first connection's edge, then by its source peak.
         scores: (I,) sum of the scores of the instance's connections.
 
-    >>> peaks = np.ones((2, 2), bool)
-    >>> scores = np.array([[[0.1, 0.9], [0.8, 0.2]]], np.float32)
-    >>> members, totals = group_instances(peaks, scores, [(0, 1)], min_line_scores=0.25)
-    >>> members.tolist(), [f"{total:.1f}" for total in totals]
-    ([[0, 1], [1, 0]], ['0.9', '0.8'])
+    >>> peaks = np.ones((1, 2, 2), bool)
+    >>> scores = np.array([[[[0.1, 0.9], [0.8, 0.2]]]], np.float32)
+    >>> frames, members, totals = group_instances(peaks, scores, [(0, 1)], min_line_scores=0.25)
+    >>> frames.tolist(), members.tolist(), [f"{total:.1f}" for total in totals]
+    ([0, 0], [[0, 1], [1, 0]], ['0.9', '0.8'])
     """
-    n_nodes = is_peak.shape[0]
-    owner = np.full(is_peak.shape, -1)
-    members: list[NDArray[np.int64]] = []
-    totals: list[float] = []
-    for e in walk_order(tuple(edges)):
-        source, destination = edges[e]
-        for i, j, score in match_edge(is_peak[source], is_peak[destination], line_scores[e], min_line_scores):
-            instance = owner[source, i]
-            if instance < 0:
-                instance = len(members)
-                members.append(np.full(n_nodes, -1))
-                totals.append(0.0)
-                owner[source, i] = instance
-                members[instance][source] = i
-            owner[destination, j] = instance
-            members[instance][destination] = j
-            totals[instance] += score
-    return np.array(members, np.int64).reshape(-1, n_nodes), np.array(totals, np.float32)
+    n_places = places_used(is_peak)
+    walk = list(walk_order(tuple(edges)))
+    sources, destinations = np.array(edges)[walk].T
+    is_peak, scores = is_peak[..., :n_places], line_scores[..., :n_places, :n_places][:, walk]
+    paired = assign(scores, is_peak[:, sources], is_peak[:, destinations])
+
+    at = np.nonzero(paired)
+    joined = scores[at].astype(np.float64)
+    enough = joined >= min_line_scores
+    frames, step, start, end = (places[enough] for places in at)
+    source, destination = sources[step], destinations[step]
+
+    first = _first_peaks(
+        np.ravel_multi_index((frames, source, start), is_peak.shape),
+        np.ravel_multi_index((frames, destination, end), is_peak.shape),
+        is_peak.size,
+        is_peak.shape[1],
+    )
+    begins, instance = _number(first, is_peak.size)
+    members = np.full((len(begins), is_peak.shape[1]), -1)
+    members[instance, source], members[instance, destination] = start, end
+    return frames[begins], members, np.bincount(instance, joined[enough], len(begins)).astype(np.float32)
 
 
-def match_edge(
-    is_source: NDArray[np.bool_], is_destination: NDArray[np.bool_], scores: Floats, min_score: float
-) -> list[tuple[int, int, float]]:
-    """Best one-to-one connections of one edge: (source peak, destination peak, score), by source peak.
+def _first_peaks(starts: NDArray[np.int64], ends: NDArray[np.int64], n_peaks: int, n_nodes: int) -> NDArray[np.int64]:
+    """For each connection, the peak nearest to the root in the tree of connections that it is a part of.
 
-    Impossible connections (NaN) are never made, also where a full assignment would need them.
-
-    Args:
-        is_source: (K,) which source peaks there are.
-        is_destination: (K,) which destination peaks there are.
-        scores: (K, K).
-        min_score: connections below it are dropped after the assignment.
+    Every peak points at the one before it, then at the one two before it, then four.
     """
-    from scipy.optimize import linear_sum_assignment  # a fifth of a second, which not all models need
+    before = np.arange(n_peaks)
+    before[ends] = starts
+    for _ in range(n_nodes.bit_length()):
+        before = before[before]
+    return before[starts]
 
-    rows, columns = np.flatnonzero(is_source), np.flatnonzero(is_destination)
-    if not len(rows) or not len(columns):
-        return []
-    candidates = scores[np.ix_(rows, columns)].astype(np.float64)
-    possible = np.isfinite(candidates)
-    if not possible.any():
-        return []
-    worst = 1.0 + len(rows) * np.ptp(candidates[possible]) - candidates[possible].min()
-    matched = zip(*linear_sum_assignment(np.where(possible, -candidates, worst)), strict=True)
-    return [
-        (int(rows[i]), int(columns[j]), float(candidates[i, j]))
-        for i, j in matched
-        if possible[i, j] and candidates[i, j] >= min_score
-    ]
+
+def _number(labels: NDArray[np.int64], n_labels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number labels in the order of their first appearance: where each first appears, and the number of each."""
+    first = np.empty(n_labels, np.int64)
+    first[labels[::-1]] = np.arange(len(labels))[::-1]
+    first = first[labels]
+    is_first = first == np.arange(len(labels))
+    return np.flatnonzero(is_first), (np.cumsum(is_first) - 1)[first]
 
 
 @lru_cache(maxsize=64)

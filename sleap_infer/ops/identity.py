@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sleap_infer.ops.assignment import assign, places_used
+
 Floats = NDArray[np.float32]
 
 
@@ -31,25 +33,25 @@ def assign_classes(probabilities: Floats) -> NDArray[np.int64]:
 
 
 def group_by_class(is_peak: NDArray[np.bool_], probabilities: Floats) -> NDArray[np.int64]:
-    """Give the peaks of one frame to classes, node by node.
+    """Give the peaks of each frame to classes, node by node.
 
     A match counts only if the class is also the peak's own most probable one.
 
     Args:
-        is_peak: (N, K) which places hold a peak.
-        probabilities: (N, K, C).
+        is_peak: (..., N, K) which places hold a peak.
+        probabilities: (..., N, K, C).
 
     Returns:
-        (C, N) which peak of each node belongs to the class, -1 for none.
+        (..., C, N) which peak of each node belongs to the class, -1 for none.
+
+    >>> probabilities = np.array([[[0.1, 0.9], [0.8, 0.3]]], np.float32)
+    >>> group_by_class(np.array([[True, True]]), probabilities).tolist()
+    [[1], [0]]
     """
-    members = np.full((probabilities.shape[-1], is_peak.shape[0]), -1)
-    for node, present in enumerate(is_peak):
-        peaks = np.flatnonzero(present)
-        if not len(peaks):
-            continue
-        own = probabilities[node, peaks]
-        classes = assign_classes(own)
-        for peak, label, row in zip(peaks, classes, own, strict=True):
-            if label >= 0 and row[label] == row.max():
-                members[label, node] = peak
-    return members
+    n_places = places_used(is_peak)
+    own = probabilities[..., :n_places, :]
+    known = is_peak[..., :n_places] & np.isfinite(own).all(axis=-1)
+    every_class = np.ones((*own.shape[:-2], own.shape[-1]), bool)
+    taken = assign(own, known, every_class) & (own == own.max(axis=-1, keepdims=True))
+    members = np.where(taken.any(axis=-2), taken.argmax(axis=-2), -1)
+    return np.ascontiguousarray(members.swapaxes(-1, -2))

@@ -37,7 +37,8 @@ class LineScoring:
 def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
     """Mean agreement of the fields with each straight connection between a source and a destination peak.
 
-    Fields are sampled at the nearest cell (halves to even, clipped to the field) of evenly spaced points.
+    Fields are sampled at the nearest cell (halves to even, clipped to the field) of evenly spaced points. On the CPU,
+    unless it is traced, the work grows with the places that are used, not with those that there are.
 
     Args:
         pafs: (B, 2E, H, W); channels 2e and 2e + 1 are x and y of edge e.
@@ -48,14 +49,30 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
         (B, E, K * K): source peak i and destination peak j at i * K + j. NaN where a peak is missing and where
         both lie on one spot.
     """
-    n_pairs = peaks.shape[2] ** 2
-    is_traced = torch.compiler.is_compiling()
-    if (
-        not is_traced
-        and peaks.shape[0] > 1
-        and peaks.shape[0] * n_pairs * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE
-    ):
+    if torch.compiler.is_compiling():
+        return _score_pairs(pafs, peaks, scoring)
+    places, used = peaks.shape[2], _places_used(peaks)
+    if peaks.shape[0] > 1 and peaks.shape[0] * used**2 * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE:
         return torch.cat([score_lines(pafs[b : b + 1], peaks[b : b + 1], scoring) for b in range(peaks.shape[0])])
+    scores = _score_pairs(pafs, peaks[:, :, :used], scoring)
+    if used == places:
+        return scores
+    everywhere = scores.new_full((*scores.shape[:2], places, places), torch.nan)
+    everywhere[..., :used, :used] = scores.unflatten(2, (used, used))
+    return everywhere.flatten(2)
+
+
+def _places_used(peaks: Tensor) -> int:
+    """How many of the places, from the first on, hold all peaks; all, where to ask would be to wait for a device."""
+    if peaks.device.type != "cpu":
+        return peaks.shape[2]
+    used = peaks.isnan().any(dim=-1).logical_not().flatten(0, 1).any(dim=0).nonzero()
+    return int(used[-1]) + 1 if len(used) else 1
+
+
+def _score_pairs(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
+    """As `score_lines`, whatever the places hold."""
+    n_pairs = peaks.shape[2] ** 2
     source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
     start = peaks[:, source, :, None].expand(-1, -1, -1, peaks.shape[2], -1).flatten(2, 3)
     end = peaks[:, destination, None].expand(-1, -1, peaks.shape[2], -1, -1).flatten(2, 3)

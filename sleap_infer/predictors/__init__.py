@@ -1,6 +1,8 @@
 """Predictors, one class per pipeline. `Predictor.from_model_paths` finds the right one."""
 
 from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.choice import Choice
+from sleap_infer.predictors.clips import Clip, read_clip
 from sleap_infer.predictors.one_stage import (
     BottomUpPredictor,
     CentroidPredictor,
@@ -13,9 +15,12 @@ __all__ = [
     "BottomUpPredictor",
     "CenteredInstancePredictor",
     "CentroidPredictor",
+    "Choice",
+    "Clip",
     "MultiClassBottomUpPredictor",
     "MultiClassTopDownPredictor",
     "Predictor",
     "SingleInstancePredictor",
     "TopDownPredictor",
+    "read_clip",
 ]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, final, overload
 
-from sleap_infer.choices import GRAPH_BACKENDS, PipelineKind, Precision
-from sleap_infer.errors import FrameReadError, ModelCombinationError, OptionError
+from sleap_infer.choices import PipelineKind, PrecisionChoice, StageName
+from sleap_infer.errors import FrameReadError, ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.labels import LabelsBuilder
-from sleap_infer.model import ModelSpec, expand_model_path, read_spec
 from sleap_infer.options import DEFAULT_BATCH_SIZE
 from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
+from sleap_infer.predictors.choice import Choice
+from sleap_infer.predictors.choosing import Request, make_on_best
+from sleap_infer.predictors.latency import LatencyReport
+from sleap_infer.predictors.live import LiveSession
+from sleap_infer.predictors.opening import Runtime, check_batch_size, open_runners, read_plan
 from sleap_infer.predictors.work import Work, place
-from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
-from sleap_infer.runners.spread import split_devices
-from sleap_infer.settings import (
-    SECOND_STAGES,
-    PipelineSettings,
-    default_backend,
-    in_order,
-    pipeline_kind,
-    read_options,
-    resolve,
-)
+from sleap_infer.profile import Profile, Stopwatch
+from sleap_infer.runners import BaseInferenceRunner
+from sleap_infer.settings import PipelineSettings
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -49,6 +46,11 @@ class Predictor(ABC):
         runners: of its models, in the order in which they run.
         settings: resolved for these models.
         batch_size: frames that go through the (first) network at once.
+
+    Attributes:
+        choice: how the backend was chosen, where that was left open.
+        profile: where the time of the last run went.
+        stopwatch: counts it.
     """
 
     kind: ClassVar[PipelineKind | None] = None
@@ -64,11 +66,16 @@ class Predictor(ABC):
     def __init__(
         self, runners: Sequence[BaseInferenceRunner], settings: PipelineSettings, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size is a whole number from 1 up, found {batch_size!r}.")
+        check_batch_size(batch_size)
         self.runners = tuple(runners)
         self.settings = settings
         self.batch_size = batch_size
+        self.choice: Choice | None = None
+        self.profile: Profile | None = None
+        self.stopwatch = Stopwatch()
+        self._session: LiveSession | None = None
+        for runner in self.runners:
+            runner.stopwatch = self.stopwatch
 
     @classmethod
     @final
@@ -78,22 +85,29 @@ class Predictor(ABC):
         *,
         backend: str | None = None,
         device: str = "auto",
-        batch_size: int = DEFAULT_BATCH_SIZE,
-        precision: Precision | None = None,
+        batch_size: int | None = None,
+        precision: PrecisionChoice | None = None,
         backend_options: Mapping[str, Any] | None = None,
+        clip: Any = None,
         **options: Any,
     ) -> Self:
         """Open trained models and find what they make together.
 
         Args:
             paths: one model directory, or two in any order (a centroid model and one that looks at crops).
-            backend: what runs the networks, one of `choices.Backend`; by default torch, and onnx for exported models. A
-                trained model on onnx or openvino is exported first, once, to a cache (`graphs.cache`).
+            backend: what runs the networks, one of `choices.Backend`. By default, `"auto"`, the fastest whose poses
+                are those of PyTorch, as it was measured on a clip: this one, or an earlier one of these models on this
+                machine. Where nothing was ever measured it is torch, and onnx for exported models. A trained model on
+                onnx or openvino is exported first, once, to a cache (`graphs.cache`).
             device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; `"cuda:0,1"` takes turns.
-            batch_size: frames that go through the network at once.
+            batch_size: frames that go through the network at once; by default what was measured to be fastest, else 4.
             precision: that the networks compute in: `"fp32"`, `"fp16"` or `"bf16"`, as far as backend and device have
-                it. By default 32-bit floats, and for exported models what they were made in.
-            backend_options: handed through to the runtime, in its own words; see the runner's class.
+                it, or `"auto"` for the fastest of them. By default 32-bit floats, and for exported models what they
+                were made in.
+            backend_options: handed through to the runtime, in its own words; see the runner's class. Not with
+                `backend="auto"`.
+            clip: what `"auto"` measures on, a source as in `predict` or a `Clip` of one: best the one that will be
+                predicted. It takes some seconds, once for these models, this machine and this size of frames.
             **options: by name, any of those in `sleap_infer.options` that apply.
 
         Returns:
@@ -104,43 +118,21 @@ class Predictor(ABC):
             OptionError: an unknown option, a wrong value, or an option without effect on these models.
             BackendError: the backend or the device is not there.
         """
-        given = [paths] if isinstance(paths, (str, Path)) else list(paths)
-        if not given:
-            raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
-        found = [(path, read_spec(path)) for item in given for path in expand_model_path(item)]
-        specs = in_order([spec for _, spec in found])
-        ordered: Sequence[str | Path] = [next(path for path, spec in found if spec is wanted) for wanted in specs]
-        kind = pipeline_kind(specs)
-        chosen = Predictor._by_kind[kind]
+        plan = read_plan(paths, options)
+        chosen = Predictor._by_kind[plan.kind]
         if not issubclass(chosen, cls):
             raise ModelCombinationError(
-                f"These models make a {kind} pipeline, which {cls.__name__} does not run. "
+                f"These models make a {plan.kind} pipeline, which {cls.__name__} does not run. "
                 f"Use {chosen.__name__}.from_model_paths, or Predictor.from_model_paths for any kind."
             )
-        settings = resolve(specs, read_options(specs, kind, options))
-        runner = find_runner(backend or default_backend(specs))
-        for name in split_devices(device):
-            runner.require(name)
-        if runner.backend in GRAPH_BACKENDS:
-            ordered, specs = _as_graphs(ordered, specs, settings, options, precision)
-        more = backend_options or {}
-        opened = [
-            open_runner(
-                runner,
-                Opening(
-                    Path(path),
-                    spec,
-                    stage,
-                    settings.returned,
-                    device,
-                    precision,
-                    more,
-                    settings.stream.crop_batch_size if spec.kind in SECOND_STAGES else batch_size,
-                ),
-            )
-            for path, spec, stage in zip(ordered, specs, settings.stages, strict=True)
-        ]
-        return chosen(opened, settings, batch_size)
+
+        def make(runtime: Runtime) -> Predictor:
+            return chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
+
+        request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
+        made = make_on_best(plan, request, make, clip)
+        assert isinstance(made, cls)
+        return made
 
     @overload
     def predict(self, source: Any, as_labels: Literal[True] = True, frames: FrameSelection = None) -> sio.Labels: ...
@@ -175,7 +167,7 @@ class Predictor(ABC):
             return builder.build(opened) if as_labels else everything
 
     @final
-    def stream(self, source: Any, frames: FrameSelection = None) -> Iterator[Outputs]:
+    def stream(self, source: Any, frames: FrameSelection = None) -> Generator[Outputs, None, None]:
         """Predict a source frame by frame, with bounded memory.
 
         Args:
@@ -190,14 +182,41 @@ class Predictor(ABC):
         """
         opened = open_source(source, frames)
         self._check_source(opened)
+        before, begin = self.stopwatch.read(), perf_counter()
         try:
-            batches = self._decoded(opened).batches(self.batch_size)
+            batches = self.stopwatch.each("decode", self._decoded(opened).batches(self.batch_size))
             with run_stages(batches, self._stages(), self._queue_size()) as results:
                 for found in results:
                     yield from found
         finally:
+            self.profile = self._profile(before, perf_counter() - begin)
             if opened is not source:
                 opened.close()
+
+    @final
+    def live(self, frame: Any) -> Outputs:
+        """Predict one frame with the least latency, in the calling thread; open with `aim="latency"` for it.
+
+        Args:
+            frame: (H, W) or (H, W, C), C being 1 or 3, uint8 or float.
+
+        Returns:
+            Its poses, as `predict` gives them; `frame_idx` counts the calls.
+
+        Raises:
+            ImageError: this is not one image.
+        """
+        return self._live()(frame)
+
+    @final
+    def live_report(self) -> LatencyReport:
+        """How long the calls of `live` took."""
+        return self._live().report()
+
+    def _live(self) -> LiveSession:
+        if self._session is None:
+            self._session = LiveSession(self)
+        return self._session
 
     def describe(self) -> dict[str, Any]:
         """What runs, for provenance and reports."""
@@ -206,12 +225,15 @@ class Predictor(ABC):
             "device": self.runners[0].device,
             "precision": self.runners[0].precision,
             "batch_size": self.batch_size,
+            **({} if self.choice is None else {"chosen": self.choice.why}),
             "model_paths": [str(runner.spec.path.resolve()) for runner in self.runners],
         }
 
     @final
     def close(self) -> None:
         """Give back what the runners hold."""
+        if self._session is not None:
+            self._session.close()
         for runner in self.runners:
             runner.close()
 
@@ -256,7 +278,7 @@ class Predictor(ABC):
 
     def _queue_size(self) -> int:
         """Batches that wait behind each stage: enough for every device to have its own."""
-        return self.settings.stream.queue_size * max(runner.n_devices for runner in self.runners)
+        return self.settings.stream.queue_size * max(runner.n_batches for runner in self.runners)
 
     def _start(self, work: Work) -> Work:
         """Begin to run the first network on whole frames."""
@@ -264,16 +286,27 @@ class Predictor(ABC):
             work.pending = self.runners[0].start(work.inputs)
         return work
 
+    def _profile(self, before: Mapping[StageName, float], wall: float) -> Profile:
+        """Where the time went since the stopwatch was read."""
+        spent = {stage: seconds - before[stage] for stage, seconds in self.stopwatch.read().items()}
+        facts = self.describe()
+        on_host = str(facts["device"]).startswith("cpu")
+        n_lanes = max(runner.n_lanes for runner in self.runners) if on_host else 1
+        return Profile(spent, wall, n_lanes, facts["precision"], facts["device"])
+
     def _prepare(self, batch: FrameBatch) -> Work:
         failure = next((frame.failure for frame in batch.frames if frame.failure), None)
         if failure is not None and self.settings.stream.on_frame_error == "raise":
             raise FrameReadError(failure)
-        return self._preprocess(batch)
+        with self.stopwatch.timing("preprocess"):
+            return self._preprocess(batch)
 
     def _finish(self, work: Work) -> list[Outputs]:
-        found = self._decode(work) if work.batch.readable else []
-        kept = [filter_instances(outputs, self.settings.filters) for outputs in found]
-        return place(work, kept, self.settings.returned)
+        work.wait()
+        with self.stopwatch.timing("grouping"):
+            found = self._decode(work) if work.batch.readable else []
+            kept = [filter_instances(outputs, self.settings.filters) for outputs in found]
+            return place(work, kept, self.settings.returned)
 
     @abstractmethod
     def _preprocess(self, batch: FrameBatch) -> Work:
@@ -286,24 +319,3 @@ class Predictor(ABC):
     @abstractmethod
     def _decode(self, work: Work) -> list[Outputs]:
         """Last step: wait for the networks, and make one `Outputs` per readable frame."""
-
-
-def _as_graphs(
-    paths: Sequence[str | Path],
-    specs: Sequence[ModelSpec],
-    settings: PipelineSettings,
-    options: Mapping[str, Any],
-    precision: Precision | None,
-) -> tuple[list[str | Path], list[ModelSpec]]:
-    """Exported models as they are, trained ones as graphs from the cache."""
-    if all(spec.exported for spec in specs):
-        return list(paths), list(specs)
-    from sleap_infer.graphs.cache import cached_graph
-    from sleap_infer.graphs.making import Trained
-
-    given = {name: value for name, value in options.items() if value is not None}
-    graphs: list[str | Path] = [
-        path if spec.exported else cached_graph(Trained(Path(path), spec, stage), settings.frames, given, precision)
-        for path, spec, stage in zip(paths, specs, settings.stages, strict=True)
-    ]
-    return graphs, [read_spec(path) for path in graphs]

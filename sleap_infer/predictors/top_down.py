@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import attrs
@@ -15,12 +16,15 @@ from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source
 from sleap_infer.geometry import Floats, Geometry
 from sleap_infer.outputs import Outputs
-from sleap_infer.postprocess import assign_crop_classes
+from sleap_infer.postprocess import Rows, assign_crop_classes, find_rows
 from sleap_infer.predictors.base import Predictor, Step
 from sleap_infer.predictors.work import Work
 from sleap_infer.preprocess import fit_size, place_crops, preprocess
 from sleap_infer.runners.base import Pending
 from sleap_infer.settings import FUSED
+
+POSES: Mapping[str, int] = {"pred_keypoints": 3, "pred_raw_keypoints": 3, "pred_peak_values": 2}
+"""What the second network finds of each crop, by field of `Outputs`, and its number of axes."""
 
 
 class CroppingPredictor(Predictor):
@@ -71,8 +75,11 @@ class CroppingPredictor(Predictor):
         """Begin to run the second network on crops around the centroids of all frames."""
         if not work.batch.readable:
             return work
-        work.centroids = self._found_centroids(work) if self._finds_centroids else self._known_centroids(work)
-        fitted, factor = fit_size(work.batch.images, self.settings.frames)
+        work.wait()
+        with self.stopwatch.timing("grouping"):
+            work.centroids = self._found_centroids(work) if self._finds_centroids else self._known_centroids(work)
+        with self.stopwatch.timing("preprocess"):
+            fitted, factor = fit_size(work.batch.images, self.settings.frames)
         points = [np.asarray(found.pred_centroids) * np.float32(factor) for found in work.centroids]
         which = np.repeat(np.arange(len(points)), [len(found) for found in points])
         work.crops, work.pending = self._look_at(fitted, which, np.concatenate(points), work.geometry, factor)
@@ -123,27 +130,17 @@ class CroppingPredictor(Predictor):
         """Outputs of frames from their centroids and the candidates of all crops, if there are any."""
         assert work.centroids is not None
         assert work.crops is not None
-        n_crops = [len(found) for found in work.centroids]
-        poses = [] if candidates is None else self.runners[-1].postprocess_results(candidates, work.crops)
-        ends = np.cumsum(n_crops)
-        return [
-            self._combine(found, poses[end - count : end])
-            for found, end, count in zip(work.centroids, ends, n_crops, strict=True)
-        ]
-
-    def _combine(self, centroids: Outputs, poses: list[Outputs]) -> Outputs:
-        """Outputs of one frame from its centroids and the poses of its crops."""
-        spec, returned = self.runners[-1].spec, self.settings.returned
-        combined = attrs.evolve(
-            centroids,
-            skeleton=spec.skeleton,
-            pred_keypoints=_stack([pose.pred_keypoints for pose in poses], (1, spec.n_nodes, 2)),
-            pred_raw_keypoints=_stack([pose.pred_raw_keypoints for pose in poses], (1, spec.n_nodes, 2)),
-            pred_peak_values=_stack([pose.pred_peak_values for pose in poses], (1, spec.n_nodes)),
-            pred_confmaps=None,
-        )
-        if returned.return_confmaps and poses:
-            combined = attrs.evolve(combined, pred_confmaps=np.stack([np.asarray(p.pred_confmaps) for p in poses]))
+        spec = self.runners[-1].spec
+        rows: Rows = {name: np.zeros((0, spec.n_nodes, 2)[:axes], np.float32) for name, axes in POSES.items()}
+        if candidates is not None:
+            _, rows = find_rows(candidates, work.crops, spec, self.runners[-1].settings)
+        maps = candidates["confmaps"] if candidates is not None and self.settings.returned.return_confmaps else None
+        ends = np.cumsum([len(found) for found in work.centroids]).tolist()
+        combined = []
+        for found, (begin, end) in zip(work.centroids, pairwise([0, *ends]), strict=True):
+            poses: dict[str, Any] = {name: rows[name][begin:end] for name in POSES}
+            poses["pred_confmaps"] = None if maps is None or begin == end else maps[begin:end]
+            combined.append(attrs.evolve(found, skeleton=spec.skeleton, **poses))
         return combined
 
 
@@ -197,8 +194,3 @@ def anchor_points(points: Floats, anchor: int | None) -> Floats:
         return mean.astype(np.float32)
     chosen: Floats = np.where(np.isnan(points[:, anchor]), mean, points[:, anchor]).astype(np.float32)
     return chosen
-
-
-def _stack(parts: list[Any], shape: tuple[int, ...]) -> Floats:
-    """Rows of all parts; none at all give an array of that shape without rows."""
-    return np.concatenate(parts) if parts else np.zeros((0, *shape[1:]), np.float32)

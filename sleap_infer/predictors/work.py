@@ -37,6 +37,12 @@ class Work:
     centroids: list[Outputs] | None = None
     crops: Geometry | None = None
 
+    def wait(self) -> None:
+        """Until what the network gives is there."""
+        if self.pending is not None:
+            found = self.pending()
+            self.pending = lambda: found
+
 
 def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list[Outputs]:
     """Give each frame of a batch its outputs, and those that could not be read their failure.

@@ -19,7 +19,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import CANDIDATE_NAMES, Candidates, join
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Aim, Backend, Precision
 from sleap_infer.errors import BackendError, ImageError, OptionError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
@@ -28,6 +28,7 @@ from sleap_infer.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
 from sleap_infer.preprocess import cut, preprocess, scale_and_pad
+from sleap_infer.profile import Stopwatch
 from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
 
 Images: TypeAlias = NDArray[Any]
@@ -50,6 +51,7 @@ class Opening:
         precision: that the network computes in; `None` is 32-bit floats, or what an export was made in.
         backend_options: for the runtime, in its own words.
         at_once: most images that are given to the network at once, as far as it is known.
+        aim: what processor cores are divided for.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Opening:
     precision: Precision | None = None
     backend_options: Mapping[str, Any] = field(factory=dict)
     at_once: int = DEFAULT_BATCH_SIZE
+    aim: Aim = "throughput"
 
 
 class BaseInferenceRunner(ABC):
@@ -81,6 +84,7 @@ class BaseInferenceRunner(ABC):
         self.spec = spec
         self.settings = settings
         self.returned = returned or ReturnOptions()
+        self.stopwatch = Stopwatch()
 
     @classmethod
     @final
@@ -198,8 +202,7 @@ class BaseInferenceRunner(ABC):
         Returns:
             What waits for the candidates. Batches are worked on in the order in which they are started.
         """
-        pending = self._start(inputs)
-        return lambda: self._check(pending())
+        return self._timed(lambda: self._start(inputs))
 
     @final
     def start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
@@ -214,8 +217,7 @@ class BaseInferenceRunner(ABC):
         Returns:
             As in `start`, for all crops in order.
         """
-        pending = self._start_crops(frames, which, first, at_once)
-        return lambda: self._check(pending())
+        return self._timed(lambda: self._start_crops(frames, which, first, at_once))
 
     @final
     def postprocess_results(self, candidates: Candidates, geometry: Geometry) -> list[Outputs]:
@@ -260,8 +262,13 @@ class BaseInferenceRunner(ABC):
         return False
 
     @property
-    def n_devices(self) -> int:
-        """How many devices take turns."""
+    def n_lanes(self) -> int:
+        """How many images, or batches, are worked on at the same time."""
+        return 1
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches at a time it takes to keep it busy."""
         return 1
 
     @classmethod  # noqa: B027 - opening tells, where nothing is made before
@@ -285,12 +292,27 @@ class BaseInferenceRunner(ABC):
     def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
         """Begin to run the network on crops."""
         assert self.settings.crop_size is not None
-        crops = scale_and_pad(cut(frames, which, first, self.settings.crop_size), self.settings.images)
+        with self.stopwatch.timing("preprocess"):
+            crops = scale_and_pad(cut(frames, which, first, self.settings.crop_size), self.settings.images)
         parts = [self._start(crops[begin : begin + at_once]) for begin in range(0, len(crops), at_once)]
         return lambda: join([part() for part in parts])
 
     def _close(self) -> None:  # noqa: B027 - most backends hold nothing
         """Give back what the backend holds."""
+
+    def _timed(self, start: Callable[[], Pending]) -> Pending:
+        """Start, and check what comes of it. Of a device beside the host, the time that the host gives it counts."""
+        if not self.runs_beside or self.n_lanes > 1:
+            pending = start()
+            return lambda: self._check(pending())
+        with self.stopwatch.timing("transfer"):
+            pending = start()
+
+        def wait() -> Candidates:
+            with self.stopwatch.timing("network"):
+                return self._check(pending())
+
+        return wait
 
     def _check(self, found: Candidates) -> Candidates:
         missing = [name for name in CANDIDATE_NAMES[self.spec.kind] if name not in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -15,7 +14,7 @@ from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.graph import ERRORS_ONLY, open_graph, require_onnxruntime
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
+from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.graph_io import (
     IMAGE_INPUT,
     check_size,
@@ -24,6 +23,7 @@ from sleap_infer.runners.graph_io import (
     run_graph,
     thresholds,
 )
+from sleap_infer.runners.lanes import Lanes, RunnerInLanes
 from sleap_infer.runners.onnx_bound import BoundSession
 from sleap_infer.settings import StageSettings
 
@@ -32,13 +32,15 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 logger = logging.getLogger(__name__)
 
 
-class InferenceRunnerONNX(BaseInferenceRunner):
+class InferenceRunnerONNX(RunnerInLanes):
     """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; asked for CUDA, it never falls back.
 
     `backend_options` are attributes of `onnxruntime.SessionOptions` (`intra_op_num_threads=2`), or else options of the
     execution provider (`cudnn_conv_algo_search="HEURISTIC"`; `enable_cuda_graph=1` replays each size of batch as one
-    launch). `provider="tensorrt"` runs the graph through ONNX Runtime's TensorRT provider, which wants TensorRT 10.
-    Graphs take uint8; images in floats are rounded to it. On a GPU, inputs and outputs are in memory made once.
+    launch). `lanes=1` makes all cores of a processor work on one image, instead of each on its own; where only
+    `intra_op_num_threads` is given, there is one lane. `provider="tensorrt"` runs the graph through
+    ONNX Runtime's TensorRT provider, which wants TensorRT 10. Graphs take uint8; images in floats are rounded to it.
+    On a GPU, inputs and outputs are in memory made once.
 
     Args:
         session: an opened `onnxruntime.InferenceSession` of an exported graph.
@@ -46,6 +48,8 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
         records: whether the session was opened with `enable_cuda_graph`.
+        lanes: images on a processor that are worked on at the same time; the session has the threads of one.
+        at_once: images of a full batch.
     """
 
     backend: ClassVar[Backend | None] = "onnx"
@@ -57,8 +61,10 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         settings: StageSettings,
         returned: ReturnOptions | None = None,
         records: bool = False,
+        lanes: Lanes | None = None,
+        at_once: int = 1,
     ) -> None:
-        super().__init__(spec, settings, returned)
+        super().__init__(spec, settings, returned, lanes, at_once)
         require_export(spec, self.returned, "onnx")
         self.session = session
         inputs = {item.name: item.shape for item in session.get_inputs()}
@@ -68,6 +74,7 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self._names = [item.name for item in session.get_outputs()]
         self._bound = None
         if self.device != "cpu":
+            self.lanes = Lanes(1, 1)
             self._bound = BoundSession(session, self.device, self._thresholds, records)
 
     @classmethod
@@ -78,7 +85,8 @@ class InferenceRunnerONNX(BaseInferenceRunner):
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
         require_precision(opening.spec, opening.precision)
-        options, for_provider = session_options(opening.backend_options)
+        lanes, given = Lanes.read(opening.backend_options, "intra_op_num_threads", opening.aim)
+        options, for_provider = session_options(given, lanes.n_threads)
         by_tensorrt = read_provider(for_provider.pop("provider", None))
         provider, own = find_provider("cuda" if by_tensorrt and opening.device == "auto" else opening.device)
         if provider == CPU and (for_provider or by_tensorrt):
@@ -93,7 +101,7 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         session = open_graph(find_model_files(opening.path).weights, providers, options)
         _check_provider(session, TENSORRT if by_tensorrt else provider, "cuda" if by_tensorrt else opening.device)
         records = str(for_provider.get("enable_cuda_graph", 0)) in ("1", "True")
-        return cls(session, opening.spec, opening.settings, opening.returned, records)
+        return cls(session, opening.spec, opening.settings, opening.returned, records, lanes, opening.at_once)
 
     @property
     def device(self) -> str:
@@ -124,7 +132,7 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self.session.run_with_iobinding(binding)
         return dict(zip(self._names, binding.get_outputs(), strict=True))
 
-    def _predict(self, images: Images) -> Candidates:
+    def _work(self, images: Images) -> Candidates:
         check_size(images.shape, self._image_shape, self.spec)
         return run_graph(self._run, images, self.spec)
 
@@ -138,7 +146,7 @@ class InferenceRunnerONNX(BaseInferenceRunner):
         self.session = self._bound = None
 
 
-def session_options(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def session_options(given: Mapping[str, Any], n_threads: int) -> tuple[Any, dict[str, Any]]:
     """`SessionOptions` with our defaults and what was given for them, and the rest, which is for the provider.
 
     Raises:
@@ -146,7 +154,7 @@ def session_options(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """
     options = require_onnxruntime().SessionOptions()
     options.log_severity_level = ERRORS_ONLY
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = n_threads
     # Threads that spin while they wait would take the cores from decoding and grouping.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     rest = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening
+from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.graph_io import (
     IMAGE_INPUT,
     check_size,
@@ -21,33 +22,43 @@ from sleap_infer.runners.graph_io import (
     run_graph,
     thresholds,
 )
+from sleap_infer.runners.lanes import Lanes, RunnerInLanes
 from sleap_infer.settings import StageSettings
 
 logger = logging.getLogger(__name__)
 
 
-class InferenceRunnerOpenVINO(BaseInferenceRunner):
+class InferenceRunnerOpenVINO(RunnerInLanes):
     """Runs an exported graph with OpenVINO on `cpu` or `gpu`, in the precision that it was exported in.
 
     `backend_options` are properties of OpenVINO's compiled models (`INFERENCE_NUM_THREADS=2`,
-    `INFERENCE_PRECISION_HINT="bf16"`).
+    `INFERENCE_PRECISION_HINT="bf16"`). `lanes=1` makes all cores of a processor work on one image, instead of each on
+    its own; where only `INFERENCE_NUM_THREADS` is given, there is one lane.
 
     Args:
         model: a compiled `openvino.CompiledModel` of an exported graph.
         spec: the model's facts, with what is fixed in the graph.
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
+        lanes: images on a processor that are worked on at the same time.
+        at_once: images of a full batch.
     """
 
     backend: ClassVar[Backend | None] = "openvino"
 
     def __init__(
-        self, model: Any, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None
+        self,
+        model: Any,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions | None = None,
+        lanes: Lanes | None = None,
+        at_once: int = 1,
     ) -> None:
-        super().__init__(spec, settings, returned)
+        super().__init__(spec, settings, returned, lanes, at_once)
         require_export(spec, self.returned, "openvino")
         self.model = model
-        self._request = model.create_infer_request()
+        self._here = threading.local()
         shape = model.input(0).partial_shape
         self._image_shape = [dim.get_length() if dim.is_static else None for dim in shape]
         self._names = [output.any_name for output in model.outputs]
@@ -73,29 +84,36 @@ class InferenceRunnerOpenVINO(BaseInferenceRunner):
             ) from error
         _set_thresholds(model, opening.settings)
         precision = _arithmetic(core, name, opening.spec)
-        given = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", **opening.backend_options}
+        lanes, asked = Lanes.read(opening.backend_options, "INFERENCE_NUM_THREADS", opening.aim)
+        division: dict[str, Any] = {}
+        if name == "CPU":
+            division = {"NUM_STREAMS": lanes.n_lanes, "INFERENCE_NUM_THREADS": lanes.n_lanes * lanes.n_threads}
+        given = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", **division, **asked}
         try:
             compiled = core.compile_model(model, name, given)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise OptionError(f"OpenVINO does not take these options for {name}: {given} ({reason}).") from error
-        return cls(compiled, opening.spec, opening.settings, opening.returned)
+        lanes = lanes if name == "CPU" else Lanes(1, 1)
+        return cls(compiled, opening.spec, opening.settings, opening.returned, lanes, opening.at_once)
 
     @property
     def device(self) -> str:
         """Where the graph runs."""
         return str(self.model.get_property("EXECUTION_DEVICES")[0]).lower()
 
-    def _predict(self, images: Images) -> Candidates:
+    def _work(self, images: Images) -> Candidates:
         check_size(images.shape, self._image_shape, self.spec)
         return run_graph(self._run, images, self.spec)
 
     def _run(self, images: Images) -> dict[str, NDArray[Any]]:
-        found = self._request.infer({IMAGE_INPUT: images}, share_inputs=True)
+        if not hasattr(self._here, "request"):
+            self._here.request = self.model.create_infer_request()  # one for each thread
+        found = self._here.request.infer({IMAGE_INPUT: images}, share_inputs=True)
         return {name: found[index] for index, name in enumerate(self._names)}
 
     def _close(self) -> None:
-        self._request = self.model = None
+        self._here, self.model = threading.local(), None
 
 
 def require_openvino() -> Any:

@@ -53,7 +53,17 @@ class PoseNetwork(nn.Module):
         With `room` for so many peaks per map, which is not looked up on the device, also `n_candidates` (B,): how many
         the fullest map of each image needs.
         """
-        maps = self.network(normalise(images))
+        return self.find(self.draw(images), threshold, room)
+
+    def draw(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps by head name of images (B, C, H, W)."""
+        maps: dict[str, Tensor] = self.network(normalise(images))
+        return maps
+
+    def find(
+        self, maps: dict[str, Tensor], threshold: Tensor | None = None, room: int | None = None
+    ) -> dict[str, Tensor]:
+        """Candidates of maps, and the maps that are kept."""
         found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold)
         if room is not None and self.spec.kind in LOCAL_KINDS:
             confmaps = maps[self.spec.map_head("ConfmapsHead").name]

@@ -28,6 +28,8 @@ class SpreadRunner(BaseInferenceRunner):
         super().__init__(first.spec, first.settings, first.returned)
         self.runners = tuple(runners)
         self.backend = first.backend  # type: ignore[misc]  # that of its runners
+        for runner in runners:
+            runner.stopwatch = self.stopwatch
         self._threads = [ThreadPoolExecutor(1, f"sleap_infer {runner.device}") for runner in runners]
         self._turn = count()
 
@@ -47,9 +49,14 @@ class SpreadRunner(BaseInferenceRunner):
         return True
 
     @property
-    def n_devices(self) -> int:
-        """How many devices take turns."""
-        return len(self.runners)
+    def n_lanes(self) -> int:
+        """Of all devices."""
+        return sum(runner.n_lanes for runner in self.runners)
+
+    @property
+    def n_batches(self) -> int:
+        """Of all devices, which take turns."""
+        return sum(runner.n_batches for runner in self.runners)
 
     def _predict(self, images: Images) -> Candidates:
         return self._start(images)()

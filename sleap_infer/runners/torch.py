@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     Look: TypeAlias = Callable[[int, Sequence[Tensor]], Mapping[str, Tensor]]
     """Arrays on the device to candidates, with room for so many peaks per map."""
+
+SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
+"""Of GNU's OpenMP, which reads it when PyTorch is imported: how long a thread looks for work before it sleeps."""
 
 LEAST_ROOM = 8
 """Peaks per map that a GPU has room for at first."""
@@ -128,7 +132,10 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         from sleap_infer.runners.tensors import to_tensor
 
         with torch.inference_mode():
-            found = self.module(to_tensor(images).to(self._device))
+            with self.stopwatch.timing("network"):
+                maps = self.module.draw(to_tensor(images).to(self._device))
+            with self.stopwatch.timing("candidates"):
+                found = self.module.find(maps)
             return {name: value.cpu().numpy() for name, value in found.items()}
 
     def _start(self, images: Images) -> Pending:
@@ -186,11 +193,14 @@ class InferenceRunnerTorch(BaseInferenceRunner):
 
 
 def require_torch() -> None:
-    """Check that PyTorch is installed.
+    """Check that PyTorch is installed, and let its threads on a CPU sleep while there is nothing for them to do.
+
+    By default they keep their cores busy, which decoding and grouping need.
 
     Raises:
         BackendNotInstalledError: it is not installed, or broken.
     """
+    os.environ.setdefault(SPIN_VARIABLE, SPINS)
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:

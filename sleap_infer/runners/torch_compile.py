@@ -123,7 +123,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._device.type == "cpu":
             require_compiler()
-        os.environ.setdefault(CODE_VARIABLE, str(cache_directory() / "compiled"))
+        os.environ.setdefault(CODE_VARIABLE, str(cache_directory("compiled")))
         import torch
 
         # Every model and size counts against one limit, beyond which PyTorch would go on without compiling.

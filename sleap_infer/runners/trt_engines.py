@@ -205,7 +205,7 @@ class EngineStore:
 
     def _folders(self) -> Iterator[Path]:
         yield self.graph.parent
-        yield cache_directory() / "engines" / str(self._common["graph_sha256"])[:16]
+        yield cache_directory("engines") / str(self._common["graph_sha256"])[:16]
 
     def _kept(self) -> Iterator[Path]:
         for folder in self._folders():
@@ -217,7 +217,7 @@ class EngineStore:
         if facts["flavour"] != "tensorrt":
             return None
         kind = f"{facts['flavour']}-{facts['version']}-sm{facts['compute_capability']}"
-        return cache_directory() / "engines" / f"{kind}.timing"
+        return cache_directory("engines") / f"{kind}.timing"
 
 
 def build_engine(trt: Any, graph: Path, profile: Profile, timing_cache: Path | None = None) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sleap_infer.ops import pafs
 from sleap_infer.ops.pafs import LineScoring, score_lines
@@ -96,3 +97,56 @@ def test_crowded_batches_are_scored_frame_by_frame_to_the_same_result(monkeypatc
     at_once = score_lines(fields, peaks, scoring())
     monkeypatch.setattr(pafs, "SAMPLES_AT_ONCE", 1)
     assert torch.equal(score_lines(fields, peaks, scoring()), at_once)
+
+
+def crowd(n_places: int) -> Tensor:
+    """Peaks of three frames in the first places: none, four with a gap between them, and one."""
+    torch.manual_seed(0)
+    peaks = torch.full((3, 2, n_places, 2), torch.nan)
+    peaks[1, :, :4] = torch.rand(2, 4, 2) * 16
+    peaks[1, :, 1] = torch.nan
+    peaks[2, 0, 0] = torch.tensor([3.0, 4.0])
+    return peaks
+
+
+@pytest.mark.parametrize("at_once", [1, pafs.SAMPLES_AT_ONCE])
+def test_empty_places_change_no_score(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pafs, "SAMPLES_AT_ONCE", at_once)
+    fields = torch.randn(3, 2, 8, 8)
+    tight = score_lines(fields, crowd(4), scoring()).view(3, 1, 4, 4)
+    wide = score_lines(fields, crowd(9), scoring()).view(3, 1, 9, 9)
+    assert int(tight.isfinite().sum()) == 9, "three peaks with three"
+    torch.testing.assert_close(wide[..., :4, :4], tight, rtol=0, atol=0, equal_nan=True)
+    assert wide[..., 4:, :].isnan().all()
+    assert wide[..., 4:].isnan().all()
+
+
+def test_a_graph_scores_empty_places_too_and_gives_the_same() -> None:
+    class Scores(torch.nn.Module):
+        def forward(self, fields: Tensor, peaks: Tensor) -> Tensor:
+            return score_lines(fields, peaks, scoring())
+
+    given = torch.randn(3, 2, 8, 8), crowd(6)
+    traced = torch.export.export(Scores(), given).module()
+    torch.testing.assert_close(traced(*given), score_lines(*given, scoring()), rtol=0, atol=0, equal_nan=True)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements that the result of any operation has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor):
+            self.n_elements = max(self.n_elements, found.numel())
+        return found
+
+
+def test_the_work_grows_with_the_peaks_not_with_the_places() -> None:
+    """Of 50 * 50 connections 4 * 4 can be: nothing that is computed is as large as the answer."""
+    with Largest() as largest:
+        found = score_lines(torch.randn(3, 2, 8, 8), crowd(50), scoring())
+    assert largest.n_elements == found.numel() == 3 * 50 * 50

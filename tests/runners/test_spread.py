@@ -33,7 +33,7 @@ def test_batches_come_back_in_order(models: Path) -> None:
 
     spread = SpreadRunner([device(0), device(1)])
     assert spread.runs_beside
-    assert spread.n_devices == 2
+    assert spread.n_batches == 2
     started = [spread.start(np.full((1, 1, 4, 4), number, np.uint8)) for number in range(20)]
     assert [float(pending()["peak_vals"][0, 0]) for pending in started] == list(range(20))
     assert sorted(set(used)) == [0, 1]

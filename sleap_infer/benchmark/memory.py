@@ -1,0 +1,67 @@
+"""The most memory that a process has had, on the host and on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+STATUS_FILE = Path("/proc/self/status")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+PATIENCE_S = 30
+
+
+def host_peak_mb() -> float | None:
+    """The most memory that this process has had so far, in millions of bytes; `None` where that is not known."""
+    try:
+        # getrusage also counts the process that started this one, before it became another program.
+        return read_peak_mb(STATUS_FILE.read_text(encoding="utf-8"))
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def read_peak_mb(text: str) -> float | None:
+    r"""Peak memory in the words of Linux' `/proc/self/status`.
+
+    >>> read_peak_mb("Name: python\nVmHWM:\t  250000 kB\n")
+    256.0
+    """
+    found = re.search(r"^VmHWM:\s*(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else None
+
+
+def device_used_mb(device: str) -> float | None:
+    """Memory in use on an NVIDIA GPU by all processes together, in millions of bytes.
+
+    Args:
+        device: such as `"cuda:0"`; of others nothing is known.
+
+    Returns:
+        What `nvidia-smi` says; `None` if there is no such GPU or no such program.
+    """
+    program = shutil.which("nvidia-smi")
+    if program is None or not device.startswith("cuda"):
+        return None
+    command = [program, f"--id={driver_index(device)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    word = answer.stdout.strip()
+    return int(word) * 1024 * 1024 / 1e6 if answer.returncode == 0 and word.isdigit() else None
+
+
+def driver_index(device: str) -> str:
+    """What the driver calls the GPU, the first of several, that CUDA calls `cuda:N`: CUDA may see only some of them."""
+    index = int(device.partition(",")[0].partition(":")[2] or 0)
+    visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return visible[index] if index < len(visible) else str(index)

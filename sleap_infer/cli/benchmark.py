@@ -1,0 +1,257 @@
+"""`sleap-infer benchmark`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sleap_infer.benchmark.plan import BACKENDS, EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
+from sleap_infer.errors import ModelNotFoundError, OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from sleap_infer.benchmark.baseline import Comparison
+    from sleap_infer.benchmark.report import Report, Row
+    from sleap_infer.benchmark.statistics import Spread
+
+WIDTH = 160
+"""Of the table where there is no terminal."""
+
+STATES = {"agrees": "green", "differs": "bold red", "failed": "bold red"}
+WINNER = "bold green"
+DEFAULTS = BenchmarkOptions(models=())
+
+
+def benchmark(
+    model: Annotated[
+        str | None, typer.Argument(help="Model directory, trained or exported.", show_default=False)
+    ] = None,
+    video: Annotated[
+        str | None, typer.Argument(help="Video. Default: one that comes with the package.", show_default=False)
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option("-m", "--model", help="Another model, for top-down.", show_default=False)
+    ] = None,
+    backends: Annotated[
+        str, typer.Option("-r", "--backends", help=f"Some of {','.join(BACKENDS)}, with commas.")
+    ] = EVERY,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "-p",
+            "--precision",
+            help=f"Some of {','.join(PRECISIONS)}, with commas, or {EVERY}. Default: fp32, or as exported.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_sizes: Annotated[
+        str, typer.Option("-b", "--batch-sizes", help="Frames at once, with commas. Latency is that of 1.")
+    ] = ",".join(map(str, DEFAULTS.batch_sizes)),
+    n_frames: Annotated[
+        int, typer.Option("-n", "--n-frames", min=1, help="Frames of the video, from its start.")
+    ] = DEFAULTS.n_frames,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Of everything, each in a process of its own.")
+    ] = DEFAULTS.repeats,
+    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.")] = DEFAULTS.device,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one process may take.")] = DEFAULTS.timeout,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Report to write, as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Report to write, as a page with charts.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Older report (JSON) to compare with; a regression is an error.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace reports that are there already.")] = False,
+) -> None:
+    """Measure which backend, precision and batch size is fastest here, among those that give the right poses.
+
+    Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
+    """
+    from sleap_infer.benchmark.report import as_json, check_file, read_report, write_text
+
+    models, source = split_subject([name for name in (model, video) if name is not None], more or [])
+    options = BenchmarkOptions(
+        models=models,
+        video=source,
+        backends=() if backends == EVERY else read_names(backends, BACKENDS, "--backends"),
+        precisions=() if precision is None else read_names(precision, PRECISIONS, "--precision"),
+        batch_sizes=read_sizes(batch_sizes),
+        n_frames=n_frames,
+        repeats=repeats,
+        device=device,
+        timeout=timeout,
+    )
+    for path in (output, html):
+        if path is not None:
+            check_file(path, overwrite)
+    old = None if baseline is None else read_report(baseline)
+    report = run(options)
+    if output is not None:
+        write_text(output, as_json(report))
+    if html is not None:
+        from sleap_infer.benchmark.html import as_html
+
+        write_text(html, as_html(report))
+    show(report, output, html)
+    is_worse = old is not None and show_comparison(report, old)
+    if is_worse or not report.ranked:
+        raise typer.Exit(1)
+
+
+def split_subject(given: Sequence[str], models: Sequence[Path]) -> tuple[tuple[Path, ...], str | None]:
+    """Models and a video, from what was given without a flag, at most two, and with `-m`.
+
+    Raises:
+        OptionError: there is no model.
+    """
+    names = list(given)
+    has_video = len(names) > 1 or (bool(names) and bool(models) and not _is_model(names[0]))
+    video = names.pop() if has_video else None
+    found = (*map(Path, names), *models)
+    if not found:
+        raise OptionError("No model is given. Say which: sleap-infer benchmark MODEL [VIDEO].")
+    return found, video
+
+
+def _is_model(name: str) -> bool:
+    from sleap_infer.model import expand_model_path, find_model_files
+
+    try:
+        find_model_files(expand_model_path(name)[0])
+    except ModelNotFoundError:
+        return False
+    return True
+
+
+def run(options: BenchmarkOptions) -> Report:
+    """Measure, and tell on stderr how far it is."""
+    import shlex
+    import sys
+
+    from rich.console import Console
+
+    from sleap_infer.benchmark.running import run_benchmark
+
+    console = Console(stderr=True)
+    command = shlex.join(["sleap-infer", *sys.argv[1:]])
+    if not console.is_terminal:
+        return run_benchmark(options, command, lambda line: console.print(line, highlight=False, markup=False))
+    with console.status("starting") as status:
+        return run_benchmark(options, command, status.update)
+
+
+def show(report: Report, output: Path | None, html: Path | None) -> None:
+    """Print a report for people: the table, what is not run, and the result in one line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from sleap_infer.benchmark.html import busy_note, subtitle
+    from sleap_infer.benchmark.ranking import conclude
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(Text(f"{report.model.kind} on {Path(report.video.path).name}: {subtitle(report)}"))
+    settings = report.settings
+    console.print(Text(f"Poses in {settings.n_judged} frames are compared with {settings.reference}.\n"))
+    console.print(table(report))
+    _show_reasons(report, console)
+    for note in (busy_note(report), conclude(report)):
+        if note:
+            console.print(Text(f"\n{note}"))
+    for path in (output, html):
+        if path is not None:
+            console.print(Text(f"Report: {path}"), soft_wrap=True)
+
+
+def _show_reasons(report: Report, console: Console) -> None:
+    """What differs, failed, came out otherwise or is not run, and why."""
+    from rich.text import Text
+
+    notes = {note: [row.name for row in report.rows if note in row.notes] for row in report.rows for note in row.notes}
+    lines = [(row.name, row.reason) for row in report.rows if row.reason]
+    lines += [(", ".join(names), note) for note, names in notes.items()]
+    lines += [(f"{item.backend} {item.precision or ''}".strip(), item.reason) for item in report.absent]
+    for number, (name, reason) in enumerate(dict.fromkeys(lines)):
+        console.print(Text("\n" if number == 0 else "", end="").append(name, "bold").append(f": {reason}"))
+
+
+def table(report: Report) -> Table:
+    """All rows by speed: agreement first, the best of each column marked, without a rank where poses differ."""
+    from rich.table import Table
+
+    from sleap_infer.benchmark.ranking import winners
+
+    best = winners(report.rows)
+    has_gpu = any(row.device_mb for row in report.rows)
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("#", "backend", "precision", "batch", "poses", "max px"):
+        found.add_column(name, justify="right" if name in ("#", "batch", "max px") else "left", no_wrap=True)
+    for name in ("frames/s", "quartiles", "net ms", "p50 / p90 / p99 ms", "host MB", *(["GPU MB"] if has_gpu else [])):
+        found.add_column(name, justify="right", no_wrap=True)
+    for name in ("cold s", "build s", "pays after"):
+        found.add_column(name, justify="right", no_wrap=True)
+    for row in report.by_speed:
+        found.add_row(*_cells(row, best, has_gpu), style="" if row.status == "agrees" else "dim")
+    return found
+
+
+def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> list[Text]:
+    from rich.text import Text
+
+    from sleap_infer.benchmark.svg import number, pixels
+
+    def marked(words: str, name: str) -> Text:
+        return Text(words, WINNER if best.get(name) == row.key else "")
+
+    def figure(spread: Spread | None, name: str) -> Text:
+        return marked(number(spread.median), name) if spread else Text("-")
+
+    fps, latency, cold = row.end_to_end_fps, row.latency_ms, row.cold_start_s
+    percentiles = [number(part.median) for part in (latency.p50, latency.p90, latency.p99)] if latency else []
+    return [
+        Text(str(row.rank or "")),
+        Text(row.backend),
+        Text(row.precision),
+        Text(str(row.batch_size)),
+        Text(row.status, STATES[row.status]),
+        Text(pixels(row.agreement.max_px) if row.agreement else "-"),
+        figure(fps, "end_to_end_fps"),
+        Text(f"{number(fps.low)} to {number(fps.high)}" if fps else ""),
+        figure(row.forward_ms, "forward_ms"),
+        marked(" / ".join(percentiles) or "-", "latency_ms"),
+        figure(row.host_mb, "host_mb"),
+        *([figure(row.device_mb, "device_mb")] if has_gpu else []),
+        figure(cold.total if cold else None, "cold_start_s"),
+        Text("-" if row.build_seconds is None else number(row.build_seconds)),
+        Text("-" if row.pays_after_frames is None else f"{row.pays_after_frames:,} frames"),
+    ]
+
+
+def show_comparison(report: Report, old: Report) -> bool:
+    """Print what became worse since an older report; whether anything did."""
+    from sleap_infer.benchmark.baseline import compare
+
+    found = compare(report, old)
+    for line in describe(found, old):
+        typer.echo(line)
+    return bool(found.regressions)
+
+
+def describe(found: Comparison, old: Report) -> list[str]:
+    """A comparison in lines."""
+    lines = ["", f"Against the baseline of {old.made[:10]}: {found.n_compared} rows compared."]
+    if not found.is_comparable:
+        lines.append("WARNING: speed and memory are not comparable, and were not compared:")
+        lines += [f"  {difference}" for difference in found.differences]
+    if found.missing:
+        lines.append(f"Not measured this time: {', '.join(found.missing)}.")
+    lines += [f"REGRESSION {item.row}: {item.what}" for item in found.regressions]
+    if not found.regressions:
+        lines.append("No regression beyond noise." if found.is_comparable else "Poses agree as they did.")
+    return lines

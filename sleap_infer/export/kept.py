@@ -1,0 +1,59 @@
+"""int8 exports that are made once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sleap_infer import __version__
+from sleap_infer.errors import OutputError
+from sleap_infer.export.exporting import export
+from sleap_infer.graph_options import ExportOptions
+from sleap_infer.model import expand_model_path, find_model_files, read_spec
+from sleap_infer.model.exported import hash_file
+from sleap_infer.storage import CACHE_VARIABLE, cache_directory
+
+logger = logging.getLogger(__name__)
+
+
+def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:
+    """Trained models in int8, as exported directories; made and checked now if they are not there yet.
+
+    Args:
+        models: one, or two that make a top-down pipeline; exported ones are given back as they are.
+        frames: that ranges are measured on and poses compared on, as in `Predictor.predict`.
+        inference_options: that the models will be run with, by name.
+
+    Raises:
+        ModelError: a model cannot be read.
+        BackendNotInstalledError: a package that exporting needs is missing.
+        ExportDiffersError: the poses in int8 are beyond the budget.
+        OutputError: the cache cannot be written.
+    """
+    paths = [path for model in models for path in expand_model_path(model)]
+    if all(read_spec(path).exported for path in paths):
+        return paths
+    place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
+    if not place.is_dir():
+        logger.warning("exporting to int8 in %s, once: some minutes", place)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The cache {place.parent} cannot be written: {error.strerror}. Set {CACHE_VARIABLE} to a directory "
+                "that can be."
+            ) from error
+        options = ExportOptions(precision="int8")
+        for result in export(paths, place, options, frames, logger.info, **inference_options):
+            logger.warning("%s", result)
+    return expand_model_path(place)
+
+
+def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
+    files = [find_model_files(path) for path in paths]
+    facts = [__version__, [[hash_file(model.weights), hash_file(model.config)] for model in files], dict(given)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

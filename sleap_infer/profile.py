@@ -1,0 +1,142 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+
+from sleap_infer.choices import StageName
+
+Item = TypeVar("Item")
+
+STAGES: Mapping[StageName, str] = {
+    "decode": "decoding",
+    "preprocess": "preprocessing",
+    "transfer": "the way to the device",
+    "network": "the network",
+    "candidates": "finding peaks",
+    "grouping": "grouping",
+    "writing": "writing",
+}
+"""What a frame goes through, in order, and how it is called in a sentence."""
+
+
+class Stopwatch:
+    """Seconds that all threads together have spent at each stage."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[StageName, float] = dict.fromkeys(STAGES, 0.0)
+        self._lock = threading.Lock()
+
+    def add(self, stage: StageName, seconds: float) -> None:
+        """Add seconds to a stage."""
+        with self._lock:
+            self._seconds[stage] += seconds
+
+    @contextmanager
+    def timing(self, stage: StageName) -> Iterator[None]:
+        """Add the time that a block takes."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, perf_counter() - begin)
+
+    def each(self, stage: StageName, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass items through, and add the time that it takes to get them."""
+        source = iter(items)
+        try:
+            while True:
+                with self.timing(stage):
+                    try:
+                        item = next(source)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+
+    def read(self) -> dict[StageName, float]:
+        """Seconds so far, by stage."""
+        with self._lock:
+            return dict(self._seconds)
+
+
+@frozen
+class Profile:
+    """What kept a run busy.
+
+    Attributes:
+        seconds: of work by stage, of all threads together. On a GPU, the network's are those that the host waited.
+        wall: seconds from the start to the end.
+        n_lanes: images that the network works on at the same time.
+        precision: that it computes in.
+        device: that it runs on.
+    """
+
+    seconds: Mapping[StageName, float]
+    wall: float
+    n_lanes: int = 1
+    precision: str = "fp32"
+    device: str = "cpu"
+
+    def with_writing(self, seconds: float, wall: float) -> Profile:
+        """The same run up to its file: so many seconds of writing, and so many in all."""
+        return evolve(self, seconds={**self.seconds, "writing": seconds}, wall=wall)
+
+    @property
+    def shares(self) -> dict[StageName, float]:
+        """How much of the time each stage was busy, from 0 to 1."""
+        wall = max(self.wall, 1e-9)
+        lanes = {"network": self.n_lanes, "candidates": self.n_lanes}
+        return {stage: min(spent / (wall * lanes.get(stage, 1)), 1.0) for stage, spent in self.seconds.items()}
+
+    @property
+    def bound_by(self) -> StageName:
+        """The busiest stage."""
+        shares = self.shares
+        return max(shares, key=lambda stage: shares[stage])
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what the run waits for, and what may help."""
+        stage = self.bound_by
+        return f"bound by {STAGES[stage]} (busy {self.shares[stage]:.0%} of the time): {self._advice(stage)}"
+
+    def line(self) -> str:
+        """The shares of all stages that took time, in one line."""
+        shares = {stage: share for stage, share in self.shares.items() if share >= 0.005}
+        return ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: seconds and shares by stage, and the verdict."""
+        return {
+            "wall_seconds": round(self.wall, 3),
+            "seconds": {stage: round(spent, 4) for stage, spent in self.seconds.items()},
+            "shares": {stage: round(share, 4) for stage, share in self.shares.items()},
+            "bound_by": self.bound_by,
+            "verdict": self.verdict,
+        }
+
+    def _advice(self, stage: StageName) -> str:
+        if stage in ("network", "candidates"):
+            if self.precision == "fp32":
+                return f"try --precision {'fp16' if self.device.startswith('cuda') else 'auto'}, or a faster device"
+            return "a faster device would help"
+        return ADVICE[stage]
+
+
+ADVICE: Mapping[StageName, str] = {
+    "decode": "a video in a faster codec or of a smaller size would help; on a GPU, --decoder nvdec",
+    "preprocess": "a model exported with --self-contained scales and pads in its graph",
+    "transfer": "smaller frames, or --decoder nvdec, leave less to copy",
+    "grouping": "fewer peaks would help: --peak-threshold, --max-instances",
+    "writing": "fewer instances would help: filters drop them before they are written",
+}

@@ -1,0 +1,181 @@
+"""Images of a batch side by side, each on cores of its own.
+
+On a processor this beats all cores working on one image: threads need not meet after every operation, and what the
+decoder and the grouping take of one core holds up nobody else.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from sleap_infer.candidates import Candidates, join
+from sleap_infer.choices import Aim
+from sleap_infer.cores import available_cores
+from sleap_infer.errors import OptionError
+from sleap_infer.model import ModelSpec
+from sleap_infer.options import ReturnOptions
+from sleap_infer.profile import Stopwatch
+from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
+from sleap_infer.settings import StageSettings
+
+MOST_LANES = 8
+"""Each holds the activations of its images: beyond this, cores share an image."""
+
+
+@frozen
+class Lanes:
+    """How the cores are divided.
+
+    Attributes:
+        n_lanes: images, or parts of a batch, that are worked on at the same time.
+        n_threads: cores that work on each.
+    """
+
+    n_lanes: int
+    n_threads: int
+
+    @classmethod
+    def divide(cls, aim: Aim, n_cores: int | None = None) -> Lanes:
+        """One image at a time on all cores where latency counts, else as many at a time as there are cores.
+
+        >>> Lanes.divide("throughput", 12), Lanes.divide("latency", 12)
+        (Lanes(n_lanes=6, n_threads=2), Lanes(n_lanes=1, n_threads=12))
+        """
+        cores = n_cores or available_cores()
+        if aim == "latency":
+            return cls(1, cores)
+        n_threads = -(-cores // MOST_LANES)
+        return cls(max(1, cores // n_threads), n_threads)
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], threads_name: str, aim: Aim) -> tuple[Lanes, dict[str, Any]]:
+        """The division that `backend_options` ask for, and the rest of these options.
+
+        Args:
+            options: may hold `lanes`, and the runtime's own name for threads.
+            threads_name: that name. Given without lanes, it limits the threads of all.
+            aim: what the division is for where nothing is asked for.
+
+        Raises:
+            OptionError: these are not numbers from 1 up.
+        """
+        rest = dict(options)
+        given = {name: rest.pop(name) for name in ("lanes", threads_name) if name in rest}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise OptionError(f"backend option {name}={value!r}: expected a whole number from 1 up.")
+        if not given:
+            return cls.divide(aim), rest
+        n_lanes = given.get("lanes", 1)
+        return cls(n_lanes, given.get(threads_name, max(1, available_cores() // n_lanes))), rest
+
+    def batches_at_once(self, batch_size: int) -> int:
+        """How many batches it takes to keep every lane busy.
+
+        >>> Lanes(4, 1).batches_at_once(3)
+        2
+        """
+        return -(-self.n_lanes // batch_size)
+
+    def start(
+        self, work: Callable[[Images], Candidates], images: Images, stopwatch: Stopwatch, unit: int = 1
+    ) -> Pending:
+        """Begin to work on a batch, spread over the lanes.
+
+        Args:
+            work: images (B, C, H, W) to candidates; called in several threads at once.
+            images: of the batch.
+            stopwatch: takes the seconds of each lane as those of the network.
+            unit: images that belong together, such as a batch of a fixed size.
+
+        Returns:
+            What waits for the candidates of all images, in order.
+        """
+
+        def timed(part: Images) -> Candidates:
+            with stopwatch.timing("network"):
+                return work(part)
+
+        pool = _pool(self.n_lanes)
+        started = [pool.submit(timed, part) for part in split(images, self.n_lanes, unit)]
+        return lambda: join([part.result() for part in started])
+
+
+class RunnerInLanes(BaseInferenceRunner):
+    """A runner whose runtime works for several threads at a time: it implements `_work` instead of `_predict`.
+
+    Args:
+        spec: the model's facts.
+        settings: its resolved settings.
+        returned: the heavy things that outputs carry.
+        lanes: how the cores are divided.
+        at_once: images of a full batch.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions | None = None,
+        lanes: Lanes | None = None,
+        at_once: int = 1,
+    ) -> None:
+        super().__init__(spec, settings, returned)
+        self.lanes, self._at_once = lanes or Lanes(1, 1), at_once
+
+    @property
+    def n_lanes(self) -> int:
+        """As many as the cores are divided into."""
+        return self.lanes.n_lanes
+
+    @property
+    def n_batches(self) -> int:
+        """As many as fill the lanes."""
+        return self.lanes.batches_at_once(self._at_once)
+
+    @property
+    def runs_beside(self) -> bool:
+        """Where there are several lanes."""
+        return self.n_lanes > 1
+
+    @abstractmethod
+    def _work(self, images: Images) -> Candidates:
+        """Run the network on a batch, or on a part of one; called in several threads at once."""
+
+    def _predict(self, images: Images) -> Candidates:
+        if self.runs_beside:
+            return self._start(images)()
+        with self.stopwatch.timing("network"):
+            return self._work(images)
+
+    def _start(self, images: Images) -> Pending:
+        if not self.runs_beside:
+            return super()._start(images)
+        facts = self.spec.exported
+        return self.lanes.start(self._work, images, self.stopwatch, (facts and facts.batch_size) or 1)
+
+
+def split(images: Images, n_parts: int, unit: int = 1) -> list[Images]:
+    """Cut a batch into parts of nearly the same size, at multiples of a unit.
+
+    >>> [len(part) for part in split(np.zeros((7, 1, 2, 2)), 3)]
+    [3, 2, 2]
+    >>> [len(part) for part in split(np.zeros((7, 1, 2, 2)), 3, unit=4)]
+    [4, 3]
+    """
+    n_units = -(-len(images) // unit)
+    ends = np.cumsum([len(part) for part in np.array_split(np.empty(n_units), min(n_parts, n_units))])[:-1] * unit
+    return np.split(images, ends)
+
+
+@lru_cache(maxsize=8)
+def _pool(n_lanes: int) -> ThreadPoolExecutor:
+    """One for all runners of a process, kept for good: those of a pipeline share the cores."""
+    return ThreadPoolExecutor(n_lanes, "processor lane")

@@ -1,0 +1,231 @@
+"""The page of a report: whole by itself, well-formed, and with everything that the report has."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from itertools import pairwise
+
+import attrs
+import pytest
+from made_reports import MACHINE, agreement, report, row, spread
+
+from sleap_infer.benchmark.charts import bar_chart, curve_chart, latency_chart, neighbours, scatter_chart, stacked_chart
+from sleap_infer.benchmark.html import as_html
+from sleap_infer.benchmark.ranking import rank
+from sleap_infer.benchmark.report import Absent, Report, Row, Scaling
+from sleap_infer.benchmark.svg import decades, linear, logarithmic, spread_out, ticks
+
+TORCH = row("torch", "fp32", 1, 50.0)
+ONNX = row("onnx", "fp32", 1, 100.0, build_seconds=10.0)
+BATCHES = row("onnx", "int8", 4, 140.0, notes=("bottomup keeps in 32 bits: decoders.0",))
+OFF = row(
+    "openvino", "bf16", 1, 200.0, status="differs", agreement=agreement(4.0, False), reason="largest distance 4 px"
+)
+DEAD = Row("torch_compile", "fp32", 1, "failed", reason="ended by SIGSEGV & <no> message")
+FULL = report(
+    *rank([TORCH, ONNX, BATCHES, OFF, DEAD]),
+    absent=(Absent("tensorrt", None, "no <GPU> here"), Absent("torch", "int8", "made by exporting")),
+    scaling=(
+        Scaling("Length", "frames", ((100.0, 9.0, 10.0, 11.0), (100000.0, 9.0, 10.0, 11.0))),
+        Scaling("Animals", "animals", ((1.0, 2.0, 3.0, 4.0), (2.0, 3.0, 4.0, 5.0)), "ms"),
+    ),
+)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def parsed(page: str) -> ET.Element:
+    return ET.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+
+
+def words(element: ET.Element) -> str:
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def pictures(page: ET.Element) -> Iterator[ET.Element]:
+    return page.iter(f"{SVG}svg")
+
+
+@pytest.mark.parametrize(
+    "given", [FULL, report(), report(DEAD), report(OFF), report(*rank([TORCH])), report(*rank([BATCHES]))]
+)
+def test_every_page_is_well_formed(given: Report) -> None:
+    root = parsed(as_html(given))
+    assert root.tag == "html"
+    assert "sleap-infer benchmark 'a & b'" in words(root)
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
+    page = as_html(FULL)
+    assert re.findall(r"(?:src|href|action|data)\s*=", page) == []
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "<script" not in page
+    assert re.findall(r"\son\w+=", page) == []
+    addresses = set(re.findall(r"https?://[^\"'\s<]+", page))
+    assert addresses == {"http://www.w3.org/2000/svg"}
+
+
+def test_it_is_made_for_light_and_dark() -> None:
+    page = as_html(FULL)
+    assert "prefers-color-scheme: dark" in page
+    light, dark = (set(re.findall(r"(--[\w]+):", part)) for part in page.split("prefers-color-scheme: dark")[:2])
+    used = set(re.findall(r"var\((--\w+)\)", page)) - {"--hue"}
+    assert used <= light
+    assert used <= dark
+
+
+def test_the_table_has_every_row_with_its_rank_or_its_reason() -> None:
+    (table,) = parsed(as_html(FULL)).iter("table")
+    lines = [words(line) for line in table.iter("tr")]
+    starts = [line for line in lines if re.match(r"(\d|\N{EN DASH}) ", line)]
+    assert [line.split()[:4] for line in starts] == [
+        ["\N{EN DASH}", "openvino", "bf16", "1"],
+        ["1", "onnx", "int8", "4"],
+        ["2", "onnx", "fp32", "1"],
+        ["3", "torch", "fp32", "1"],
+        ["\N{EN DASH}", "torch_compile", "fp32", "1"],
+    ]
+    assert lines[lines.index(starts[0]) + 1] == "largest distance 4 px"
+    assert "ended by SIGSEGV & <no> message" in starts[-1]
+    assert "differs" in starts[0]
+    assert "1,000" in starts[2]
+
+
+def test_the_best_of_each_column_is_marked_and_never_in_a_row_that_differs() -> None:
+    (table,) = parsed(as_html(FULL)).iter("table")
+    best = {
+        words(line).split()[1] + " " + words(line).split()[2]: [
+            words(cell) for cell in line.iter("td") if "best" in cell.get("class", "")
+        ]
+        for line in table.iter("tr")
+        if any("best" in cell.get("class", "") for cell in line.iter("td"))
+    }
+    assert [cell.split()[0] for cell in best["onnx int8"]] == ["140", "3.57"]
+    assert "openvino bf16" not in best
+
+
+def test_everything_else_is_there() -> None:
+    text = words(parsed(as_html(FULL)))
+    for item in (
+        *("Some <fast> CPU", "avx512_vnni", "torch 2.9", "no <GPU> here", "torch int8", "two_flies.mp4"),
+        *("2026-01-02T03:04:05+00:00", "abababababababab", "bottomup keeps in 32 bits: decoders.0"),
+    ):
+        assert item in text, item
+
+
+def test_there_is_a_column_for_the_gpu_only_where_one_was_used() -> None:
+    def heads(given: Report) -> list[str]:
+        return [words(cell) for cell in parsed(as_html(given)).iter("th")]
+
+    assert "GPU, MB" not in heads(FULL)
+    with_gpu = report(row("torch", "fp32", 1, 50.0, device_mb=spread(900.0)))
+    assert "GPU, MB" in heads(with_gpu)
+    for given in (FULL, with_gpu):
+        n_columns = len(heads(given))
+        for line in next(parsed(as_html(given)).iter("tbody")).iter("tr"):
+            assert sum(int(cell.get("colspan", "1")) for cell in line.iter("td")) == n_columns
+
+
+def test_other_programs_at_work_are_mentioned() -> None:
+    assert "Other programs kept" not in as_html(attrs.evolve(FULL, busy_cores=0.1))
+    assert f"Other programs kept 1.5 of {MACHINE.cores} cores" in as_html(attrs.evolve(FULL, busy_cores=1.5))
+
+
+def test_every_measured_row_is_in_every_chart() -> None:
+    drawn = [set(text.text or "" for text in picture.iter(f"{SVG}text")) for picture in pictures(parsed(as_html(FULL)))]
+    assert len(drawn) == 7  # speed, cold start, accuracy, latency, memory, two curves
+    measured = {"torch fp32 b1", "onnx fp32 b1", "onnx int8 b4", "openvino bf16 b1"}
+    for names in (drawn[0], drawn[1], drawn[4]):
+        assert measured <= names
+    assert measured - {"onnx int8 b4"} <= drawn[3]
+    assert {"fp32", "int8", "bf16"} <= drawn[2]
+    assert "torch_compile fp32 b1" not in set().union(*drawn)
+
+
+def numbers(element: ET.Element, *names: str) -> list[float]:
+    return [float(element.get(name, "nan")) for name in names]
+
+
+def test_bars_are_as_long_as_their_figures_and_whiskers_end_at_the_quartiles() -> None:
+    chart = ET.fromstring(bar_chart([TORCH, ONNX], lambda one: one.end_to_end_fps, "t", "frames/s", falling=True))
+    (first, second) = chart.iter(f"{SVG}rect")
+    (left, long), (_, short) = (numbers(bar, "x", "width") for bar in (first, second))
+    assert "onnx" in first.get("class", "")
+    assert long == pytest.approx(2 * short, abs=0.2)
+    whisker = next(line for line in chart.iter(f"{SVG}line") if line.get("class") == "whisker")
+    low, high = numbers(whisker, "x1", "x2")
+    assert low == pytest.approx(left + 0.99 * long, abs=0.2)
+    assert high == pytest.approx(left + 1.01 * long, abs=0.2)
+    assert words(first) == "onnx fp32 b1: 100 frames/s (99.0 to 101)"
+
+
+def test_bars_of_poses_that_differ_are_hollow() -> None:
+    chart = ET.fromstring(bar_chart([ONNX, OFF], lambda one: one.end_to_end_fps, "t", "frames/s", falling=True))
+    kinds = [bar.get("class", "").split() for bar in chart.iter(f"{SVG}rect")]
+    assert kinds == [["bar", "openvino", "off"], ["bar", "onnx", "on"]]
+
+
+def test_parts_of_a_cold_start_stand_end_to_end() -> None:
+    chart = ET.fromstring(stacked_chart([TORCH], "t", "s"))
+    parts = [numbers(part, "x", "width") for part in chart.iter(f"{SVG}rect")]
+    assert len(parts) == 4
+    for (x, width), (following, _) in pairwise(parts):
+        assert x + width == pytest.approx(following, abs=0.2)
+    assert parts[1][1] == pytest.approx(6 * parts[0][1], rel=0.02)  # imports 0.6 s, Python 0.1 s
+
+
+def test_latencies_go_from_p50_to_p99() -> None:
+    chart = ET.fromstring(latency_chart([TORCH, ONNX], "t", "ms"))
+    texts = [text.text for text in chart.iter(f"{SVG}text") if text.get("class") == "value"]
+    assert texts == ["10.0 / 30.0", "20.0 / 60.0"]
+    for bar in chart.iter(f"{SVG}rect"):
+        x, width = numbers(bar, "x", "width")
+        zero = 168.0
+        assert width == pytest.approx(2 * (x - zero), abs=0.3)  # p99 is three times p50
+
+
+def test_faster_is_higher_and_farther_off_is_to_the_right() -> None:
+    chart = ET.fromstring(scatter_chart([TORCH, ONNX, OFF], "t"))
+    places = {words(dot): numbers(dot, "cx", "cy") for dot in chart.iter(f"{SVG}circle")}
+    assert places["openvino bf16 b1"][0] > places["onnx fp32 b1"][0] == places["torch fp32 b1"][0]
+    assert places["openvino bf16 b1"][1] < places["onnx fp32 b1"][1] < places["torch fp32 b1"][1]
+
+
+def test_a_flat_curve_is_flat_and_a_wide_range_is_drawn_by_powers_of_ten() -> None:
+    series = Scaling("Length", "frames", tuple((10.0**power, 9.0, 10.0, 11.0) for power in (2, 3, 4, 5)))
+    chart = ET.fromstring(curve_chart(series))
+    (line,) = chart.iter(f"{SVG}polyline")
+    points = [tuple(map(float, place.split(","))) for place in line.get("points", "").split()]
+    assert len({y for _, y in points}) == 1
+    steps = [round(b[0] - a[0], 0) for a, b in pairwise(points)]
+    assert len(set(steps)) == 1
+    (band,) = chart.iter(f"{SVG}polygon")
+    assert len(band.get("points", "").split()) == 8
+    assert {"100", "1,000", "10,000", "100,000"} <= {text.text for text in chart.iter(f"{SVG}text")}
+
+
+def test_labels_stand_apart_and_stay_inside() -> None:
+    places = spread_out([50, 51, 52, 98, 99], 10, 0, 100)
+    assert all(b - a >= 10 - 1e-9 for a, b in pairwise(sorted(places)))
+    assert sorted(places) == places
+    assert 0 <= min(places) <= max(places) <= 100
+
+
+def test_dots_that_are_near_each_other_are_labelled_together() -> None:
+    groups = neighbours([(TORCH, 10.0, 1.0), (ONNX, 300.0, 1.0), (OFF, 20.0, 1.0)])
+    assert [[one.backend for one, _, _ in group] for group in groups] == [["torch", "openvino"], ["onnx"]]
+
+
+def test_scales_and_ticks() -> None:
+    assert linear(0, 5, 0, 100)(2) == 40
+    assert logarithmic(0.01, 1, 0, 100)(0.0) == 0
+    assert logarithmic(0.01, 1, 0, 100)(0.1) == pytest.approx(50)
+    for highest in (0.003, 0.7, 1, 9.99, 10, 123, 98765):
+        marks = ticks(highest)
+        assert marks[0] == 0
+        assert marks[-2] < highest <= marks[-1]
+        assert 3 <= len(marks) <= 9
+    assert ticks(0) == [0, 1]
+    assert decades(1, 1) == [1, 10]

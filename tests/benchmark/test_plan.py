@@ -1,0 +1,94 @@
+"""What is planned, and which frames are for what."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from sleap_infer.benchmark.plan import (
+    BACKENDS,
+    PRECISIONS,
+    BenchmarkOptions,
+    Configuration,
+    Export,
+    divide_frames,
+    export_for,
+    make_plan,
+    read_names,
+    read_sizes,
+    thinned,
+)
+from sleap_infer.choices import Backend
+from sleap_infer.errors import OptionError
+
+
+def test_every_combination_once() -> None:
+    plan = make_plan(BACKENDS, PRECISIONS, (1, 4, 4))
+    assert len(plan) == len(set(plan)) == len(get_args(Backend)) * 4 * 2
+    assert [item.batch_size for item in plan] == [1] * 20 + [4] * 20
+
+
+def test_graph_backends_share_a_graph_and_tensorrt_has_its_own() -> None:
+    assert export_for(Configuration("onnx", "int8", 1)) == export_for(Configuration("openvino", "int8", 4))
+    assert export_for(Configuration("tensorrt", "int8", 1)) == Export("int8", engines=True)
+    assert export_for(Configuration("torch", "fp32", 1)) is None
+    assert export_for(Configuration("torch_compile", "fp32", 1)) is None
+
+
+@pytest.mark.parametrize(("n_frames", "total"), [(100, 1000), (100, 100), (100, 110), (100, 40), (10, None), (1, 1)])
+def test_no_judged_frame_is_seen_by_an_export(n_frames: int, total: int | None) -> None:
+    use = divide_frames(n_frames, total, exports=True)
+    assert not set(use.judged) & set(use.calibration)
+    assert use.judged
+    assert use.n_timed == min(n_frames, total or n_frames)
+    assert set(use.judged) <= set(range(use.n_timed))
+    assert all(index < (total or n_frames) for index in use.calibration)
+    assert use.whole is (use.n_timed == total)
+
+
+def test_exports_see_the_rest_of_a_long_video_and_every_other_frame_of_a_short_one() -> None:
+    long = divide_frames(100, 1000, exports=True)
+    assert len(long.judged) == 100
+    assert len(long.calibration) == 64
+    assert min(long.calibration) == 100
+    assert max(long.calibration) > 950
+    short = divide_frames(100, 100, exports=True)
+    assert short.judged == tuple(range(0, 100, 2))
+    assert short.calibration == tuple(range(1, 100, 2))
+    assert divide_frames(100, 100, exports=False).judged == tuple(range(100))
+
+
+def test_thinning_keeps_order_and_spread() -> None:
+    assert thinned(range(6), 3) == (0, 2, 4)
+    assert thinned([5, 7], 3) == (5, 7)
+
+
+@pytest.mark.parametrize("text", ["", "onxx", "onnx,onxx", "onnx,all"])
+def test_unknown_names(text: str) -> None:
+    with pytest.raises(OptionError, match=r"--backends '.*': there is no '.*'\. Use some of torch, torch_compile"):
+        read_names(text, BACKENDS, "--backends")
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,-2", "1.5", "four"])
+def test_wrong_batch_sizes(text: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(f"--batch-sizes {text!r}: expected whole numbers")):
+        read_sizes(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"backends": ("onxx",)}, "backends: there is no 'onxx'"),
+        ({"precisions": ("fp8",)}, "precisions: there is no 'fp8'"),
+        ({"batch_sizes": ()}, "batch_sizes is a whole number from 1 up, found 0"),
+        ({"batch_sizes": (1, 0)}, "batch_sizes is a whole number from 1 up, found 0"),
+        ({"n_frames": 0}, "n_frames is a whole number"),
+        ({"repeats": True}, "repeats is a whole number"),
+    ],
+)
+def test_wrong_options(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        BenchmarkOptions(models=(Path("a"),), **given)

@@ -1,0 +1,243 @@
+"""The fastest whose poses are right, as measured; and that it is remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from sleap_infer import Outputs, Predictor
+from sleap_infer.errors import BackendError, DeviceError, OptionError
+from sleap_infer.frames import Source
+from sleap_infer.predictors import Clip, choice, choosing, read_clip
+from sleap_infer.predictors.choosing import Request, choose, difference, make_on_best
+from sleap_infer.predictors.opening import Plan, Runtime, read_plan
+
+POSE = np.array([[[10.0, 10.0], [20.0, 12.0]], [[60.0, 50.0], [66.0, 55.0]]], np.float32)
+
+
+class Pretended:
+    """A predictor that takes its time for each frame, and gives poses that are off by so much."""
+
+    def __init__(self, runtime: Runtime, seconds: float, off: float) -> None:
+        self.runtime, self.seconds, self.off = runtime, seconds, off
+        self.runners = [attrs.make_class("Runner", {"device": attrs.field(default="cpu")})()]
+        self.choice: object = None
+        self.is_closed = False
+
+    def stream(self, source: Source) -> Iterator[Outputs]:
+        for _ in range(source.n_frames or 0):
+            time.sleep(self.seconds)
+            yield Outputs(pred_keypoints=POSE + self.off, instance_scores=np.ones(2, np.float32))
+
+    def __enter__(self) -> Pretended:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_closed = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+Maker = Callable[[Runtime], Any]
+
+
+def makes(made: list[Pretended], **kinds: tuple[float, float] | Exception) -> Maker:
+    """Opens backends that take (seconds, off) for each frame, by name; an exception stands for one that does not."""
+
+    def make(runtime: Runtime) -> Any:
+        kind = kinds[runtime.backend]
+        if isinstance(kind, Exception):
+            raise kind
+        made.append(Pretended(runtime, *kind))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def made() -> list[Pretended]:
+    return []
+
+
+@pytest.fixture
+def plan(models: Path) -> Plan:
+    return read_plan(models / "bottomup", {})
+
+
+@pytest.fixture
+def clip() -> Clip:
+    found = read_clip(np.zeros((8, 32, 32), np.uint8))
+    assert found is not None
+    return attrs.evolve(found, n_frames=1_000_000)
+
+
+@pytest.fixture(autouse=True)
+def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | None]:
+    """What can run; tests change it."""
+    state: dict[str, str | None] = dict.fromkeys(("torch", "torch_compile", "onnx", "openvino"), None)
+    state["tensorrt"] = "there is no NVIDIA driver"
+    monkeypatch.setattr(choosing, "what_can_run", lambda _device: state)
+    monkeypatch.setattr(choosing, "SECONDS_EACH", 0.02)
+    monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path))
+    return state
+
+
+SLOW, FAST = (0.01, 0.0), (0.001, 0.0)
+
+
+def test_the_fastest_is_taken_and_the_rest_explained(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    make = makes(made, torch=SLOW, onnx=FAST, openvino=(0.02, 0.0), torch_compile=BackendError("no compiler"))
+    found = choose(plan, Request(), make, clip)
+    assert (found.backend, found.precision) == ("onnx", "fp32")
+    assert found.tried[0].backend == "onnx"
+    reasons = {row.backend: row.reason for row in found.tried if row.reason}
+    assert reasons == {"tensorrt": "there is no NVIDIA driver", "torch_compile": "does not run: no compiler"}
+    assert "times as fast as" in found.why
+    assert all(predictor.is_closed for predictor in made)
+
+
+def test_wrong_poses_never_win(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    make = makes(made, torch=SLOW, onnx=(0.0005, 0.02), openvino=FAST, torch_compile=SLOW)
+    found = choose(plan, Request(), make, clip)
+    assert found.backend == "openvino"
+    wrong = next(row for row in found.tried if row.backend == "onnx")
+    assert wrong.reason is not None
+    assert "differ by 0.028 px, more than 0.01" in wrong.reason
+
+
+def test_the_reference_wins_where_it_is_fastest(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    assert choose(
+        plan, Request(), makes(made, torch=FAST, onnx=SLOW, openvino=SLOW, torch_compile=SLOW), clip
+    ).backend == ("torch")
+
+
+def test_reduced_precision_only_where_it_is_asked_for(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    make = makes(made, torch=SLOW, onnx=FAST, openvino=FAST, torch_compile=SLOW)
+    choose(plan, Request(), make, clip)
+    assert {predictor.runtime.precision for predictor in made} <= {None, "fp32"}
+    made.clear()
+    found = choose(plan, Request(precision="bf16"), make, clip)
+    assert found.precision == "bf16"
+    made.clear()
+    choose(plan, Request(precision="auto"), make, clip)
+    assert {"fp32", "bf16", "fp16"} <= {predictor.runtime.precision for predictor in made}
+
+
+@pytest.mark.parametrize(("off", "fits"), [(0.4, True), (0.6, False)])
+def test_reduced_precision_has_a_budget(off: float, fits: bool) -> None:
+    right = [Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))] * 5
+    moved = [attrs.evolve(out, pred_keypoints=POSE + np.float32([off, 0])) for out in right]
+    assert (difference(moved, right, "bf16") is None) is fits
+    assert difference(moved, right, "fp32") is not None
+
+
+def test_a_lost_instance_is_a_difference() -> None:
+    right = Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))
+    assert difference([right.select(np.array([0]))], [right], "fp32") == "its poses differ: 1 instances lost or gained"
+
+
+def test_a_short_job_is_not_kept_waiting(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    short = attrs.evolve(clip, n_frames=100)
+    found = choose(plan, Request(), makes(made, torch=SLOW, onnx=FAST, openvino=FAST, torch_compile=FAST), short)
+    assert found.backend == "torch"
+    assert {predictor.runtime.backend for predictor in made} == {"torch"}
+    assert found.holds_for(200)
+    assert not found.holds_for(201)
+    assert not found.holds_for(None)
+    assert all("not tried" in (row.reason or "") for row in found.tried if row.backend in ("onnx", "torch_compile"))
+
+
+def test_what_was_measured_is_remembered(
+    plan: Plan, clip: Clip, made: list[Pretended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
+
+    def chosen(on: Any = clip, asked: Request | None = None, of: Plan = plan) -> tuple[str, bool, int]:
+        made.clear()
+        predictor: Any = make_on_best(of, asked or Request(), make, on)
+        return predictor.choice.backend, predictor.choice.remembered, len({p.runtime.backend for p in made})
+
+    assert chosen() == ("onnx", False, 4)
+    assert chosen() == ("onnx", True, 1)
+    assert chosen(None) == ("onnx", True, 1)
+    assert chosen(attrs.evolve(clip, remember=False)) == ("onnx", False, 4)
+    assert chosen(np.zeros((4, 48, 32), np.uint8))[1] is False
+    assert chosen(asked=Request(device="cpu"))[1] is False
+    with monkeypatch.context() as other:
+        other.setattr(choice, "_version", lambda package: "99")
+        assert chosen()[1] is False
+    with monkeypatch.context() as other:
+        other.setattr(choice, "machine_facts", lambda: {"cores": 128})
+        assert chosen()[1] is False
+    assert chosen()[1] is True
+
+
+def test_damaged_memory_is_measured_anew(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    make = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
+    make_on_best(plan, Request(), make, clip)
+    (kept,) = choice.choices_directory().iterdir()
+    for text in ("", "{}", '{"backend": "onnx", "tried": 3}'):
+        kept.write_text(text)
+        predictor: Any = make_on_best(plan, Request(), make, clip)
+        assert predictor.choice.remembered is False
+
+
+def test_a_choice_that_no_longer_runs_is_made_anew(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+    good = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
+    make_on_best(plan, Request(), good, clip)
+    bad = makes(made, torch=SLOW, onnx=DeviceError("gone"), openvino=FAST, torch_compile=SLOW)
+    predictor: Any = make_on_best(plan, Request(), bad, clip)
+    assert predictor.choice.backend == "openvino"
+
+
+def test_without_a_clip_and_a_memory_it_is_the_default(plan: Plan, made: list[Pretended]) -> None:
+    predictor: Any = make_on_best(plan, Request(), makes(made, torch=FAST))
+    assert predictor.choice.backend == "torch"
+    assert "nothing was measured" in predictor.choice.why
+
+
+def test_nothing_that_runs_is_an_error(plan: Plan, clip: Clip, made: list[Pretended], there: dict[str, Any]) -> None:
+    there |= dict.fromkeys(there, "not installed")
+    with pytest.raises(BackendError, match="not installed"):
+        choose(plan, Request(precision="bf16"), makes(made, torch=FAST), clip)
+
+
+def test_options_of_a_backend_need_its_name(models: Path) -> None:
+    with pytest.raises(OptionError, match="name it"):
+        Predictor.from_model_paths(models / "bottomup", backend_options={"lanes": 2})
+
+
+def test_an_explicit_backend_is_never_measured(models: Path, videos: Path) -> None:
+    with Predictor.from_model_paths(models / "bottomup", backend="torch", clip=videos / "two_flies.mp4") as predictor:
+        assert predictor.choice is None
+
+
+def test_a_real_choice(models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "SECONDS_TO_MAKE", dict.fromkeys(choosing.SECONDS_TO_MAKE, 0.0))
+    monkeypatch.setattr(
+        choosing,
+        "what_can_run",
+        lambda _device: {"torch": None, "onnx": None, "openvino": "no", "tensorrt": "no", "torch_compile": "no"},
+    )
+    clip = read_clip(videos / "two_flies.mp4")
+    with Predictor.from_model_paths(models / "bottomup", device="cpu", clip=clip) as predictor:
+        found = predictor.choice
+        assert found is not None
+        assert {row.backend for row in found.tried if row.rate} == {"torch", "onnx"}
+        assert all(row.reason is None for row in found.tried if row.rate)
+        assert predictor.describe()["chosen"] == found.why
+
+
+def test_a_clip_is_the_start_of_its_source(videos: Path) -> None:
+    clip = read_clip([videos / "two_flies.mp4", videos / "one_fly.mp4"], at_most=120)
+    assert clip is not None
+    assert len(clip.images) == 32
+    assert clip.n_frames == 120
+    assert clip.first(5).n_frames == 5

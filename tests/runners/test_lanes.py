@@ -1,0 +1,110 @@
+"""Images side by side on a processor's cores: the same answers in the same order, whatever finishes first."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from sleap_infer.candidates import Candidates
+from sleap_infer.errors import OptionError
+from sleap_infer.profile import Stopwatch
+from sleap_infer.runners import find_runner
+from sleap_infer.runners.base import Images
+from sleap_infer.runners.lanes import Lanes, split
+
+if TYPE_CHECKING:
+    from sleap_infer.export import ExportResult
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes"), [(1, (1, 1)), (2, (2, 1)), (8, (8, 1)), (12, (6, 2)), (13, (6, 2)), (64, (8, 8))]
+)
+def test_cores_are_divided_and_none_is_taken_twice(cores: int, lanes: tuple[int, int]) -> None:
+    found = Lanes.divide("throughput", cores)
+    assert (found.n_lanes, found.n_threads) == lanes
+    assert found.n_lanes * found.n_threads <= cores
+    assert Lanes.divide("latency", cores) == Lanes(1, cores)
+
+
+def test_order_is_kept_whatever_finishes_first() -> None:
+    chance = random.Random(0)
+
+    def work(images: Images) -> Candidates:
+        time.sleep(chance.random() / 200)
+        return {"peak_vals": images[:, 0, 0].copy()}
+
+    images = np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1)
+    started = [Lanes(4, 1).start(work, images[n : n + 5], Stopwatch()) for n in range(0, 23, 5)]
+    found = np.concatenate([pending()["peak_vals"] for pending in started])
+    assert found.ravel().tolist() == list(range(23))
+
+
+def test_lanes_work_at_the_same_time() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def work(images: Images) -> Candidates:
+        together.wait()  # would never come back if one part waited for another
+        return {"peak_vals": images[:, 0, 0]}
+
+    Lanes(3, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8), Stopwatch())()
+
+
+def test_an_error_of_one_part_comes_out() -> None:
+    def work(images: Images) -> Candidates:
+        if images.max() == 3:
+            raise MemoryError("no room for image 3")
+        return {"peak_vals": images[:, 0, 0]}
+
+    pending = Lanes(2, 1).start(work, np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), Stopwatch())
+    with pytest.raises(MemoryError, match="image 3"):
+        pending()
+
+
+def test_batches_of_a_fixed_size_are_not_torn_apart() -> None:
+    parts = split(np.zeros((10, 1, 2, 2), np.uint8), 3, unit=4)
+    assert [len(part) for part in parts] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", ["bottomup", "multi_class_topdown"])
+def test_lanes_change_nothing_but_the_last_bits(backend: str, kind: str, exports: Mapping[str, ExportResult]) -> None:
+    opened = [
+        find_runner(backend).from_model_path(exports[kind].directory, device="cpu", backend_options={"lanes": lanes})
+        for lanes in (1, 3)
+    ]
+    side = opened[0].settings.crop_size or 96
+    images = np.random.default_rng(0).integers(0, 256, (7, 1, side, side), dtype=np.uint8)
+    one, three = (runner.infer(images) for runner in opened)
+    assert opened[1].runs_beside
+    assert opened[1].n_lanes == 3
+    for name in one:
+        np.testing.assert_allclose(three[name], one[name], rtol=0, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "lanes"),
+    [
+        ("onnx", {"intra_op_num_threads": 2}, 1),
+        ("onnx", {"lanes": 2, "intra_op_num_threads": 1}, 2),
+        ("openvino", {"INFERENCE_NUM_THREADS": 1}, 1),
+    ],
+)
+def test_threads_that_were_asked_for(
+    backend: str, options: dict[str, int], lanes: int, exports: Mapping[str, ExportResult]
+) -> None:
+    runner = find_runner(backend).from_model_path(exports["centroid"].directory, device="cpu", backend_options=options)
+    assert runner.n_lanes == lanes
+
+
+@pytest.mark.parametrize("lanes", [0, -1, "many", True])
+def test_lanes_are_a_number(lanes: object, exports: Mapping[str, ExportResult]) -> None:
+    with pytest.raises(OptionError, match="lanes"):
+        find_runner("onnx").from_model_path(
+            exports["centroid"].directory, device="cpu", backend_options={"lanes": lanes}
+        )
