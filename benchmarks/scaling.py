@@ -1,6 +1,6 @@
 """How the cost of a frame grows: with the length of the video, with animals, with nodes.
 
-    python benchmarks/scaling.py [--most-frames 100000] [--repeats 3] [--output FILE.json] [--add-to REPORT.json REPORT.html]
+    python benchmarks/scaling.py [--most-frames 100000] [--output FILE.json] [--add-to REPORT.json REPORT.html]
 
 The network is a function that gives candidates drawn from a seed at once, so that what is left is all the rest: the
 pipeline, grouping, labels and writing the `.slp` file. `--add-to` puts the curves into a report of
