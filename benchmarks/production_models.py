@@ -119,12 +119,26 @@ def write_video(path: Path, size: tuple[int, int], n_frames: int, n_animals: int
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (width, height))
     for number in range(n_frames):
         frame = background.copy()
-        for x, y, brightness in SPOTS[:n_animals]:
-            away = (columns - x * width - 0.37 * number) ** 2 + (rows - y * height - 0.29 * number) ** 2
+        for (x, y), (_, _, brightness) in zip(spots_of(size, number), SPOTS[:n_animals], strict=False):
+            away = (columns - x) ** 2 + (rows - y) ** 2
             frame = np.maximum(frame, brightness * np.exp(-away / (2 * SPOT_SIGMA**2)))
         writer.write(np.repeat(np.rint(frame).astype(np.uint8)[..., None], 3, axis=-1))
     writer.release()
     return path
+
+
+def spots_of(size: tuple[int, int], number: int) -> list[tuple[float, float]]:
+    """Where the spots of a frame are, (x, y) in pixels: amid four of them, which lie in one cell of the maps.
+
+    So no two cells are equally bright, and a peak does not go from one to the other with the last bit of a number.
+
+    >>> spots_of((192, 192), 1)[0]
+    (98.5, 98.5)
+    """
+    height, width = size
+    return [
+        (2 * round(x * width / 2) + 2 * number + 0.5, 2 * round(y * height / 2) + 2 * number + 0.5) for x, y, _ in SPOTS
+    ]
 
 
 def write_model(directory: Path, kind: str, *, markers: bool = False, **given: Any) -> Path:

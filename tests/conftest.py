@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured elsewhere on this machine must not decide which backend a test runs on."""
+    monkeypatch.setattr("sleap_infer.predictors.choice.choices_directory", lambda: tmp_path / "choices")
+
+
 @pytest.fixture(scope="session")
 def models() -> Path:
     """Directory of the models that the package ships, one per kind."""

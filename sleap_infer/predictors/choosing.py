@@ -154,6 +154,7 @@ class _Trials:
     def __init__(self, plan: Plan, request: Request, make: Make, clip: Clip, opened: ExitStack) -> None:
         self._plan, self._request, self._make, self._clip, self._opened = plan, request, make, clip, opened
         self._backend = default_backend(plan.specs)
+        self._there = what_can_run(request.device)
         self._fit: list[_Trial] = []
         self._unfit: list[Tried] = []
         self._holds_up_to: int | None = None
@@ -234,7 +235,7 @@ class _Trials:
 
     def _reason_against(self, backend: Backend, precision: Precision) -> str | None:
         """Why a candidate is not tried."""
-        reason = what_can_run(self._request.device)[backend]
+        reason = self._there[backend]
         if reason is not None:
             return reason
         if self._plan.is_exported and backend not in GRAPH_BACKENDS:

@@ -326,7 +326,7 @@ def test_a_python_without_sleap_nn_is_refused(versus: ModuleType, capsys: pytest
 
 @pytest.mark.parametrize("kind", ["single_instance", "centroid", "bottomup"])
 def test_large_models_find_the_spots_of_their_video(versus: ModuleType, tmp_path: Path, kind: str) -> None:
-    from production_models import CELLS, SPOTS, write_model, write_video
+    from production_models import CELLS, write_model, write_video
 
     from sleap_infer import Predictor
 
@@ -336,8 +336,7 @@ def test_large_models_find_the_spots_of_their_video(versus: ModuleType, tmp_path
     with Predictor.from_model_paths([model], device="cpu") as predictor:
         frames = predictor.predict(video, as_labels=False)
     for number, found in enumerate(frames):
-        drift = np.array([0.37, 0.29]) * number
-        spots = np.array([(x * 320, y * 256) for x, y, _ in SPOTS[:n_animals]]) + drift
+        spots = np.array([(160.5, 128.5), (64.5, 64.5), (256.5, 76.5)])[:n_animals] + 2 * number
         cells = np.zeros((1, 2)) if kind == "centroid" else 2.0 * np.array(CELLS)
         points = found.pred_centroids[:, None] if kind == "centroid" else found.pred_keypoints
         expected = spots[:, None] + cells

@@ -17,9 +17,9 @@ from sleap_infer.graphs import cache, making
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache."""
+    """Where graphs are kept in an empty cache."""
     monkeypatch.setenv(storage.CACHE_VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / "graphs"
 
 
 def test_a_trained_model_is_exported_once(
