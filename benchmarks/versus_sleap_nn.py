@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--video", type=Path, help="For models that are given.")
     parser.add_argument("--corpus", type=Path, default=Path(os.environ.get("SLEAP_INFER_CORPUS", CORPUS)))
     parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--ways", nargs="+", metavar="BACKEND:PRECISION", help="Of sleap-infer, such as onnx:fp32.")
+    parser.add_argument("--ways", nargs="+", type=way, metavar="BACKEND:PRECISION", help="Of sleap-infer: onnx:fp32.")
     parser.add_argument("--frames", type=int, help="Instead of what each case has by itself.")
     parser.add_argument("--batch-sizes", nargs="*", type=int, help="To try with sleap-nn besides its default.")
     parser.add_argument(
@@ -223,6 +223,18 @@ def write_json(output: Path, rows: Sequence[Mapping[str, Any]], rival: Rival, fa
     output.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
+def way(text: str) -> tuple[str, str]:
+    """A backend and a precision, as words of the command line.
+
+    >>> way("onnx:int8")
+    ('onnx', 'int8')
+    """
+    backend, colon, precision = text.partition(":")
+    if not (backend and colon and precision in GOALS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not BACKEND:PRECISION with a precision of {', '.join(GOALS)}")
+    return backend, precision
+
+
 def find_rival(parser: argparse.ArgumentParser, python: Path | None, command: str | None) -> Rival:
     """How sleap-nn is started: as its console script does it, after the stub where torchvision does not fit torch."""
     if command:
@@ -240,7 +252,7 @@ def find_rival(parser: argparse.ArgumentParser, python: Path | None, command: st
 
 def find_cases(given: argparse.Namespace, folder: Path) -> Iterator[Case]:
     """The cases that were asked for, made when their turn comes."""
-    wanted: dict[str, Any] = {"ways": [tuple(way.split(":", 1)) for way in given.ways]} if given.ways else {}
+    wanted: dict[str, Any] = {"ways": given.ways} if given.ways else {}
     wanted |= {} if given.batch_sizes is None else {"batch_sizes": given.batch_sizes}
     wanted |= {"n_frames": given.frames} if given.frames else {}
     wanted |= {"int8_export": tuple(shlex.split(given.int8_export))} if given.int8_export else {}
@@ -292,11 +304,11 @@ def measure(case: Case, rival: Rival, repeats: int, folder: Path) -> list[dict[s
         try:
             say(f"{case.name}: sleap-nn, batch sizes")
             theirs, tried = fastest(rival, case, work)
-            ways = [prepare(case, *way, work) for way in case.ways]
+            ways = [prepare(case, *each, work) for each in case.ways]
             say(f"{case.name}: {repeats} turns")
-            programs = [theirs, *(way.program for way in ways if way.program)]
+            programs = [theirs, *(each.program for each in ways if each.program)]
             turns, poses = take_turns(programs, case.n_frames, repeats, work)
-            rows = [describe(case, way, theirs, turns, poses) for way in ways]
+            rows = [describe(case, each, theirs, turns, poses) for each in ways]
         except ProgramError as error:
             rows, tried = [{**facts_of(case), "verdict": "failed", "reason": str(error)}], {}
     for row in rows:

@@ -104,8 +104,8 @@ class Predictor(ABC):
             precision: that the networks compute in: `"fp32"`, `"fp16"` or `"bf16"`, as far as backend and device have
                 it, or `"auto"` for the fastest of them. By default 32-bit floats, and for exported models what they
                 were made in.
-            backend_options: handed through to the runtime, in its own words; see the runner's class. Not with
-                `backend="auto"`.
+            backend_options: handed through to the runtime, in its own words; see the runner's class. Where no
+                backend is named, they are for the default one.
             clip: what `"auto"` measures on, a source as in `predict` or a `Clip` of one: best the one that will be
                 predicted. It takes some seconds, once for these models, this machine and this size of frames.
             **options: by name, any of those in `sleap_infer.options` that apply.

@@ -14,7 +14,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from sleap_infer.choices import GRAPH_BACKENDS, Backend, Precision, PrecisionChoice
-from sleap_infer.errors import BackendError, OptionError, SleapInferError
+from sleap_infer.errors import BackendError, SleapInferError
 from sleap_infer.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
 from sleap_infer.ops.agreement import compare_poses
 from sleap_infer.options import DEFAULT_BATCH_SIZE
@@ -94,13 +94,12 @@ def make_on_best(plan: Plan, request: Request, make: Make, clip: Any = None) -> 
     """
     if request.batch_size is not None:
         request.runtime("torch", None)  # checks it
+    if request.backend == "auto" and request.backend_options:  # they are of one backend
+        request = attrs.evolve(request, backend=default_backend(plan.specs))
     if request.backend != "auto" and request.precision != "auto":
         backend = find_runner(request.backend).backend
         assert backend is not None
         return make(request.runtime(backend, request.precision))
-    if request.backend == "auto" and request.backend_options:
-        names = ", ".join(request.backend_options)
-        raise OptionError(f"backend_options are of one backend: name it, backend=..., or leave out {names}.")
     frames = clip if clip is None or isinstance(clip, Clip) else read_clip(clip)
     remember = frames is None or frames.remember
     key = key_of(plan, request) if remember else ""

@@ -117,7 +117,7 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
     paths, specs = plan.paths, plan.specs
     if runner.backend in GRAPH_BACKENDS:
         paths = tuple(_as_graph(plan, number, runtime.precision) for number in range(len(paths)))
-        specs = tuple(read_spec(path) for path in paths)
+        specs = tuple(spec if spec.exported else read_spec(path) for path, spec in zip(paths, specs, strict=True))
     crops = plan.settings.stream.crop_batch_size
     opened: list[BaseInferenceRunner] = []
     try:

@@ -125,7 +125,8 @@ def test_it_goes_when_the_asking_is_interrupted(tmp_path: Path) -> None:
     """As by Ctrl-C."""
     note = tmp_path / "pid"
     worker = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    asking = f"""import sys
+    asking = f"""import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background may be told to ignore it
 from pathlib import Path
 from sleap_infer.benchmark.process import Workshop
 from sleap_infer.benchmark.tasks import AskBackends, Reasons

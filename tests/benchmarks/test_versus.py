@@ -324,6 +324,12 @@ def test_a_python_without_sleap_nn_is_refused(versus: ModuleType, capsys: pytest
     assert "cannot run sleap-nn" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["onnx", ":fp32", "onnx:fp12"])
+def test_ways_that_are_none(versus: ModuleType, text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not BACKEND:PRECISION"):
+        versus.way(text)
+
+
 @pytest.mark.parametrize("kind", ["single_instance", "centroid", "bottomup"])
 def test_large_models_find_the_spots_of_their_video(versus: ModuleType, tmp_path: Path, kind: str) -> None:
     from production_models import CELLS, write_model, write_video
