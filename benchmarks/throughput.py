@@ -3,7 +3,7 @@
     python benchmarks/throughput.py [--corpus DIR] [--backends torch,onnx,openvino] [--output FILE.json]
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
-Without models: the package's own on its own video of two flies, and with `--corpus` the real ones there on the real
+Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
 video. Each part is run in turn with the others; the first round warms up and does not count.
 """
 
@@ -82,12 +82,11 @@ def pipelines(given: argparse.Namespace) -> list[tuple[list[Path], Path]]:
     """Models, and the video that they are run on."""
     if given.models:
         return [(given.models, given.video)]
-    found = [([ASSETS / "models" / name for name in names], given.video) for names in OWN]
     if given.corpus:
         video = given.corpus / "videos" / "centered_pair_small.mp4"
         real = [[given.corpus / "models" / f"minimal_instance_{name}" for name in names] for names in REAL]
-        found += [(models, video) for models in real]
-    return found
+        return [(models, video) for models in real]
+    return [([ASSETS / "models" / name for name in names], given.video) for names in OWN]
 
 
 def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> dict[str, Any]:

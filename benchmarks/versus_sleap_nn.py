@@ -109,7 +109,7 @@ class Case:
 
 
 CORPUS_CASES = {
-    "single instance": Case("", (Path("minimal_instance_single_instance"),), Path(), 49),
+    "single instance": Case("", (Path("minimal_instance_single_instance"),), Path(), 193),
     "top-down": Case("", (Path("minimal_instance_centroid"), Path("minimal_instance_centered_instance")), Path(), 49),
     GOAL_CASE: Case("", (Path("minimal_instance_bottomup"),), Path(), 97, ways=EVERY),
     "multi-class bottom-up": Case("", (Path("minimal_instance_multiclass_bottomup"),), Path(), 49),
@@ -132,9 +132,9 @@ class Large:
 
 LARGE_CASES = {
     "192x192 single instance": Large(("single_instance",), (192, 192), 49, 1, 2.0, (1, 8)),
-    "1024x1024 centroid": Large(("centroid",), (1024, 1024), 5),
-    "1024x1024 top-down": Large(("centroid", "centered_instance"), (1024, 1024), 5),
-    "1024x1280 bottom-up": Large(("bottomup",), (1024, 1280), 5),
+    "1024x1024 centroid": Large(("centroid",), (1024, 1024), 9),
+    "1024x1024 top-down": Large(("centroid", "centered_instance"), (1024, 1024), 9),
+    "1024x1280 bottom-up": Large(("bottomup",), (1024, 1280), 9),
 }
 N_UNSEEN_LARGE = 4
 
@@ -190,35 +190,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--note", help="What else the JSON has to say.")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--add", action="store_true", help="Keep the other cases that --output has already.")
     given = parser.parse_args(arguments)
     if bool(given.models) != bool(given.video):
         parser.error("models and --video go together")
     rival = find_rival(parser, given.sleap_nn_python, given.sleap_nn_command)
     print(HEADER, flush=True)
+    earlier = read_earlier(given.output, our_versions(), rival.versions) if given.add and given.output else {}
     rows: list[dict[str, Any]] = []
-    before, began = others_work(), perf_counter()
     with tempfile.TemporaryDirectory() as name:
         for case in find_cases(given, Path(name)):
             rows += measure(case, rival, given.repeats, Path(name))
-            elapsed = perf_counter() - began
-            busy = (others_work() - before) / elapsed
             if given.output:
-                write_json(given.output, rows, rival, {"seconds": round(elapsed), "busy": busy, "note": given.note})
+                write_json(given.output, rows, rival.versions, given.note, earlier)
     show_goals(rows)
 
 
-def write_json(output: Path, rows: Sequence[Mapping[str, Any]], rival: Rival, facts: Mapping[str, Any]) -> None:
-    """Write what is known so far."""
-    machine = {**asdict(Machine.read({})), "cores_busy_with_other_work": round(facts["busy"], 2)}
+def read_earlier(output: Path, ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, Any]:
+    """What a file holds that rows are to be added to; nothing where there is none.
+
+    Raises:
+        SystemExit: it was made with other versions.
+    """
+    if not output.exists():
+        return {}
+    earlier: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    if earlier["versions"] != {"sleap_infer": dict(ours), "sleap_nn": dict(theirs)}:
+        raise SystemExit(f"{output} was made with other versions: {earlier['versions']}. Measure all of it again.")
+    return earlier
+
+
+def write_json(
+    output: Path,
+    rows: Sequence[Mapping[str, Any]],
+    theirs: Mapping[str, str],
+    note: str | None,
+    earlier: Mapping[str, Any],
+) -> None:
+    """Write what is known so far, after the rows of an earlier file whose cases were not measured now."""
+    measured = {row["case"] for row in rows}
+    commands = [earlier["command"]] if earlier else []
     text = {
         "schema": "sleap_infer.versus",
         "version": 1,
-        "machine": machine,
-        "versions": {"sleap_infer": our_versions(), "sleap_nn": rival.versions},
-        "command": shlex.join(["python", *sys.argv]),
-        "seconds": facts["seconds"],
-        "note": facts["note"],
-        "rows": rows,
+        "machine": asdict(Machine.read({})),
+        "versions": {"sleap_infer": our_versions(), "sleap_nn": theirs},
+        "command": " && ".join([*commands, shlex.join(["python", *sys.argv])]),
+        "note": note or earlier.get("note"),
+        "rows": [*(row for row in earlier.get("rows", ()) if row["case"] not in measured), *rows],
     }
     output.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
@@ -299,6 +318,7 @@ def large_case(name: str, folder: Path, wanted: Mapping[str, Any]) -> Case:
 
 def measure(case: Case, rival: Rival, repeats: int, folder: Path) -> list[dict[str, Any]]:
     """Rows of one case: sleap-nn against every way of sleap-infer, in turn."""
+    before, began = others_work(), perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = Path(name)
         try:
@@ -311,8 +331,10 @@ def measure(case: Case, rival: Rival, repeats: int, folder: Path) -> list[dict[s
             rows = [describe(case, each, theirs, turns, poses) for each in ways]
         except ProgramError as error:
             rows, tried = [{**facts_of(case), "verdict": "failed", "reason": str(error)}], {}
+    elapsed = perf_counter() - began
+    busy = round((others_work() - before) / elapsed, 2)
     for row in rows:
-        row["sleap_nn_batch_sizes"] = tried
+        row |= {"sleap_nn_batch_sizes": tried, "case_took_s": round(elapsed), "cores_busy_with_other_work": busy}
         print(line(row), flush=True)
     return rows
 

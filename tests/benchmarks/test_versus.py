@@ -281,6 +281,7 @@ def test_a_row_that_agrees_has_ratios_and_goals(
     assert row["ratios"]["peak_memory"]["median"] < 0.5
     assert row["made_once"] == {"export_s": 12.5}
     assert list(row["sleap_nn_batch_sizes"]) == ["default"]
+    assert row["cores_busy_with_other_work"] >= -0.1
     assert not_run["verdict"] == "not run"
     assert "no arithmetic in bf16" in not_run["reason"]
     json.dumps([row, not_run])
@@ -322,6 +323,21 @@ def test_a_python_without_sleap_nn_is_refused(versus: ModuleType, capsys: pytest
     with pytest.raises(SystemExit):
         versus.find_rival(argparse.ArgumentParser(), Path(sys.executable), None)
     assert "cannot run sleap-nn" in capsys.readouterr().err
+
+
+def test_rows_are_added_to_those_of_other_cases(versus: ModuleType, tmp_path: Path) -> None:
+    output, theirs = tmp_path / "table.json", {"sleap-nn": "0.3.5"}
+    rows = [{"case": "a", "n": 1}, {"case": "b", "n": 2}]
+    versus.write_json(output, rows, theirs, None, {})
+    earlier = versus.read_earlier(output, versus.our_versions(), theirs)
+    versus.write_json(output, [{"case": "b", "n": 3}], theirs, "again", earlier)
+    found = json.loads(output.read_text())
+    assert found["rows"] == [{"case": "a", "n": 1}, {"case": "b", "n": 3}]
+    assert found["note"] == "again"
+    assert " && " in found["command"]
+    with pytest.raises(SystemExit, match="other versions"):
+        versus.read_earlier(output, versus.our_versions(), {"sleap-nn": "0.3.6"})
+    assert versus.read_earlier(tmp_path / "none.json", {}, {}) == {}
 
 
 @pytest.mark.parametrize("text", ["onnx", ":fp32", "onnx:fp12"])
