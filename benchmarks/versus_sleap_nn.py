@@ -109,10 +109,16 @@ class Case:
 
 
 CORPUS_CASES = {
-    "single instance": Case("", (Path("minimal_instance_single_instance"),), Path(), 193),
-    "top-down": Case("", (Path("minimal_instance_centroid"), Path("minimal_instance_centered_instance")), Path(), 49),
+    "single instance": Case("", (Path("minimal_instance_single_instance"),), Path(), 193, batch_sizes=(8,)),
+    "top-down": Case(
+        "",
+        (Path("minimal_instance_centroid"), Path("minimal_instance_centered_instance")),
+        Path(),
+        97,
+        batch_sizes=(8,),
+    ),
     GOAL_CASE: Case("", (Path("minimal_instance_bottomup"),), Path(), 97, ways=EVERY),
-    "multi-class bottom-up": Case("", (Path("minimal_instance_multiclass_bottomup"),), Path(), 49),
+    "multi-class bottom-up": Case("", (Path("minimal_instance_multiclass_bottomup"),), Path(), 97, batch_sizes=(8,)),
 }
 CORPUS_UNSEEN = range(300, 500, 2)
 """Where the corpus' video shows most animals."""

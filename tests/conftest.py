@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -35,6 +38,12 @@ def nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("sleap_infer.predictors.choice.choices_directory", lambda: tmp_path / "choices")
 
 
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run in the process that asks for them, unless a test says how many workers it wants: loading takes time."""
+    monkeypatch.setenv("SLEAP_INFER_WORKERS", "0")
+
+
 @pytest.fixture(scope="session")
 def models() -> Path:
     """Directory of the models that the package ships, one per kind."""
@@ -54,6 +63,39 @@ def corpus() -> Path:
     if not path.is_dir():
         pytest.skip(f"NO CORPUS at {path}: set SLEAP_INFER_CORPUS to run the checks against real models")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tracing a model takes ten to thirty seconds, and most tests ask for one that another test has traced.
+
+    A graph is kept under the hash of everything that is traced: the module with all its weights and settings, the form
+    of its input, the opset. Modules that cannot be pickled are traced each time.
+    """
+    from sleap_infer.graphs import writing
+
+    own = tmp_path_factory.getbasetemp()
+    kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "traced"
+    kept.mkdir(exist_ok=True)
+    trace = writing.write_graph
+
+    def write_graph(graph: Any, path: Path, *form: Any) -> None:
+        try:
+            place = kept / hashlib.sha256(pickle.dumps((graph.eval(), form))).hexdigest()
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return trace(graph, path, *form)
+        if not place.exists():
+            trace(graph, path, *form)
+            beside = place.with_suffix(f".{os.getpid()}")
+            shutil.copy(path, beside)
+            beside.replace(place)
+        else:
+            shutil.copy(place, path)
+        return None
+
+    writing.write_graph = write_graph
+    yield
+    writing.write_graph = trace
 
 
 @pytest.fixture(scope="session")

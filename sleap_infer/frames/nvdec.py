@@ -88,11 +88,20 @@ class NvdecReader(VideoFileReader):
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read frames; see `Reader`. From where the GPU stops, if it does, the CPU goes on."""
-        last = -1
+        if frame_inds is None:
+            return self.read_from(0)
+        return self._while_it_can(super().read(frame_inds), frame_inds, -1)
+
+    def read_from(self, begin: int) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
+        """Read all frames from an index on. From where the GPU stops, if it does, the CPU goes on."""
+        return self._while_it_can(super().read_from(begin), None, begin - 1)
+
+    def _while_it_can(
+        self, frames: Any, frame_inds: Sequence[int] | None, last: int
+    ) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         try:
             if self._matrix is None:
                 self._prepare()
-            frames: Any = super().read(frame_inds)
             with closing(frames):
                 for last, found in frames:
                     yield last, found
@@ -100,11 +109,10 @@ class NvdecReader(VideoFileReader):
         except CannotDecode as reason:
             since = f" from frame {last + 1} on" if last >= 0 else ""
             warn(f"{self.path}{since}", reason)
+        host = VideoFileReader(self.path, self.grayscale)
         rest = None if frame_inds is None else [frame_idx for frame_idx in frame_inds if frame_idx > last]
-        if rest != []:
-            on_host: Any = VideoFileReader(self.path, self.grayscale).read(rest)
-            with closing(on_host):
-                yield from (place for place in on_host if place[0] > last)
+        on_host: Any = host.read_from(last + 1) if rest is None else host.read(rest) if rest else iter(())
+        yield from on_host
 
     def _prepare(self) -> None:
         """Look at the first frame, decide how frames are converted, and check that with this frame.

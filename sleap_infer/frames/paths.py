@@ -66,11 +66,21 @@ def existing(path: str | Path) -> Path:
     raise SourceNotFoundError(f"No source at {path} (in {Path.cwd()}).{hint}")
 
 
-def _matches(pattern: str) -> list[VideoFiles]:
+def matching(pattern: str) -> list[Path]:
+    """The files that a glob matches, in natural order.
+
+    Raises:
+        SourceNotFoundError: there is none.
+    """
     names = glob.glob(str(Path(pattern).expanduser()), recursive=True)
     found = sorted((Path(name) for name in names), key=natural_order)
     if not found:
         raise SourceNotFoundError(f"Nothing matches {pattern!r} (in {Path.cwd()}).")
+    return found
+
+
+def _matches(pattern: str) -> list[VideoFiles]:
+    found = matching(pattern)
     images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
     videos: list[VideoFiles] = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:

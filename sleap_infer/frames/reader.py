@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
@@ -38,3 +38,9 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Give files back."""
+
+
+def times_s(reader: Reader) -> list[float] | None:
+    """When each frame is shown, in seconds; `None` where the reader, or its file, does not know."""
+    known: Callable[[], list[float] | None] | None = getattr(reader, "times_s", None)
+    return None if known is None else known()

@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef, Images
 from sleap_infer.frames.reader import AnyImage, Reader
+from sleap_infer.frames.video_file import VideoFileReader
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -30,6 +31,9 @@ class VideoPart:
         video_idx: its index in the source.
         frame_inds: ascending; `None` for all.
         known: (I, N, 2) points that a person gave, by frame; `None` without labels.
+        first: place of the first of these frames among those of a whole job. Batches end at its multiples of their
+            size, so that a job that goes on somewhere cuts them as if it had begun at the start. Where all frames are
+            wanted, it is the index of the first.
     """
 
     reader: Reader
@@ -37,11 +41,36 @@ class VideoPart:
     video_idx: int = 0
     frame_inds: tuple[int, ...] | None = None
     known: Mapping[int, Points] | None = field(default=None, repr=False)
+    first: int = 0
 
     @property
     def n_frames(self) -> int | None:
         """How many frames are wanted, as far as it is known beforehand."""
-        return self.reader.n_frames if self.frame_inds is None else len(self.frame_inds)
+        if self.frame_inds is not None:
+            return len(self.frame_inds)
+        return None if self.reader.n_frames is None else max(self.reader.n_frames - self.first, 0)
+
+    def some(self, start: int, stop: int | None = None) -> VideoPart:
+        """Those of the wanted frames at places from `start` up to `stop`, or to the end of the video.
+
+        Args:
+            start: place among the wanted frames.
+            stop: place of the first frame that is not wanted; of all frames of a video, its index.
+        """
+        if self.frame_inds is not None:
+            return evolve(self, frame_inds=self.frame_inds[start:stop], first=start)
+        return evolve(self, frame_inds=None if stop is None else tuple(range(start, stop)), first=start)
+
+    def read(self) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
+        """Read the wanted frames; see `Reader`."""
+        if self.frame_inds is not None or self.first == 0:
+            return self.reader.read(self.frame_inds)
+        if isinstance(self.reader, VideoFileReader):
+            return self.reader.read_from(self.first)
+        if self.reader.n_frames is not None:
+            rest = range(self.first, self.reader.n_frames)
+            return self.reader.read(rest) if rest else iter(())
+        return (found for found in self.reader.read(None) if found[0] >= self.first)
 
     def refer(self, frame_idx: int, failure: str | None = None) -> FrameRef:
         """The place of a frame."""
@@ -77,7 +106,8 @@ class Source:
         """Read all wanted frames in order.
 
         Args:
-            batch_size: most frames of a batch. A batch ends early where the video, the size or the type changes.
+            batch_size: most frames of a batch. A batch ends where the place of a frame is a multiple of it, and where
+                the video, the size or the type changes.
 
         Raises:
             OptionError: the size is below 1.
@@ -106,10 +136,10 @@ class Source:
 def _in_batches(part: VideoPart, batch_size: int) -> Iterator[FrameBatch]:
     images: list[AnyImage] = []
     frames: list[FrameRef] = []
-    for frame_idx, found in part.reader.read(part.frame_inds):
+    for place, (frame_idx, found) in enumerate(part.read(), start=part.first):
         image = None if isinstance(found, FrameReadError) else found
         changed = image is not None and bool(images) and _form(image) != _form(images[0])
-        if frames and (changed or len(frames) == batch_size):
+        if frames and (changed or place % batch_size == 0):
             yield _to_batch(images, frames)
             images, frames = [], []
         frames.append(part.refer(frame_idx, str(found) if image is None else None))

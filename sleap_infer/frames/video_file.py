@@ -48,17 +48,31 @@ class VideoFileReader:
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read frames; see `Reader`."""
+        return self._to_images(self._decode_all() if frame_inds is None else self._decode_some(frame_inds))
+
+    def read_from(self, begin: int) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
+        """Read all frames from an index on, the same ones as `read(None)` gives there."""
+        return self._to_images(self._decode_rest(begin))
+
+    def times_s(self) -> list[float] | None:
+        """When each frame is shown, in seconds; `None` where the file does not say."""
+        with self._open() as container:
+            times, unit = times_of_all(container), container.streams.video[0].time_base
+        return None if times is None or unit is None else [float(time * unit) for time in times]
+
+    def close(self) -> None:
+        """Nothing to give back: the file is open only while it is read."""
+
+    def _to_images(
+        self, frames: Generator[tuple[int, Any], None, None]
+    ) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         if self.grayscale is None:
             self.grayscale = is_gray(self._first())
-        frames = self._decode_all() if frame_inds is None else self._decode_some(frame_inds)
         try:
             for frame_idx, frame in frames:
                 yield frame_idx, frame if isinstance(frame, FrameReadError) else self._to_image(frame)
         finally:
             frames.close()
-
-    def close(self) -> None:
-        """Nothing to give back: the file is open only while it is read."""
 
     def _open(self) -> Any:
         try:
@@ -114,6 +128,19 @@ class VideoFileReader:
                 yield from self._pick(self._decode_all(), run)
             else:
                 yield from self._pick(self._decode_from(run[0], times), run, len(times))
+
+    def _decode_rest(self, begin: int) -> Generator[tuple[int, Any], None, None]:
+        """As `_decode_all` from an index on."""
+        times = None
+        if begin >= SEEK_AHEAD:
+            with self._open() as container:
+                times = times_of_all(container)
+        if times is None or begin >= len(times):
+            yield from (found for found in self._decode_all() if found[0] >= begin)
+            return
+        yield from (found for found in self._decode_from(begin, times) if found[0] >= begin)
+        for frame_idx in range(len(times), self._n_claimed):
+            yield frame_idx, self._ended(frame_idx, len(times))
 
     def _pick(
         self, frames: Generator[tuple[int, Any], None, None], wanted: Sequence[int], n_there: int = 0

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sleap_infer.ops.constants import indices
 
-SAMPLES_AT_ONCE = 1 << 22
-"""Crowded batches with more samples than this are scored frame by frame, to bound memory."""
+SAMPLES_AT_ONCE = 1 << 17
+"""Samples that a processor takes at once: what is computed of them stays in its cache."""
 
 
 @frozen
@@ -50,15 +50,13 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
         both lie on one spot.
     """
     if torch.compiler.is_compiling():
-        return _score_pairs(pafs, peaks, scoring)
+        return _score_all(pafs, peaks, scoring).flatten(2)
     places, used = peaks.shape[2], _places_used(peaks)
-    if peaks.shape[0] > 1 and peaks.shape[0] * used**2 * len(scoring.edges) * scoring.n_points > SAMPLES_AT_ONCE:
-        return torch.cat([score_lines(pafs[b : b + 1], peaks[b : b + 1], scoring) for b in range(peaks.shape[0])])
-    scores = _score_pairs(pafs, peaks[:, :, :used], scoring)
+    scores = _score_all(pafs, peaks[:, :, :used], scoring)
     if used == places:
-        return scores
+        return scores.flatten(2)
     everywhere = scores.new_full((*scores.shape[:2], places, places), torch.nan)
-    everywhere[..., :used, :used] = scores.unflatten(2, (used, used))
+    everywhere[..., :used, :used] = scores
     return everywhere.flatten(2)
 
 
@@ -70,40 +68,75 @@ def _places_used(peaks: Tensor) -> int:
     return int(used[-1]) + 1 if len(used) else 1
 
 
-def _score_pairs(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
-    """As `score_lines`, whatever the places hold."""
-    n_pairs = peaks.shape[2] ** 2
+def _score_all(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
+    """As `score_lines`, whatever the places hold: (B, E, K, K). On the CPU, untraced, piece by piece."""
     source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
-    start = peaks[:, source, :, None].expand(-1, -1, -1, peaks.shape[2], -1).flatten(2, 3)
-    end = peaks[:, destination, None].expand(-1, -1, peaks.shape[2], -1, -1).flatten(2, 3)
-    along = end - start
+    start, end = peaks[:, source].flatten(0, 1), peaks[:, destination].flatten(0, 1)
+    fields = pafs.unflatten(1, (-1, 2)).flatten(0, 1)
+    longest = _longest(pafs, scoring)
+    if torch.compiler.is_compiling() or peaks.device.type != "cpu":
+        scores = _score(fields, start, end, longest, scoring)
+    else:
+        places = peaks.shape[2]
+        n_tables = max(SAMPLES_AT_ONCE // (places**2 * scoring.n_points), 1)
+        n_rows = max(SAMPLES_AT_ONCE // (places * scoring.n_points), 1)
+        scores = start.new_empty(len(start), places, places)
+        for tables in _slices(len(start), n_tables):
+            for rows in _slices(places, n_rows):
+                scores[tables, rows] = _score(fields[tables], start[tables, rows], end[tables], longest, scoring)
+    return scores.unflatten(0, (-1, len(scoring.edges)))
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    """Slices that cover a length step by step.
+
+    >>> _slices(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    return [slice(first, first + step) for first in range(0, length, step)]
+
+
+def _score(fields: Tensor, start: Tensor, end: Tensor, longest: float, scoring: LineScoring) -> Tensor:
+    """Scores of all connections between two sets of peaks.
+
+    Args:
+        fields: (T, 2, H, W) one field per table of connections.
+        start: (T, R, 2) source peaks.
+        end: (T, K, 2) destination peaks.
+        longest: connection that is not penalised.
+        scoring: the weights.
+
+    Returns:
+        (T, R, K).
+    """
+    along = end[:, None] - start[:, :, None]
     length = along.norm(dim=-1)
     unit = along / length[..., None]
-
-    share = torch.linspace(0, 1, scoring.n_points, device=peaks.device, dtype=peaks.dtype)
+    share = torch.linspace(0, 1, scoring.n_points, device=start.device, dtype=start.dtype)
     slope = along / (1.0 + torch.finfo(torch.float32).eps)
-    points = start[..., None, :] + share[:, None] * slope[..., None, :]
-    vectors = _sample(pafs, points.flatten(2, 3), scoring.stride)
-    agreement = (vectors.unflatten(2, (n_pairs, scoring.n_points)) * unit[..., None, :]).sum(-1).mean(-1)
-    return agreement + _distance_penalty(length, pafs, scoring)
+    height, width = fields.shape[-2:]
+    x, y = (
+        torch.round(torch.nan_to_num(start[:, :, None, k, None] + share * slope[..., k, None]) / scoring.stride)
+        .long()
+        .clamp(0, side - 1)
+        for k, side in ((0, width), (1, height))
+    )
+    cells = (y * width + x).flatten(1)
+    along_x, along_y = (fields[:, k].flatten(1).gather(1, cells).view_as(x) * unit[..., k, None] for k in (0, 1))
+    return (along_x + along_y).mean(-1) + _distance_penalty(length, longest, scoring)
 
 
-def _sample(pafs: Tensor, points: Tensor, stride: int) -> Tensor:
-    """Vectors of each edge's field at points: (B, 2E, H, W) and (B, E, P, 2) -> (B, E, P, 2)."""
-    height, width = pafs.shape[-2:]
-    cells = torch.round(torch.nan_to_num(points) / stride).long()
-    x, y = cells[..., 0].clamp(0, width - 1), cells[..., 1].clamp(0, height - 1)
-    fields = pafs.unflatten(1, (-1, 2)).flatten(3)
-    index = (y * width + x)[:, :, None].expand(-1, -1, 2, -1)
-    return fields.gather(3, index).transpose(2, 3)
-
-
-def _distance_penalty(length: Tensor, pafs: Tensor, scoring: LineScoring) -> Tensor:
-    """0 up to the longest expected connection, then falling towards -`dist_penalty_weight`.
+def _longest(pafs: Tensor, scoring: LineScoring) -> float:
+    """Longest expected connection, in pixels of the network's input.
 
     The largest side of the fields includes their channel count, as in SLEAP.
     """
     channels, height, width = pafs.shape[1:]
     largest = torch.sym_max(torch.sym_max(height, width), channels)  # Python's max would fix it while tracing
-    longest = scoring.max_edge_length_ratio * largest * scoring.stride
+    longest: float = scoring.max_edge_length_ratio * largest * scoring.stride
+    return longest
+
+
+def _distance_penalty(length: Tensor, longest: float, scoring: LineScoring) -> Tensor:
+    """0 up to the longest expected connection, then falling towards -`dist_penalty_weight`."""
     return (longest / length - 1.0).clamp(max=0.0) * scoring.dist_penalty_weight

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 Image = TypeVar("Image", bound=np.generic)
 
 MAX_WEIGHT = 1 << 15
 MAX_PRECISION = 22
+
+EXACT_IN_FLOAT32 = 16
+"""Bits of weights up to which 255 times their sum is below 2**24, so that 32-bit floats hold it exactly."""
+
+STRIP = 1 << 16
+"""Pixels that are resized at once."""
 
 
 def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
@@ -53,46 +57,76 @@ def resize_with_torch(images: NDArray[Image], size: tuple[int, int]) -> NDArray[
 
 
 def resize_with_numpy(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
-    """`resize` by sparse matrices of filter weights."""
-    for axis, length in ((3, size[1]), (2, size[0])):
-        if images.shape[axis] != length:
-            images = _resize_axis(images, axis, length)
-    return images
+    """`resize` by sums of weighted rows: the columns' turn comes first, as rows of the turned image."""
+    out = np.empty((*images.shape[:2], *size), images.dtype)
+    for plane, resized in zip(images.reshape(-1, *images.shape[2:]), out.reshape(-1, *size), strict=True):
+        resized[...] = _resize_rows(_resize_rows(plane.T, size[1]).T, size[0])
+    return out
 
 
-def _resize_axis(images: NDArray[Image], axis: int, length: int) -> NDArray[Image]:
-    weights: Any
-    weights, precision = _weights(images.shape[axis], length, fixed_point=images.dtype == np.uint8)
-    lines = np.moveaxis(images, axis, 0)
-    flat = lines.reshape(lines.shape[0], -1)
-    if images.dtype == np.uint8:
-        summed = weights @ flat.astype(np.int32)
-        out = np.clip((summed + (1 << (precision - 1))) >> precision, 0, 255).astype(np.uint8)
-    else:
-        out = (weights @ flat).astype(images.dtype)
-    return np.moveaxis(out.reshape(length, *lines.shape[1:]), 0, axis)
+def _resize_rows(plane: NDArray[Image], n_rows: int) -> NDArray[Image]:
+    """Resize (H, W) to (n_rows, W), a strip of columns at a time, so that it stays in the processor's cache."""
+    if len(plane) == n_rows:
+        return plane
+    taps = _taps(len(plane), n_rows, plane.dtype == np.uint8)
+    out = np.empty((n_rows, plane.shape[1]), plane.dtype)
+    step = max(STRIP // len(plane), 1)
+    for first in range(0, plane.shape[1], step):
+        columns = slice(first, first + step)
+        strip = plane[:, columns].astype(taps.weights.dtype, order="C")
+        summed = strip.take(taps.rows[0], axis=0)
+        summed *= taps.weights[0]
+        for rows, weights in zip(taps.rows[1:], taps.weights[1:], strict=True):
+            neighbours = strip.take(rows, axis=0)
+            neighbours *= weights
+            summed += neighbours
+        out[:, columns] = summed if taps.precision is None else _round(summed, taps.precision)
+    return out
+
+
+def _round(summed: NDArray[Any], precision: int) -> NDArray[Any]:
+    """Sums of whole-numbered weights as pixels: half a step more, shifted down, limited."""
+    summed += 2.0 ** (precision - 1)
+    summed *= 2.0**-precision
+    np.floor(summed, out=summed)
+    return np.clip(summed, 0, 255, out=summed)
+
+
+@frozen
+class _Taps:
+    """How rows are resized: the t-th neighbour of every new row, for each t.
+
+    Attributes:
+        rows: (T, new) the neighbours.
+        weights: (T, new, 1) of each, 0 where a new row has fewer; whole numbers, in a type in which sums are exact.
+        precision: bits that they are scaled by; `None` for weights as they are.
+    """
+
+    rows: NDArray[np.int64]
+    weights: NDArray[Any]
+    precision: int | None
 
 
 @lru_cache(maxsize=32)
-def _weights(old: int, new: int, fixed_point: bool) -> tuple[csr_array, int]:
-    """Rows of filter weights, (new, old), and the number of bits they are scaled by (0 for float weights)."""
-    from scipy.sparse import csr_array
-
+def _taps(old: int, new: int, exact: bool) -> _Taps:
     scale = old / new
     reach = max(scale, 1.0)
-    rows, columns, values = [], [], []
+    starts, values = [], []
     for row in range(new):
         centre = scale * (row + 0.5)
         first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
-        taps = np.arange(first, last)
-        weight = np.maximum(0.0, 1.0 - np.abs((taps - centre + 0.5) / reach))
-        rows.append(np.full(len(taps), row))
-        columns.append(taps)
+        weight = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / reach))
+        starts.append(first)
         values.append(weight / weight.sum())
-    row_index, column_index, value = (np.concatenate(part) for part in (rows, columns, values))
-    precision = _precision(float(value.max())) if fixed_point else 0
-    scaled = np.floor(value * (1 << precision) + 0.5).astype(np.int32) if fixed_point else value.astype(np.float32)
-    return csr_array((scaled, (row_index, column_index)), shape=(new, old)), precision
+    weights = np.zeros((max(map(len, values)), new, 1))
+    for row, weight in enumerate(values):
+        weights[: len(weight), row, 0] = weight
+    rows = np.minimum(np.array(starts) + np.arange(len(weights))[:, None], old - 1)
+    if not exact:
+        return _Taps(rows, weights.astype(np.float32), None)
+    precision = _precision(float(weights.max()))
+    kind = np.float32 if precision <= EXACT_IN_FLOAT32 else np.float64
+    return _Taps(rows, np.floor(weights * (1 << precision) + 0.5).astype(kind), precision)
 
 
 def _precision(largest: float) -> int:

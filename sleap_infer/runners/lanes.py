@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from attrs import frozen
 
 from sleap_infer.candidates import Candidates, join
@@ -23,7 +22,10 @@ from sleap_infer.model import ModelSpec
 from sleap_infer.options import ReturnOptions
 from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
-from sleap_infer.settings import StageSettings
+from sleap_infer.settings import SECOND_STAGES, StageSettings
+
+CROPS_AT_ONCE = 4
+"""Crops are small: several go through the network together."""
 
 MOST_LANES = 8
 """Each holds the activations of its images: beyond this, cores share an image."""
@@ -93,7 +95,8 @@ class Lanes:
             work: images (B, C, H, W) to candidates; called in several threads at once.
             images: of the batch.
             stopwatch: takes the seconds of each lane as those of the network.
-            unit: images that belong together, such as a batch of a fixed size.
+            unit: images that the network takes at once, counted from the first of the batch, so that results do not
+                depend on how many lanes there are.
 
         Returns:
             What waits for the candidates of all images, in order.
@@ -103,8 +106,12 @@ class Lanes:
             with stopwatch.timing("network"):
                 return work(part)
 
+        parts = in_units(images, unit)
+        if self.n_lanes == 1:
+            found = join([timed(part) for part in parts])
+            return lambda: found
         pool = _pool(self.n_lanes)
-        started = [pool.submit(timed, part) for part in split(images, self.n_lanes, unit)]
+        started = [pool.submit(timed, part) for part in parts]
         return lambda: join([part.result() for part in started])
 
 
@@ -150,29 +157,21 @@ class RunnerInLanes(BaseInferenceRunner):
         """Run the network on a batch, or on a part of one; called in several threads at once."""
 
     def _predict(self, images: Images) -> Candidates:
-        if self.runs_beside:
-            return self._start(images)()
-        with self.stopwatch.timing("network"):
-            return self._work(images)
+        return self._start(images)()
 
     def _start(self, images: Images) -> Pending:
-        if not self.runs_beside:
-            return super()._start(images)
         facts = self.spec.exported
-        return self.lanes.start(self._work, images, self.stopwatch, (facts and facts.batch_size) or 1)
+        unit = (facts and facts.batch_size) or (CROPS_AT_ONCE if self.spec.kind in SECOND_STAGES else 1)
+        return self.lanes.start(self._work, images, self.stopwatch, unit)
 
 
-def split(images: Images, n_parts: int, unit: int = 1) -> list[Images]:
-    """Cut a batch into parts of nearly the same size, at multiples of a unit.
+def in_units(images: Images, unit: int) -> list[Images]:
+    """Cut a batch into parts of so many images; the last may have fewer.
 
-    >>> [len(part) for part in split(np.zeros((7, 1, 2, 2)), 3)]
-    [3, 2, 2]
-    >>> [len(part) for part in split(np.zeros((7, 1, 2, 2)), 3, unit=4)]
-    [4, 3]
+    >>> [len(part) for part in in_units(np.zeros((7, 1, 2, 2)), 3)]
+    [3, 3, 1]
     """
-    n_units = -(-len(images) // unit)
-    ends = np.cumsum([len(part) for part in np.array_split(np.empty(n_units), min(n_parts, n_units))])[:-1] * unit
-    return np.split(images, ends)
+    return [images[first : first + unit] for first in range(0, len(images), unit)]
 
 
 @lru_cache(maxsize=8)

@@ -78,7 +78,14 @@ def test_the_size_of_batches_changes_no_frame(videos, read, same, batch_size):
 
 def test_failures_take_a_place_and_no_picture():
     batches = list(source_of([None, "gray", None, None], [None, None], ["gray", "wide", None]).batches(2))
-    assert [(len(batch.frames), len(batch.images)) for batch in batches] == [(2, 1), (2, 0), (2, 0), (1, 1), (2, 1)]
+    assert [(len(batch.frames), len(batch.images)) for batch in batches] == [
+        (2, 1),
+        (2, 0),
+        (2, 0),
+        (1, 1),
+        (1, 1),
+        (1, 0),
+    ]
     assert [ref.frame_idx for ref in batches[0].readable] == [1]
     assert batches[1].images.shape[0] == 0
 

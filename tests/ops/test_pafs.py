@@ -91,12 +91,13 @@ def test_pairs_are_ordered_by_source_then_destination_and_edges_have_their_own_f
     assert second == pytest.approx([1, 3 / 5, 4 / 32**0.5, 1], abs=1e-6)
 
 
-def test_crowded_batches_are_scored_frame_by_frame_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crowds_are_scored_piece_by_piece_to_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     fields, peaks = torch.randn(3, 2, 8, 8), torch.rand(3, 2, 4, 2) * 16
     at_once = score_lines(fields, peaks, scoring())
-    monkeypatch.setattr(pafs, "SAMPLES_AT_ONCE", 1)
-    assert torch.equal(score_lines(fields, peaks, scoring()), at_once)
+    for samples in (1, 4 * 6 * 2, 4 * 4 * 6 * 2):
+        monkeypatch.setattr(pafs, "SAMPLES_AT_ONCE", samples)
+        assert torch.equal(score_lines(fields, peaks, scoring()), at_once)
 
 
 def crowd(n_places: int) -> Tensor:
