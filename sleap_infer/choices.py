@@ -87,3 +87,13 @@ ProgressForm: TypeAlias = Literal["auto", "bar", "lines", "json", "none"]
 
 OnFrameError: TypeAlias = Literal["keep_place", "raise"]
 """What an unreadable frame does: leave its place empty and go on, or end the run with an error."""
+
+FrameStatus: TypeAlias = Literal["ok", "empty", "decode_failed", "predict_failed", "skipped"]
+"""What a frame of a job ends with: poses; none, since nobody is there; unreadable; without a result, since the network
+or the process failed on it; or never tried."""
+
+OutputFormat: TypeAlias = Literal["slp", "analysis_h5", "csv", "parquet", "ledger"]
+"""What the results of a job are written as."""
+
+Engine: TypeAlias = Literal["local", "ray"]
+"""Where the workers of a job run: on this machine, or on a Ray cluster."""

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+CORES_VARIABLE = "SLEAP_INFER_CORES"
+"""Environment variable that limits the cores further, for whoever shares them out."""
+
 QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 
 def available_cores() -> int:
-    """Cores that this process may run on: what its affinity (SLURM, taskset) and its quota (containers) leave."""
+    """Cores that this process may run on: what its affinity (SLURM, taskset) and its quota (containers) leave, and
+    `$SLEAP_INFER_CORES`, where it is set.
+    """
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = os.environ.get(CORES_VARIABLE, "")
+    if limit.isdigit() and int(limit):
+        count = min(count, int(limit))
     try:
         quota = QUOTA_FILE.read_text(encoding="ascii")
     except OSError:

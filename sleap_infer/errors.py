@@ -22,8 +22,14 @@
     │   ├── BackendNotInstalledError    its package is missing
     │   ├── DeviceError                 its device is missing
     │   └── DeviceMemoryError           its device has too little memory
-    └── OutputError                 results cannot be written
-        └── OutputExistsError           something is there already
+    ├── OutputError                 results cannot be written
+    │   └── OutputExistsError           something is there already
+    └── JobError                    a batch job cannot go on
+        ├── JournalError                its journal is damaged or something else
+        ├── JobDiffersError             what lies there belongs to another job
+        ├── JobBusyError                another process works on it
+        ├── TooManyFailuresError        more frames failed than are allowed
+        └── WorkerError                 its process ends again and again
 
 Each message says what was found, what was expected, and what to do next.
 """
@@ -123,3 +129,27 @@ class OutputError(SleapInferError):
 
 class OutputExistsError(OutputError, FileExistsError):
     """An output file is there already and overwriting was not asked for."""
+
+
+class JobError(SleapInferError):
+    """A batch job cannot go on."""
+
+
+class JournalError(JobError):
+    """A journal is damaged, or is something else."""
+
+
+class JobDiffersError(JobError, FileExistsError):
+    """A journal or an output lies there that belongs to other models, settings or frames."""
+
+
+class JobBusyError(JobError):
+    """Another process works on the same output."""
+
+
+class TooManyFailuresError(JobError):
+    """More frames failed than are allowed."""
+
+
+class WorkerError(JobError):
+    """A process that works on a job cannot be started, or ends again and again."""

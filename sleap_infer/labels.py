@@ -70,8 +70,7 @@ class LabelsBuilder:
         self._settings = settings
         self._facts = facts
         self._is_centroid = spec.kind == "centroid"
-        several = self._is_centroid and spec.n_nodes > 1
-        self._skeleton = make_skeleton(CENTROID_SKELETON if several else spec.skeleton)
+        self._skeleton = make_skeleton(instance_skeleton(spec))
         self._tracks = [sio.Track(name) for name in spec.classes]
         self._used_tracks: dict[int, sio.Track] = {}
         self._named_points = sio.PredictedInstance.empty(self._skeleton).points
@@ -174,6 +173,11 @@ class LabelsBuilder:
             "system_info": {"platform": platform.platform(), "python": platform.python_version()},
             **self._facts,
         }
+
+
+def instance_skeleton(spec: ModelSpec) -> SkeletonSpec:
+    """What the instances of a model are written on."""
+    return CENTROID_SKELETON if spec.kind == "centroid" and spec.n_nodes > 1 else spec.skeleton
 
 
 def make_skeleton(spec: SkeletonSpec) -> sio.Skeleton:

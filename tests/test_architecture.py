@@ -24,6 +24,7 @@ ROWS = (
     ("graphs",),
     ("predictors",),
     ("export", "doctor", "benchmark"),
+    ("jobs",),
     ("cli",),
     ("__main__",),
 )
@@ -32,7 +33,9 @@ ROWS = (
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 ONLY_IN = {
     "torch": ("model", "ops", "frames", "outputs", "runners", "graphs", "export", "cli"),
-    "sleap_io": ("model", "frames", "labels", "predictors", "cli"),
+    "sleap_io": ("model", "frames", "labels", "predictors", "jobs", "cli"),
+    "ray": ("jobs",),
+    "pyarrow": ("jobs",),
     "typer": ("cli",),
     "rich": ("cli",),
     "av": ("frames",),

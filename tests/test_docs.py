@@ -23,12 +23,16 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: `video.mp4`, `session.mp4`, `labels.slp` and `models/`."""
+    """A folder with what the pages speak of: `video.mp4`, `session.mp4`, `labels.slp`, `videos/` and `models/`."""
     import sleap_io as sio
 
     for name in ("video.mp4", "session.mp4"):
         shutil.copy(videos / "two_flies.mp4", tmp_path / name)
     (tmp_path / "models").symlink_to(models)
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(videos / "two_flies.mp4", tmp_path / "videos" / name)
+    (tmp_path / "list.csv").write_text("video,output,frames\nvideos/a.mp4,first.slp,0-9\nvideos/b.mp4,,\n")
     truth = sio.load_slp(str(videos / "two_flies.truth.slp"), open_videos=False)
     truth.replace_filenames(new_filenames=[str(tmp_path / "video.mp4")])
     truth.labeled_frames = truth.labeled_frames[:5]

@@ -16,6 +16,7 @@ from sleap_infer.cli.doctor import doctor
 from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.live import live
+from sleap_infer.cli.merge import merge
 from sleap_infer.cli.predict import predict
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(merge)
 app.command()(info)
 app.command()(export)
 app.command()(validate)

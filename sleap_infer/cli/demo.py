@@ -25,9 +25,9 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("demo"),
 ) -> None:
     """Predict a video that comes with the package, and compare with its known truth."""
-    from sleap_infer.cli.predict import describe_stages
     from sleap_infer.cli.run import run_to_file
     from sleap_infer.predictors import Predictor
+    from sleap_infer.predictors.describing import describe_stages
 
     output.mkdir(parents=True, exist_ok=True)
     video = ASSETS / "videos" / f"{VIDEO}.mp4"

@@ -16,7 +16,6 @@ import typer
 
 from sleap_infer.choices import BackendChoice, PrecisionChoice
 from sleap_infer.cli.parameters import with_inference_options
-from sleap_infer.cli.predict import describe_stages
 from sleap_infer.cli.selection import read_pairs
 from sleap_infer.errors import OptionError, SourceError
 
@@ -104,6 +103,7 @@ def live(
     from sleap_infer.cli.live_output import Kept
     from sleap_infer.frames.live import open_live
     from sleap_infer.predictors import Predictor
+    from sleap_infer.predictors.describing import describe_stages
     from sleap_infer.predictors.live import LiveRun, LiveSession
 
     with (

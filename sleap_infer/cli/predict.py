@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import attrs
 import typer
 
-from sleap_infer.choices import BackendChoice, PrecisionChoice, ProgressForm
+from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
-from sleap_infer.cli.selection import read_frames, read_pairs
+from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_share, without_option
 
 if TYPE_CHECKING:
-    from sleap_infer.cli.run import RunReport
-    from sleap_infer.predictors import Clip, Predictor
+    from sleap_infer.jobs import Models, Task, TaskReport
 
-FAILURES_SHOWN = 5
+WORKERS_VARIABLE = "SLEAP_INFER_WORKERS"
+INTERRUPTED = 130
 
 
 @with_inference_options
 def predict(
     source: Annotated[
-        list[str], typer.Argument(help="Videos, image folders, globs (quoted) or .slp files.", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Videos, folders, globs (quoted), .slp files, and manifests (.csv, .yaml).", show_default=False
+        ),
     ],
     model: Annotated[
         list[Path], typer.Option("-m", "--model", help="Model directory; give two for top-down.", show_default=False)
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "-o", "--output", help="File to write, one for all sources. [default: SOURCE.predictions.slp, one each]"
+            "-o",
+            "--output",
+            help="File to write, one for all sources; or a name for each with {stem}, {name} or {parent} in it. "
+            "[default: {stem}.predictions.slp beside the source]",
         ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out-dir", help="Folder for the outputs, made if it is not there.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Put all sources into one output.")] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--format", help=FORMATS_HELP, show_default=False),
     ] = None,
     frames: Annotated[
         str | None,
         typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
     ] = None,
     n_frames: Annotated[
-        int, typer.Option("-n", "--n-frames", help="Only the first so many frames; 0 for all.", min=0)
+        int, typer.Option("-n", "--n-frames", help="Only the first so many frames of each output; 0 for all.", min=0)
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace output that is there already. Without it, what is done is kept."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on where an earlier run was ended, or start anew.")
+    ] = True,
+    keep_journal: Annotated[
+        bool, typer.Option("--keep-journal", help="Keep the journal when the output is written.")
+    ] = False,
+    max_failed: Annotated[
+        int | None,
+        typer.Option(help="Give up when more frames have failed than this.", min=0, show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and how long it would take; write nothing.")
+    ] = False,
     backend: Annotated[
         BackendChoice,
         typer.Option(
@@ -92,118 +122,98 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            help="Processes that share the work: one for each GPU, or so many that share the cores. 0: none but this "
+            "one, which a crash of a decoder or a runtime then ends.",
+            rich_help_panel="Many workers",
+            min=0,
+            envvar=WORKERS_VARIABLE,
+        ),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N: take part as number I of N commands like this one, as in a job array; then run `sleap-infer "
+            "merge`.",
+            rich_help_panel="Many workers",
+            show_default=False,
+        ),
+    ] = None,
+    slurm: Annotated[
+        int | None,
+        typer.Option(
+            help="Print a SLURM script that runs this command in so many shares, and merges them.",
+            rich_help_panel="Many workers",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="Where workers run.", rich_help_panel="Many workers")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster that runs.", rich_help_panel="Many workers", show_default=False),
+    ] = None,
     progress: Annotated[
         ProgressForm, typer.Option(help="How progress is shown, on stderr: json is one object per line.")
     ] = "auto",
     *,
     options: dict[str, Any],
 ) -> None:
-    """Predict poses and write them to a .slp file.
+    """Predict poses and write them to files.
 
-    Exit codes: 0 all frames predicted, 1 some frames failed, 2 wrong usage.
+    Results go to a journal beside the output as they come: the same command goes on where an earlier run was ended.
+
+    Exit codes: 0 all frames predicted, 1 some frames or videos failed, 2 wrong usage.
     """
-    selection = read_frames(frames)
-    jobs = plan(source, output)
-    from sleap_infer.labels import check_output
+    from sleap_infer.jobs import JobOptions, Models, Outputs, find_tasks, read_frames
 
-    for _, target in jobs:
-        check_output(target, overwrite)
-    from sleap_infer.cli.run import run_to_file
-    from sleap_infer.predictors import Predictor
+    models = Models(
+        tuple(map(str, model)),
+        options,
+        backend,
+        device,
+        precision,
+        batch_size,
+        read_pairs(backend_option or []),
+        not no_cache,
+    )
+    tasks = find_tasks(source, Outputs(output, out_dir, merge), read_frames(frames), n_frames)
+    if dry_run:
+        from sleap_infer.cli.dry_run import show_plan
 
-    models, own_precision = _in_int8(model, source, options) if precision == "int8" else (model, precision)
-    with Predictor.from_model_paths(
-        models,
-        backend=backend,
-        device=device,
-        batch_size=batch_size,
-        precision=own_precision,
-        backend_options=read_pairs(backend_option or []),
-        clip=_clip(source, selection, n_frames, not no_cache) if "auto" in (backend, precision) else None,
-        **options,
-    ) as predictor:
-        for line in describe_stages(predictor):
-            typer.echo(line, err=True)
-        reports = [
-            run_to_file(predictor, item, target, selection, overwrite, n_frames, progress) for item, target in jobs
-        ]
-    for report in reports:
-        show(report)
-    if any(report.failures for report in reports):
+        show_plan(models, tasks, read_formats(formats, output))
+        return
+    if slurm is not None:
+        from sleap_infer.jobs.slurm import slurm_script
+
+        words = without_option(sys.argv[1:], "--slurm")
+        typer.echo(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], slurm, Path.cwd()), nl=False)
+        return
+    asked = JobOptions(
+        formats=read_formats(formats, output),
+        overwrite=overwrite,
+        resume=resume,
+        keep_journal=keep_journal,
+        max_failed=max_failed,
+        shard=read_share(shard),
+    )
+    reports = _run(models, tasks, asked, progress, workers, engine, address)
+    if any(report.outcome == "failed" or report.n_failed for report in reports):
         raise typer.Exit(1)
 
 
-def _in_int8(models: list[Path], sources: list[str], options: dict[str, Any]) -> tuple[list[Path], None]:
-    """Models in int8, which exporting makes of trained ones, with ranges measured on the first source."""
-    from sleap_infer.export.kept import kept_int8
+def _run(
+    models: Models, tasks: list[Task], options: Any, progress: ProgressForm, workers: int, engine: Engine, address: Any
+) -> list[TaskReport]:
+    from sleap_infer.cli.job_progress import show_job
+    from sleap_infer.jobs import run_job
 
-    return kept_int8(models, sources[0], options), None
-
-
-def _clip(sources: list[str], selection: Any, n_frames: int, remember: bool) -> Clip | None:
-    """The first frames of the first source, as part of a job of all; label files come one by one."""
-    from sleap_infer.frames import open_source
-    from sleap_infer.predictors import read_clip
-
-    labels = [source for source in sources if source.lower().endswith(".slp")]
-    with open_source(labels[0] if labels else sources, selection) as opened:
-        clip = read_clip(opened, n_frames * len(sources) or None)
-    return None if clip is None else attrs.evolve(clip, remember=remember)
-
-
-def plan(sources: list[str], output: Path | None) -> list[tuple[Any, Path]]:
-    """Which sources go into which file: all into the one that is named, or each into its own.
-
-    >>> plan(["a.mp4", "b.mp4"], None)
-    [('a.mp4', PosixPath('a.predictions.slp')), ('b.mp4', PosixPath('b.predictions.slp'))]
-    >>> plan(["a.mp4", "b.mp4"], Path("all.slp"))
-    [(['a.mp4', 'b.mp4'], PosixPath('all.slp'))]
-    """
-    if output is not None:
-        return [(sources if len(sources) > 1 else sources[0], output)]
-    return [(source, default_output(source)) for source in sources]
-
-
-def default_output(source: str) -> Path:
-    """Where the poses of a source go by default: beside it.
-
-    >>> default_output("data/session.pkg.slp")
-    PosixPath('data/session.pkg.predictions.slp')
-    >>> default_output("frames/*.png")
-    PosixPath('frames/predictions.slp')
-    """
-    path = Path(source)
-    if any(sign in path.name for sign in "*?["):
-        return path.with_name("predictions.slp")
-    return path.with_name(f"{path.name if path.is_dir() else path.stem}.predictions.slp")
-
-
-def describe_stages(predictor: Predictor) -> list[str]:
-    """How the backend was chosen, and the resolved settings of each stage; a line each."""
-    facts, choice = predictor.describe(), predictor.choice
-    runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"
-    chosen = [] if choice is None else [f"chose {runtime}: {choice.why}{' (measured before)' * choice.remembered}"]
-    if choice is not None and not choice.remembered:
-        chosen += [f"  {row.line()}" for row in choice.tried]
-    lines = [*chosen, f"{predictor.settings.kind} on {runtime}, batch size {facts['batch_size']}"]
-    for runner, stage in zip(predictor.runners, predictor.settings.stages, strict=True):
-        images = stage.images
-        size = f", fitted to {images.max_height or '-'}x{images.max_width or '-'}" if images.max_height else ""
-        crop = f", crops of {stage.crop_size}" if stage.crop_size else ""
-        lines.append(
-            f"  {stage.kind}: {runner.spec.path}{size}{crop}, scale {images.input_scaling:g}, padded to "
-            f"{images.pad_to_stride}, peaks above {stage.peak_threshold:g}, refinement {stage.peaks.refinement}"
-        )
-    return lines
-
-
-def show(report: RunReport) -> None:
-    """Print what a run did, and why frames failed."""
-    typer.echo(report.line())
-    typer.echo(f"  {report.profile.verdict} [{report.profile.line()}]", err=True)
-    for failure in report.failures[:FAILURES_SHOWN]:
-        typer.echo(f"  failed: {failure}", err=True)
-    if len(report.failures) > FAILURES_SHOWN:
-        typer.echo(f"  and {len(report.failures) - FAILURES_SHOWN} more", err=True)
-    if report.capped_frames:
-        typer.echo(f"  in {report.capped_frames} frames all places for peaks were full: some may be missing", err=True)
+    with show_job(tasks, progress) as listen:
+        try:
+            return run_job(models, tasks, options, listen, workers, engine, address)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
+            raise typer.Exit(INTERRUPTED) from None

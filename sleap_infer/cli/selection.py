@@ -1,34 +1,55 @@
-"""Frames, and options of a runtime, as they are asked for on the command line."""
+"""Shares of a job, and options of a runtime, as they are asked for on the command line."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, get_args
 
-from sleap_infer.errors import FrameSelectionError, OptionError
+from sleap_infer.choices import OutputFormat
+from sleap_infer.errors import OptionError
+
+FORMATS_HELP = (
+    f"Format to write: {', '.join(get_args(OutputFormat))}. Repeatable. Default: as the output's name ends, else slp."
+)
 
 WORDS = {"true": True, "false": False}
 
 
-def read_frames(text: str | None) -> list[int] | Literal["all"] | None:
-    """Read a selection: single frames and ranges with both ends, joined by commas; or `all`.
+def read_formats(names: list[str] | None, output: str | None = None) -> tuple[OutputFormat, ...]:
+    """Formats by name, each once; where none is named, what the ending of the output says, else `slp`.
 
     Raises:
-        FrameSelectionError: it is something else.
+        OptionError: there is no such format.
 
-    >>> read_frames("0-3,10")
-    [0, 1, 2, 3, 10]
+    >>> read_formats(["csv", "slp", "csv"]), read_formats(None), read_formats(None, "a.parquet")
+    (('slp', 'csv'), ('slp',), ('parquet',))
+    """
+    known: tuple[OutputFormat, ...] = get_args(OutputFormat)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise OptionError(f"--format {unknown[0]!r}: expected one of {', '.join(known)}.")
+    if not names and output is not None:
+        from sleap_infer.jobs.tasks import SUFFIXES
+
+        endings = sorted(SUFFIXES, key=lambda form: -len(SUFFIXES[form]))
+        names = [str(form) for form in endings if output.endswith(SUFFIXES[form])][:1]
+    return tuple(form for form in known if form in (names or ["slp"]))
+
+
+def read_share(text: str | None) -> tuple[int, int] | None:
+    """`I/N`: one of several shares, counted from 0.
+
+    Raises:
+        OptionError: it is something else.
+
+    >>> read_share("2/8")
+    (2, 8)
     """
     if text is None:
         return None
-    if text.strip() == "all":
-        return "all"
-    frames: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise FrameSelectionError(f"--frames {text!r}: {part!r} is not understood. Expected e.g. 0-100,150 or all.")
-        frames.extend(range(int(first), int(last or first) + 1))
-    return frames
+    number, slash, n_shares = (part.strip() for part in text.partition("/"))
+    if not slash or not number.isdigit() or not n_shares.isdigit() or int(number) >= int(n_shares):
+        raise OptionError(f"--shard {text!r}: expected I/N with I from 0 to N - 1, such as 0/8.")
+    return int(number), int(n_shares)
 
 
 def read_pairs(texts: list[str]) -> dict[str, Any]:
@@ -49,3 +70,21 @@ def read_pairs(texts: list[str]) -> dict[str, Any]:
             raise OptionError(f"--backend-option {text!r}: expected NAME=VALUE.")
         pairs[name] = int(value) if value.lstrip("-").isdigit() else WORDS.get(value.lower(), value)
     return pairs
+
+
+def without_option(words: list[str], name: str) -> list[str]:
+    """Words of a command without an option and its value.
+
+    >>> without_option(["a", "--slurm", "4", "-m", "b"], "--slurm")
+    ['a', '-m', 'b']
+    >>> without_option(["a", "--slurm=4"], "--slurm")
+    ['a']
+    """
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == name:
+            next(rest, None)
+        elif not word.startswith(f"{name}="):
+            kept.append(word)
+    return kept

@@ -102,7 +102,7 @@ def test_failures_are_exit_code_one(models: Path, videos: Path, tmp_path: Path) 
         (["VIDEO", "-m", "MODEL", "--refinement", "x"], "refinement"),
         (["VIDEO", "-m", "MODEL", "-b", "0"], "batch"),
         (["VIDEO", "-m", "MODEL", "-d", "cuda:9"], "cuda:9"),
-        (["VIDEO", "-m", "MODEL", "-o", "out.csv"], ".slp"),
+        (["VIDEO", "-m", "MODEL", "-f", "xls"], "expected one of slp"),
         (["VIDEO", "-m", "MODEL", "-m", "MODEL"], "of one kind"),
     ],
 )
@@ -120,6 +120,89 @@ def test_wrong_usage_is_exit_code_two(
         assert isinstance(result.exception, SleapInferError), result.exception
         assert found in str(result.exception)
     assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_two_hundred_videos_with_a_broken_one_among_them(models: Path, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for number in range(200):
+        (tmp_path / "videos" / f"v{number:03d}.mp4").write_bytes((videos / "one_fly.mp4").read_bytes())
+    (tmp_path / "videos" / "v117.mp4").write_bytes(b"no video")
+    given = (
+        tmp_path / "videos",
+        "-m",
+        models / "single_instance",
+        "--out-dir",
+        tmp_path / "out",
+        "-n",
+        1,
+        "-r",
+        "torch",
+    )
+    result = run("predict", *given)
+    assert result.exit_code == 1, result.output
+    assert len(list((tmp_path / "out").glob("*.slp"))) == 199
+    assert not (tmp_path / "out" / "v117.predictions.slp").exists()
+    assert re.search(r"v117\.mp4 +failed", result.output)
+    assert "200 outputs (199 written, 1 failed); 199 frames = 199 done" in result.output
+    again = run("predict", *given)
+    assert "200 outputs (199 skipped, 1 failed)" in again.output
+
+
+def test_a_plan_is_shown_and_nothing_written(models: Path, videos: Path, tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes((videos / "one_fly.mp4").read_bytes())
+    result = run("predict", tmp_path, "-m", models / "single_instance", "-r", "torch", "--dry-run")
+    assert result.exit_code == 0, result.output
+    for text in ("single_instance on torch", "peaks above 0.2", "clip.predictions.slp", "frames/s", "MiB"):
+        assert text in result.output
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_json_for_machines(models: Path, videos: Path, tmp_path: Path) -> None:
+    import json
+
+    ended = shell(
+        "predict",
+        videos / "one_fly.mp4",
+        "-m",
+        models / "single_instance",
+        "-r",
+        "torch",
+        "-n",
+        8,
+        "-o",
+        tmp_path / "a.csv",
+        "--progress",
+        "json",
+        "--workers",
+        1,
+    )
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert {event["version"] for event in events} == {1}
+    assert [event["event"] for event in events if event["event"] != "info"] == [
+        "begin",
+        "progress",
+        "progress",
+        "summary",
+    ]
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert {"n_processed", "n_total", "rate", "eta", "stage", "memory_mb"} <= set(last)
+    assert (last["n_processed"], last["n_total"]) == (8, 8)
+    assert events[-1]["ledger"]["ok"] + events[-1]["ledger"]["empty"] == 8
+    assert events[-1]["files"] == [str(tmp_path / "a.csv")]
+
+
+def test_a_slurm_script(models: Path, videos: Path, tmp_path: Path) -> None:
+    ended = shell(
+        "predict", videos / "one_fly.mp4", "-m", models / "single_instance", "--out-dir", tmp_path, "--slurm", 4
+    )
+    script = tmp_path / "job.sh"
+    script.write_text(ended.stdout)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert "#SBATCH --array=0-3" in ended.stdout
+    assert '--shard "$SLURM_ARRAY_TASK_ID/4"' in ended.stdout
+    assert "--slurm" not in ended.stdout
+    assert f"sleap-infer merge {tmp_path / 'one_fly.predictions.journal'}" in ended.stdout
 
 
 def test_our_errors_end_with_two_and_without_a_traceback(models: Path) -> None:
@@ -168,9 +251,9 @@ def test_demo(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"two_flies.predictions.slp", "two_flies.png"}
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1--2", "3-1", "1,,2", "1.5"])
+@pytest.mark.parametrize("text", ["a", "1-", "-1", "1--2", "3-1", "1,,2", "1.5"])
 def test_frames_that_are_not_understood(text: str) -> None:
-    from sleap_infer.cli.selection import read_frames
+    from sleap_infer.jobs import read_frames
 
     with pytest.raises(FrameSelectionError, match="Expected"):
         read_frames(text)

@@ -1,0 +1,100 @@
+"""What the journal of a job costs.
+
+    python benchmarks/journal.py [--models MODEL ...] [--video VIDEO] [--rounds 7] [--output FILE.json]
+
+The demo's models on the demo's video by default: the stream of poses alone, with the journal, and from the journal to a
+`.slp` file; in turn, in one process. The first round warms up and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+import numpy as np
+
+import sleap_infer
+from sleap_infer import Predictor, open_source
+from sleap_infer.jobs.finishing import collect, write
+from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.ranges import Range
+from sleap_infer.jobs.running import RangeRunner, Shape
+from sleap_infer.jobs.tasks import CHUNK
+from sleap_infer.labels import instance_skeleton
+from sleap_infer.predictors.choice import machine_facts
+
+ASSETS = Path(sleap_infer.__file__).parent / "assets"
+DEMO = [ASSETS / "models" / name for name in ("centroid", "centered_instance")]
+
+
+def main() -> None:
+    """Measure, print, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", type=Path, default=DEMO)
+    parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--backend", default="onnx")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    with Predictor.from_model_paths(given.models, backend=given.backend, device="cpu") as predictor:
+        rounds = np.array([measure(predictor, given.video) for _ in range(given.rounds + 1)][1:])
+    alone, journalled, adding, writing = np.median(rounds, axis=0)
+    share = np.median(rounds[:, 2] / rounds[:, 1])
+    print(f"poses alone       {alone:8.3f} s")
+    print(f"with the journal  {journalled:8.3f} s, of which adding to it {adding:.4f} s: {share:.2%}")
+    print(f"journal to .slp   {writing:8.3f} s")
+    if given.output:
+        report = {
+            "schema": "sleap_infer.journal_cost",
+            "version": 1,
+            "command": " ".join(["python", *sys.argv]),
+            "machine": machine_facts(),
+            "columns": ["stream_s", "journalled_s", "adding_s", "writing_s"],
+            "rounds": rounds.round(5).tolist(),
+            "share_of_run": round(float(share), 5),
+        }
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measure(predictor: Predictor, video: Path) -> tuple[float, float, float, float]:
+    """Seconds of the stream alone, of the stream into a journal, of adding to it, and of writing the file."""
+    begun = perf_counter()
+    for _ in predictor.stream(video):
+        pass
+    alone = perf_counter() - begun
+    spec = predictor.runners[-1].spec
+    skeleton = instance_skeleton(spec)
+    folder = Path(tempfile.mkdtemp())
+    facts = {
+        "what": {},
+        "parts": [{"frames": None}],
+        "n_nodes": len(skeleton.nodes),
+        "skeleton": attrs.asdict(skeleton),
+        "classes": spec.classes,
+        "settings": attrs.asdict(predictor.settings),
+        "facts": predictor.describe(),
+        "started": "",
+    }
+    try:
+        with open_source(video) as source:
+            journal = Journal.create(folder / "journal", facts)
+            before, begun = predictor.stopwatch.read()["writing"], perf_counter()
+            with journal.shard("0") as shard:
+                shape = Shape(journal.n_nodes, spec.kind == "centroid", CHUNK)
+                RangeRunner(predictor, source, shard, shape).run(0, Range(0, None))
+            journalled, adding = perf_counter() - begun, predictor.stopwatch.read()["writing"] - before
+            begun = perf_counter()
+            write(collect(journal, source), {"slp": folder / "poses.slp"}, {})
+            return alone, journalled, adding, perf_counter() - begun
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Batch jobs that lose nothing: many videos, a journal of every frame, workers that may end at any moment.
+
+`run_job` does all of it; `job` says in which steps.
+"""
+
+from sleap_infer.jobs.inputs import Outputs, find_tasks, read_frames
+from sleap_infer.jobs.job import JobOptions, TaskReport
+from sleap_infer.jobs.run import run_job
+from sleap_infer.jobs.tasks import Models, Task
+
+__all__ = ["JobOptions", "Models", "Outputs", "Task", "TaskReport", "find_tasks", "read_frames", "run_job"]

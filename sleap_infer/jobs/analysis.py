@@ -1,0 +1,21 @@
+"""A `.slp` file as SLEAP Analysis HDF5, by sleap-io: one video as dense arrays, which are made in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_analysis(path: Path, labels_file: Path, video: int) -> None:
+    """Write one video of a `.slp` file as SLEAP Analysis HDF5.
+
+    Instances without a track get places in the order in which they stand in their frame.
+
+    Args:
+        path: of the file to write.
+        labels_file: the `.slp` file.
+        video: number of the video in it.
+    """
+    import sleap_io as sio
+
+    labels = sio.load_slp(str(labels_file), open_videos=False, lazy=True)
+    sio.save_analysis_h5(labels, str(path), video=video, labels_path=str(labels_file))

@@ -1,0 +1,239 @@
+"""From a journal to the files that were asked for, each whole or not there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import h5py
+from attrs import frozen
+
+from sleap_infer.choices import FrameStatus, OutputFormat
+from sleap_infer.frames import Source
+from sleap_infer.jobs.analysis import write_analysis
+from sleap_infer.jobs.columns import FAILED, Columns
+from sleap_infer.jobs.identity import digest
+from sleap_infer.jobs.journal import Journal, sync, translated
+from sleap_infer.jobs.ledger import write_ledger
+from sleap_infer.jobs.slp import write_slp
+from sleap_infer.jobs.tables import write_csv, write_parquet
+from sleap_infer.labels import make_skeleton
+from sleap_infer.model.spec import SkeletonSpec
+
+if TYPE_CHECKING:
+    import sleap_io as sio
+
+MARK = "sleap_infer_job"
+"""Attribute of HDF5 files, and entry of Parquet files, that names the job that made them."""
+
+NOTES_KEPT = 100
+"""Reasons of failed frames that the provenance holds; the ledger holds all."""
+
+
+@frozen
+class Results:
+    """What a journal holds, ready to be written.
+
+    Attributes:
+        journal: of the job.
+        source: opened; it describes the videos.
+        skeleton: of the instances.
+        classes: names of the classes.
+        counts: frames by status.
+        n_instances: in all.
+        used_classes: in the order of their first appearance.
+        notes: why frames failed, the first of them.
+        n_capped: frames in which all places for peaks were full.
+    """
+
+    journal: Journal
+    source: Source
+    skeleton: SkeletonSpec
+    classes: tuple[str, ...]
+    counts: Mapping[FrameStatus, int]
+    n_instances: int
+    used_classes: tuple[int, ...]
+    notes: tuple[str, ...]
+    n_capped: int = 0
+
+    @property
+    def n_frames(self) -> int:
+        """Frames in all."""
+        return sum(self.counts.values())
+
+    @property
+    def n_failed(self) -> int:
+        """Frames that are not done."""
+        return sum(self.counts[status] for status in FAILED)
+
+    @property
+    def tracks(self) -> dict[int, int]:
+        """Index of the track of each class."""
+        return {label: number for number, label in enumerate(self.used_classes)}
+
+    def pieces(self) -> Iterator[tuple[int, Columns]]:
+        """Place of the video in the source, and frames; in order."""
+        return self.journal.read()
+
+    def labels(self, **provenance: Any) -> sio.Labels:
+        """Labels without a frame, with everything else."""
+        import sleap_io as sio
+
+        labels = sio.Labels(
+            videos=list(self.source.videos().values()),
+            skeletons=[make_skeleton(self.skeleton)],
+            tracks=[sio.Track(self.classes[label]) for label in self.used_classes],
+        )
+        labels.provenance = {**self._provenance(), **provenance}
+        return labels
+
+    def _provenance(self) -> dict[str, Any]:
+        facts = self.journal.facts
+        return {
+            "inference_start_timestamp": facts["started"],
+            "inference_end_timestamp": datetime.now(UTC).isoformat(),
+            "sleap_infer_version": version("sleap-infer"),
+            "sleap_io_version": version("sleap-io"),
+            "model_type": facts["settings"]["kind"],
+            "source_file": self.source.name,
+            "frame_selection": {"frames_processed": self.n_frames, "frames_failed": self.n_failed},
+            "ledger": dict(self.counts),
+            "failures": list(self.notes),
+            "inference_config": facts["settings"],
+            "system_info": {"platform": platform.platform(), "python": platform.python_version()},
+            **facts["facts"],
+        }
+
+
+def collect(journal: Journal, source: Source) -> Results:
+    """Look through a journal once."""
+    counts: dict[FrameStatus, int] = {}
+    used: dict[int, None] = {}
+    notes: list[str] = []
+    n_instances = n_capped = 0
+    for part, columns in journal.read():
+        for status, number in columns.count().items():
+            counts[status] = counts.get(status, 0) + number
+        n_instances += columns.n_instances
+        n_capped += int(columns.capped.sum())
+        used |= dict.fromkeys(label for label in columns.classes.tolist() if label >= 0)
+        notes += [f"video {part}, {note}" for note in columns.notes.values()][: NOTES_KEPT - len(notes)]
+    facts = journal.facts
+    skeleton = SkeletonSpec(**{name: _frozen(value) for name, value in facts["skeleton"].items()})
+    return Results(
+        journal, source, skeleton, tuple(facts["classes"]), counts, n_instances, tuple(used), tuple(notes), n_capped
+    )
+
+
+def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mapping[str, Any]) -> list[Path]:
+    """Write files.
+
+    Args:
+        results: what a journal holds.
+        targets: where each format goes; files there are replaced.
+        profile: where the time went, for the provenance.
+
+    Returns:
+        The files: where a format holds one video only, one for each.
+
+    Raises:
+        OutputError: one cannot be written; those before it are.
+    """
+    written: list[Path] = []
+    for form, target in targets.items():
+        written += WRITERS[form](results, target, profile)
+    return written
+
+
+def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    size = (results.n_frames, results.n_instances)
+    labels = results.labels(profile=profile)
+
+    def fill(path: Path) -> None:
+        write_slp(path, labels, results.pieces(), size, results.tracks)
+        _mark(path, results)
+
+    return [_whole(target, fill)]
+
+
+def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    parts = results.source.parts
+    places = [target] if len(parts) == 1 else [_numbered(target, number) for number in range(len(parts))]
+    labels_file = results.journal.path / "whole.slp"
+    _write_slp(results, labels_file, profile)
+    try:
+        return [_whole(place, partial(_fill_analysis, results, labels_file, n)) for n, place in enumerate(places)]
+    finally:
+        labels_file.unlink(missing_ok=True)
+
+
+def _fill_analysis(results: Results, labels_file: Path, number: int, path: Path) -> None:
+    write_analysis(path, labels_file, number)
+    _mark(path, results)
+
+
+def _mark(path: Path, results: Results) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs[MARK] = digest(results.journal.facts["what"])
+
+
+def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    return [_whole(target, lambda path: write_csv(path, results.pieces(), *_names(results)))]
+
+
+def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    facts = {MARK: digest(results.journal.facts["what"])}
+    return [_whole(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
+
+
+def _write_ledger(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    return [_whole(target, lambda path: write_ledger(path, results.pieces(), results.source))]
+
+
+Writer: TypeAlias = Callable[[Results, Path, Mapping[str, Any]], list[Path]]
+
+WRITERS: Mapping[OutputFormat, Writer] = {
+    "slp": _write_slp,
+    "analysis_h5": _write_analysis,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "ledger": _write_ledger,
+}
+
+
+def _names(results: Results) -> tuple[list[str], Sequence[str], Sequence[str]]:
+    """Of the videos, of the nodes, of the classes."""
+    videos = [str(_first(video.filename)) for video in results.source.videos().values()]
+    return videos, results.skeleton.nodes, results.classes
+
+
+def _first(name: Any) -> Any:
+    return name[0] if isinstance(name, list) else name
+
+
+def _whole(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Have a file written beside its place, brought to the disk, and put there. What a killed run left is replaced."""
+    beside = target.with_name(f".{target.stem}.partial{target.suffix}")
+    with translated(target):
+        try:
+            fill(beside)
+            sync(beside)
+            beside.replace(target)
+            sync(target.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+    return target
+
+
+def _numbered(target: Path, number: int) -> Path:
+    stem, dot, ending = target.name.partition(".analysis.h5")
+    return target.with_name(f"{stem}.{number:03d}{dot}{ending}")
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

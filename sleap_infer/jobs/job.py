@@ -1,0 +1,573 @@
+"""Batch jobs: many videos, in processes that may end at any moment, into files that are whole.
+
+`run_job` prepares each task (its source, its journal, what is missing), has workers predict what is missing, and writes
+the files from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import attrs
+import h5py
+from attrs import define, field, frozen
+
+from sleap_infer.choices import FrameStatus, OutputFormat
+from sleap_infer.errors import (
+    JobDiffersError,
+    OutputError,
+    SleapInferError,
+    TooManyFailuresError,
+)
+from sleap_infer.frames import Source
+from sleap_infer.jobs.columns import FAILED, STATUSES
+from sleap_infer.jobs.finishing import MARK, collect, write
+from sleap_infer.jobs.identity import differences, digest, how_it_runs, identify, identify_models
+from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.locks import Claims, only_one
+from sleap_infer.jobs.messages import Answer, Done, Kept, Open, Opened, Said
+from sleap_infer.jobs.ranges import Range, within
+from sleap_infer.jobs.running import Shape
+from sleap_infer.jobs.sentinels import Sentinel
+from sleap_infer.jobs.tables import require_pyarrow
+from sleap_infer.jobs.tasks import CHUNK, Models, Task, chunk_size
+from sleap_infer.jobs.units import Attempt, Unit, Worker, cut
+from sleap_infer.predictors.opening import Plan, read_plan
+from sleap_infer.profile import STAGES, Profile
+
+logger = logging.getLogger(__name__)
+
+
+@frozen
+class JobOptions:
+    """How a job is run.
+
+    Attributes:
+        formats: that results are written as.
+        overwrite: whether outputs, and journals of other jobs, are replaced.
+        resume: whether a journal of the same job is gone on with.
+        keep_journal: whether the journal stays once the files are written.
+        chunk: frames, at least, that are kept together: what an end costs.
+        max_failed: frames that may fail before the job gives up; `None` for any number.
+        shard: number of this process and of all that share the job's journals; the files are then not written here.
+    """
+
+    formats: tuple[OutputFormat, ...] = ("slp",)
+    overwrite: bool = False
+    resume: bool = True
+    keep_journal: bool = False
+    chunk: int = CHUNK
+    max_failed: int | None = None
+    shard: tuple[int, int] | None = None
+
+
+@frozen
+class TaskReport:
+    """What became of a task.
+
+    Attributes:
+        task: which.
+        outcome: `"written"`; `"skipped"`, since it was done before; `"failed"`; `"shared"`, since others finish it.
+        counts: frames by status.
+        n_instances: in all.
+        files: that were written.
+        error: why it failed.
+        seconds: that it took.
+        n_resumed: frames that were in its journal before.
+        profile: where the time went.
+        warnings: what its results gave rise to.
+        notes: why frames failed, the first of them.
+        n_capped: frames in which all places for peaks were full.
+    """
+
+    task: Task
+    outcome: str
+    counts: Mapping[FrameStatus, int] = field(factory=dict)
+    n_instances: int = 0
+    files: tuple[Path, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+    n_resumed: int = 0
+    profile: Profile | None = None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    n_capped: int = 0
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that were asked for."""
+        return sum(self.counts.values())
+
+    @property
+    def n_failed(self) -> int:
+        """Frames that are not done."""
+        return sum(self.counts.get(status, 0) for status in FAILED)
+
+
+@frozen
+class Begun:
+    """A task begins: its frames, as far as their number is known, and how many of them are in its journal."""
+
+    task: Task
+    n_total: int | None
+    n_done: int
+
+
+@frozen
+class Progress:
+    """Frames of a task are done; the memory of the process that did them, in bytes."""
+
+    task: Task
+    n_frames: int
+    n_instances: int
+    n_failed: int
+    rss_bytes: int
+
+
+@frozen
+class Note:
+    """Something that people should read."""
+
+    text: str
+    is_warning: bool = False
+
+
+Event: TypeAlias = Begun | Progress | Note | TaskReport
+Listener: TypeAlias = Callable[[Event], None]
+
+
+@frozen
+class Place:
+    """Where a worker runs: device, and the processor cores that it may use (`None`: all)."""
+
+    device: str = "auto"
+    cores: tuple[int, ...] | None = None
+
+
+@define
+class _Open:
+    """A task in work."""
+
+    task: Task
+    journal: Journal
+    source: Source
+    locks: ExitStack
+    units: list[Unit]
+    n_before: int
+    begun: float = field(factory=perf_counter)
+    n_left: int = 0
+    error: SleapInferError | None = None
+    seconds: dict[str, float] = field(factory=dict)
+    sentinels: dict[int, Sentinel] = field(factory=dict)
+    warnings: list[str] = field(factory=list)
+
+
+class _CannotStart(Exception):
+    """The models cannot be loaded, which is so for every task."""
+
+    def __init__(self, error: SleapInferError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Job:
+    """A job in this process; its workers may be elsewhere.
+
+    Args:
+        models: what predicts.
+        tasks: what of.
+        options: how.
+        listen: takes what happens; called by one thread at a time.
+
+    Raises:
+        SleapInferError: the models or the options make no sense.
+    """
+
+    def __init__(
+        self, models: Models, tasks: Sequence[Task], options: JobOptions, listen: Listener = lambda event: None
+    ) -> None:
+        if "parquet" in options.formats:
+            require_pyarrow()
+        self.tasks, self.options = tuple(tasks), options
+        self.plan: Plan = read_plan(list(models.paths), models.options)
+        self._identity = identify_models(self.plan)
+        self.models = self._as_begun(models)
+        self._listen = listen
+        self._lock = threading.RLock()
+        self._settled: Opened | None = None
+        self._reports: dict[int, TaskReport] = {}
+        self._open: dict[int, _Open] = {}
+        self._n_workers = self._n_lanes = 1
+        self._next = 0
+        self._n_failed = 0
+        self._stop: BaseException | None = None
+
+    def run(self, workers: Sequence[Worker], places: Sequence[Place] | None = None) -> list[TaskReport]:
+        """Do everything.
+
+        Args:
+            workers: that share the work.
+            places: device and processor cores of each; by default as the models say, and all.
+
+        Returns:
+            A report for each task.
+
+        Raises:
+            SleapInferError: the job cannot go on at all. What was predicted is in the journals.
+        """
+        self._n_workers = len(workers)
+        where = places or [Place(self.models.device)] * len(workers)
+        threads = [
+            threading.Thread(target=self._work, args=(number, worker, where[number]), daemon=True)
+            for number, worker in enumerate(workers)
+        ]
+        try:
+            if len(threads) == 1:
+                self._work(0, workers[0], where[0])
+            else:
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    while thread.is_alive():
+                        thread.join(0.2)
+        finally:
+            for worker in workers:
+                worker.stop()
+            for state in self._open.values():
+                state.locks.close()
+        if self._stop is not None:
+            raise self._stop
+        return [self._reports[number] for number in sorted(self._reports)]
+
+    def _work(self, number: int, worker: Worker, place: Place) -> None:
+        try:
+            name = str(number) if self.options.shard is None else f"shard-{self.options.shard[0]}"
+            attempt = Attempt(worker, lambda: self._opening(place), name, self._hear)
+            for index, unit in self._units(attempt):
+                self._do(attempt, index, unit)
+        except BaseException as error:
+            with self._lock:
+                self._stop = self._stop or error
+
+    def _opening(self, place: Place) -> Open:
+        """What a worker loads: what was left open is settled once, by the first."""
+        models = attrs.evolve(self.models, device=place.device)
+        unsettled = models.backend == "auto" or models.precision in ("auto", "int8")
+        return Open(models, self.tasks[0] if unsettled else None, place.cores)
+
+    def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
+        state = self._open[index]
+        claims = self._claims(state)
+        attempt.tell = lambda answer: self._hear(answer, index, unit)
+        try:
+            if claims is None:
+                attempt.do(unit)
+            else:
+                for gap in within(state.journal.missing().get(unit.part, []), unit.places):
+                    attempt.do(attrs.evolve(unit, places=gap))
+                claims.finish(unit.name)
+        except (OutputError, TooManyFailuresError):
+            raise
+        except SleapInferError as error:
+            with self._lock:
+                state.error = state.error or error
+                state.n_left -= len(state.units)
+                state.units = []
+        with self._lock:
+            state.n_left -= 1
+            is_last = state.n_left == 0
+        if is_last:
+            self._finish(index)
+
+    def _units(self, attempt: Attempt) -> Iterator[tuple[int, Unit]]:
+        """What is next, for one worker; tasks are prepared when it is their turn."""
+        while True:
+            with self._lock:
+                if self._stop is not None:
+                    return
+                found = self._take()
+                if found is None:
+                    if self._next >= len(self.tasks):
+                        return
+                    self._prepare_next(attempt)
+                    continue
+            yield found
+
+    def _take(self) -> tuple[int, Unit] | None:
+        for index, state in list(self._open.items()):
+            claims = self._claims(state)
+            while state.units:
+                unit = state.units.pop(0)
+                if claims is None or claims.take(unit.name):
+                    return index, unit
+                state.n_left -= 1
+                if state.n_left == 0:
+                    self._finish(index)
+        return None
+
+    def _claims(self, state: _Open) -> Claims | None:
+        shard = self.options.shard
+        return None if shard is None else Claims(state.journal.path / "claims", f"shard-{shard[0]}")
+
+    def _prepare_next(self, attempt: Attempt) -> None:
+        """Open the next task, whose units are then there to take; or say why there is nothing to do for it."""
+        index, self._next = self._next, self._next + 1
+        task = self.tasks[index]
+        try:
+            self._prepare(index, task, attempt)
+        except _CannotStart as stop:
+            raise stop.error from None
+        except SleapInferError as error:
+            if len(self.tasks) == 1:
+                raise
+            self._report(index, TaskReport(task, "failed", error=str(error)))
+
+    def _prepare(self, index: int, task: Task, attempt: Attempt) -> None:
+        with ExitStack() as stack:
+            source = stack.enter_context(task.open())
+            what = identify(self._identity, source)
+            if not Journal.is_at(task.journal) and self._is_done(task, what):
+                self._report(index, TaskReport(task, "skipped"))
+                return
+            stack.callback(Journal.tidy, task.journal)
+            stack.enter_context(self._lock_of(task))
+            if not attempt.is_open:
+                _start(attempt)
+            journal = self._journal(task, what, source)
+            shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
+            missing = journal.missing() if self.options.shard is None else everything(source)
+            cuts = cut(missing, source.parts, shape.chunk, self._n_shares)
+            units = self._in_turn(
+                [Unit(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
+            )
+            n_before = sum(journal.count().values())
+            state = _Open(task, journal, source, stack.pop_all(), units, n_before, n_left=len(units))
+            self._open[index] = state
+            self._listen(Begun(task, source.n_frames, n_before))
+            if not units:
+                self._finish(index)
+
+    def _in_turn(self, units: list[Unit]) -> list[Unit]:
+        """Each share begins somewhere else, so that none waits for the claims of another."""
+        number, n_shares = self.options.shard or (0, 1)
+        first = number * len(units) // n_shares
+        return units[first:] + units[:first]
+
+    @property
+    def _n_shares(self) -> int:
+        """How many processes share the work."""
+        return self._n_workers if self.options.shard is None else self.options.shard[1]
+
+    def _lock_of(self, task: Task) -> ExitStack:
+        """Hold what nobody else may: the journal; of a shared job, this share of it."""
+        stack = ExitStack()
+        shard = self.options.shard
+        stack.enter_context(only_one(task.journal / "lock", str(task.output), shared=shard is not None))
+        if shard is not None:
+            stack.enter_context(only_one(task.journal / f"shard-{shard[0]}.lock", f"shard {shard[0]} of {task.output}"))
+        return stack
+
+    def _journal(self, task: Task, what: dict[str, Any], source: Source) -> Journal:
+        """The task's journal: the one that is there, if it is of the same job, else a new one."""
+        assert self._settled is not None
+        how = how_it_runs(self._settled.facts)
+        if Journal.is_at(task.journal):
+            journal = Journal.open(task.journal)
+            unlike = [*differences(journal.facts["what"], what), *differences(journal.facts["how"], how)]
+            if not unlike and self.options.resume:
+                return journal
+            if unlike and not self.options.overwrite:
+                raise JobDiffersError(
+                    f"{task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
+                    "end, choose another output, or start anew with --overwrite, which deletes it."
+                )
+            journal.delete_results()
+        said = self._settled
+        return Journal.create(
+            task.journal,
+            {
+                "what": what,
+                "how": how,
+                "parts": [{"frames": part.frame_inds} for part in source.parts],
+                "chunk": chunk_size(said.facts["batch_size"], self.options.chunk),
+                "n_nodes": said.n_nodes,
+                "is_centroid": said.is_centroid,
+                "skeleton": said.skeleton,
+                "classes": said.classes,
+                "settings": said.settings,
+                "facts": said.facts,
+                "task": {**attrs.asdict(task), "sources": [str(Path(name).absolute()) for name in task.sources]},
+                "started": datetime.now(UTC).isoformat(),
+            },
+        )
+
+    def _is_done(self, task: Task, what: dict[str, Any]) -> bool:
+        """Whether all files of a task are there, made by this very job.
+
+        Raises:
+            JobDiffersError: a file is there that something else made.
+        """
+        if self.options.overwrite:
+            return False
+        there = [task.target(form) for form in self.options.formats if task.target(form).exists()]
+        marks = {path: read_mark(path) for path in there}
+        strange = [path for path, mark in marks.items() if mark not in (None, digest(what))]
+        unknown = [path for path in there if marks[path] is None and not any(marks.values())]
+        if strange or unknown:
+            raise JobDiffersError(
+                f"{(strange or unknown)[0]} is there already, and was made by something else: other models, settings "
+                "or frames. Choose another name, or replace it (--overwrite)."
+            )
+        return bool(there) and len(there) == len(self.options.formats)
+
+    def _as_begun(self, models: Models) -> Models:
+        """Models as the first journal that is there has begun with them, as far as that was left open."""
+        for task in self.tasks:
+            if Journal.is_at(task.journal) and not self.options.overwrite:
+                how = Journal.open(task.journal).facts["how"]
+                if models.backend == "auto":
+                    models = attrs.evolve(models, backend=how["backend"])
+                if models.precision == "auto":
+                    models = attrs.evolve(models, precision=how["precision"])
+                if models.batch_size is None:
+                    models = attrs.evolve(models, batch_size=how["batch_size"])
+                break
+        return models
+
+    def _hear(self, answer: Answer, index: int | None = None, unit: Unit | None = None) -> None:
+        with self._lock:
+            if isinstance(answer, Opened):
+                self._hear_opened(answer)
+            elif isinstance(answer, Said):
+                if answer.level >= logging.WARNING:
+                    self._listen(Note(answer.text, is_warning=True))
+            elif index is not None and isinstance(answer, Kept):
+                claims = self._claims(self._open[index])
+                if claims is not None and unit is not None:
+                    claims.renew(unit.name)
+                self._hear_kept(answer, index)
+            elif index is not None and isinstance(answer, Done):
+                seconds = self._open[index].seconds
+                for stage, spent in answer.seconds.items():
+                    seconds[stage] = seconds.get(stage, 0.0) + spent
+
+    def _hear_opened(self, answer: Opened) -> None:
+        if self._settled is None:
+            for line in answer.lines:
+                self._listen(Note(line))
+            self.models = attrs.evolve(
+                self.models,
+                backend=answer.facts["backend"],
+                batch_size=answer.facts["batch_size"],
+                precision=answer.facts["precision"] if self.models.precision == "auto" else self.models.precision,
+            )
+        self._settled = answer
+        self._n_lanes = answer.n_lanes * self._n_workers
+
+    def _hear_kept(self, kept: Kept, index: int) -> None:
+        state = self._open[index]
+        n_failed = sum(kept.counts[status] for status in FAILED)
+        self._n_failed += n_failed
+        self._listen(Progress(state.task, len(kept.places), kept.n_instances, n_failed, kept.rss_bytes))
+        for text in state.sentinels.setdefault(kept.part, Sentinel()).watch(kept.window):
+            line = f"{state.task.name}: up to frame {kept.places.stop}, {text}. Look at the video there"
+            state.warnings.append(line)
+            self._listen(Note(line, is_warning=True))
+        most = self.options.max_failed
+        if most is not None and self._n_failed > most:
+            raise TooManyFailuresError(
+                f"{self._n_failed} frames failed, more than the {most} that are allowed (--max-failed). What was "
+                "predicted is in the journals; the same command goes on there."
+            )
+
+    def _finish(self, index: int) -> None:
+        """Write the files of a task whose frames are all in its journal."""
+        state = self._open[index]
+        try:
+            report = self._written(state)
+        except OutputError:
+            raise
+        except SleapInferError as error:
+            report = TaskReport(state.task, "failed", error=str(error), seconds=perf_counter() - state.begun)
+        finally:
+            with self._lock:
+                self._open.pop(index, None)
+        state.locks.close()
+        self._report(index, report)
+
+    def _written(self, state: _Open) -> TaskReport:
+        task, journal = state.task, state.journal
+        if state.error is not None:
+            return TaskReport(task, "failed", error=str(state.error), seconds=perf_counter() - state.begun)
+        if self.options.shard is not None:
+            return TaskReport(task, "shared", seconds=perf_counter() - state.begun)
+        begun = perf_counter()
+        results = collect(journal, state.source)
+        facts = journal.facts["facts"]
+        spent = {stage: state.seconds.get(stage, 0.0) for stage in STAGES}
+        profile = Profile(spent, begun - state.begun, self._n_lanes, facts["precision"], facts["device"])
+        files = write(results, self._targets(task, results.n_failed), profile.as_dict())
+        wall = perf_counter() - state.begun
+        profile = profile.with_writing(spent["writing"] + perf_counter() - begun, wall)
+        if not self.options.keep_journal:
+            journal.delete()
+        counts = {status: results.counts.get(status, 0) for status in STATUSES}
+        return TaskReport(
+            task,
+            "written",
+            counts,
+            results.n_instances,
+            tuple(files),
+            seconds=wall,
+            n_resumed=state.n_before,
+            profile=profile,
+            warnings=tuple(state.warnings),
+            notes=results.notes,
+            n_capped=results.n_capped,
+        )
+
+    def _targets(self, task: Task, n_failed: int) -> dict[OutputFormat, Path]:
+        forms = dict.fromkeys([*self.options.formats, *(["ledger"] if n_failed else [])])
+        return {form: task.target(form) for form in forms}  # type: ignore[arg-type, misc]
+
+    def _report(self, index: int, report: TaskReport) -> None:
+        with self._lock:
+            self._reports[index] = report
+            self._listen(report)
+
+
+def _start(attempt: Attempt) -> None:
+    try:
+        attempt.open()
+    except SleapInferError as error:
+        raise _CannotStart(error) from error
+
+
+def everything(source: Source) -> dict[int, list[Range]]:
+    """All places of all parts of a source."""
+    lengths = [None if part.frame_inds is None else len(part.frame_inds) for part in source.parts]
+    return {number: [Range(0, length)] for number, length in enumerate(lengths)}
+
+
+def read_mark(path: Path) -> str | None:
+    """Which job made a file, as `identity.digest` names it; `None` where the file does not say."""
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            found = (parquet.read_schema(path).metadata or {}).get(b"sleap_infer_job")
+            return None if found is None else str(found.decode())
+        if path.suffix in (".slp", ".h5"):
+            with h5py.File(path) as file:
+                found = file.attrs.get(MARK)
+                return None if found is None else str(found)
+    except (OSError, ValueError):
+        return None
+    return None

@@ -1,0 +1,137 @@
+"""What a job and the processes that work on it tell each other."""
+
+from __future__ import annotations
+
+import pickle
+from typing import IO, Any, TypeAlias
+
+from attrs import frozen
+
+from sleap_infer.choices import FrameStatus
+from sleap_infer.jobs.ranges import Range
+from sleap_infer.jobs.running import Shape
+from sleap_infer.jobs.sentinels import Window
+from sleap_infer.jobs.tasks import Models, Task
+
+
+@frozen
+class Open:
+    """Load the models.
+
+    Attributes:
+        models: which.
+        clip: of what a backend is chosen on; `None` where that is settled.
+        cores: that the process may use; `None` for all.
+    """
+
+    models: Models
+    clip: Task | None = None
+    cores: tuple[int, ...] | None = None
+
+
+@frozen
+class Run:
+    """Predict a range of a task.
+
+    Attributes:
+        task: whose frames.
+        part: number of its video.
+        places: of the frames.
+        shard: name of the journal's file to write to.
+        shape: of the rows.
+        batch_size: frames at once, where that is less than before.
+        singly: whether each frame is announced and run by itself.
+        marks: frames that ended a process before: they are noted, not run; with the reason.
+    """
+
+    task: Task
+    part: int
+    places: Range
+    shard: str
+    shape: Shape
+    batch_size: int | None = None
+    singly: bool = False
+    marks: tuple[tuple[Range, str], ...] = ()
+
+
+@frozen
+class Opened:
+    """The models are loaded.
+
+    Attributes:
+        facts: what runs, as `Predictor.describe` says.
+        settings: resolved, as plain data.
+        options: that take the place of what was left open.
+        lines: the settings of each stage, for people.
+        skeleton, classes, n_nodes, is_centroid: of the instances.
+        n_lanes: images that the network works on at the same time.
+    """
+
+    facts: dict[str, Any]
+    settings: dict[str, Any]
+    lines: tuple[str, ...]
+    skeleton: dict[str, Any]
+    classes: tuple[str, ...]
+    n_nodes: int
+    is_centroid: bool
+    n_lanes: int
+
+
+@frozen
+class Kept:
+    """Frames are in the journal."""
+
+    part: int
+    places: Range
+    counts: dict[FrameStatus, int]
+    n_instances: int
+    window: Window
+    rss_bytes: int
+
+
+@frozen
+class At:
+    """One frame is next: its place."""
+
+    place: int
+
+
+@frozen
+class Done:
+    """The range is done; where the time went, in seconds by stage."""
+
+    seconds: dict[str, float]
+
+
+@frozen
+class Failed:
+    """It cannot be done; `kind` names a class of `sleap_infer.errors`."""
+
+    kind: str
+    message: str
+
+
+@frozen
+class Said:
+    """A line of the log."""
+
+    level: int
+    text: str
+
+
+Request: TypeAlias = Open | Run
+Answer: TypeAlias = Opened | Kept | At | Done | Failed | Said
+
+
+def send(stream: IO[bytes], message: Request | Answer) -> None:
+    """Write a message to a pipe between our own processes."""
+    pickle.dump(message, stream)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Read a message; `None` at the end, also where one was cut off."""
+    try:
+        return pickle.load(stream)
+    except (EOFError, pickle.UnpicklingError, OSError):
+        return None

@@ -1,0 +1,103 @@
+"""Watches results as they come: a break in them is worth a warning. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from attrs import define, field, frozen
+
+from sleap_infer.jobs.columns import Columns
+
+WINDOW = 1000
+"""Frames that are compared with those before them."""
+
+LEAST = 200
+"""Frames, at least, that there have to be before them."""
+
+COUNT_FACTOR, COUNT_STEP = 2.0, 0.5
+SCORE_SHARE = 0.6
+MISSING_STEP = 0.3
+
+
+@frozen
+class Window:
+    """Sums over some frames, which can be added.
+
+    Attributes:
+        n_frames: frames.
+        n_instances: in all of them.
+        score: sum of the values of all points that were found.
+        n_points: that were found.
+        n_places: points that there could be.
+    """
+
+    n_frames: int = 0
+    n_instances: int = 0
+    score: float = 0.0
+    n_points: int = 0
+    n_places: int = 0
+
+    def __add__(self, other: Window) -> Window:
+        """Both together."""
+        return Window(
+            self.n_frames + other.n_frames,
+            self.n_instances + other.n_instances,
+            self.score + other.score,
+            self.n_points + other.n_points,
+            self.n_places + other.n_places,
+        )
+
+    @property
+    def count(self) -> float:
+        """Instances of a frame."""
+        return self.n_instances / max(self.n_frames, 1)
+
+    @property
+    def mean_score(self) -> float:
+        """Value of a point that was found."""
+        return self.score / max(self.n_points, 1)
+
+    @property
+    def missing(self) -> float:
+        """Share of the points of an instance that were not found."""
+        return 1 - self.n_points / self.n_places if self.n_places else 0.0
+
+
+def summed(columns: Columns) -> Window:
+    """The sums of some frames."""
+    found = ~np.isnan(columns.points[..., 0])
+    score = float(np.nansum(columns.point_scores, where=found, initial=0.0))
+    return Window(len(columns), columns.n_instances, score, int(found.sum()), found.size)
+
+
+@define
+class Sentinel:
+    """Compares each so many frames of a video with all before them in it."""
+
+    before: Window = field(factory=Window)
+    now: Window = field(factory=Window)
+
+    def watch(self, window: Window) -> Iterator[str]:
+        """Take more frames, and say what is unlike before, in words."""
+        self.now += window
+        if self.now.n_frames < WINDOW:
+            return
+        if self.before.n_frames >= LEAST:
+            yield from breaks(self.before, self.now)
+        self.before, self.now = self.before + self.now, Window()
+
+
+def breaks(before: Window, now: Window) -> Iterator[str]:
+    """What changed from one window to another.
+
+    >>> list(breaks(Window(1000, 2000, 1800, 2000, 2000), Window(1000, 100, 95, 100, 100)))
+    ['instances per frame went from 2.00 to 0.10']
+    """
+    low, high = sorted((before.count, now.count))
+    if high - low > COUNT_STEP and high > COUNT_FACTOR * low:
+        yield f"instances per frame went from {before.count:.2f} to {now.count:.2f}"
+    if before.n_points and now.n_points and now.mean_score < SCORE_SHARE * before.mean_score:
+        yield f"the mean score of points went from {before.mean_score:.2f} to {now.mean_score:.2f}"
+    if before.n_places and now.n_places and now.missing - before.missing > MISSING_STEP:
+        yield f"the share of missing points went from {before.missing:.0%} to {now.missing:.0%}"
