@@ -7,13 +7,16 @@ MODELS := sleap_infer/assets/models
 ONNX := .venv-onnx/bin
 EXPORTS := build/torch-free
 
-.PHONY: demo test torch-free lint docs check golden
+.PHONY: demo test test-exhaustive torch-free lint docs check golden
 
 demo: .venv/torch
 	$(BIN)/sleap-infer demo
 
 test: .venv/torch,test
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=95
+
+test-exhaustive: .venv/torch,test
+	$(BIN)/python -m pytest -n auto --dist loadfile --exhaustive
 
 # The wheel with [onnx] in an environment of its own, which must stay without PyTorch, on models that .venv exports.
 torch-free: .venv/torch,test

@@ -19,8 +19,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, unless FAIL_WITHOUT_CUDA makes that a failure."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--exhaustive`: more cases of what other cases show already, half a minute or more each."""
+    parser.addoption("--exhaustive", action="store_true", help="run the tests that are marked exhaustive")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip exhaustive cases, and what needs a GPU where there is none (a failure with FAIL_WITHOUT_CUDA)."""
+    if not config.getoption("--exhaustive"):
+        for item in items:
+            if item.get_closest_marker("exhaustive"):
+                item.add_marker(pytest.mark.skip(reason="exhaustive: make test-exhaustive"))
     if os.environ.get("FAIL_WITHOUT_CUDA"):
         return
     marked = [item for item in items if item.get_closest_marker("needs_cuda")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("demo"),
 ) -> None:
     """Predict a video that comes with the package, and compare with its known truth."""
-    from sleap_infer.cli.run import run_to_file
+    from sleap_infer.labels import save_labels
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.describing import describe_stages
 
@@ -38,12 +39,14 @@ def demo(
     with Predictor.from_model_paths([ASSETS / "models" / name for name in MODELS], return_images=True) as predictor:
         for line in describe_stages(predictor):
             typer.echo(line)
-        report = run_to_file(predictor, video, labels, overwrite=True)
-        (shown,) = predictor.predict(video, as_labels=False, frames=[report.n_frames // 2])
+        begun = perf_counter()
+        found = predictor.predict(video)
+        seconds = perf_counter() - begun
+        save_labels(found, labels, overwrite=True)
+        (shown,) = predictor.predict(video, as_labels=False, frames=[len(found) // 2])
     shown.plot(path=picture, scale=4.0)
-    found = measure(labels, video.with_suffix(".truth.slp"))
-    typer.echo(report.line())
-    typer.echo(verdict(found))
+    typer.echo(f"{len(found)} frames in {seconds:.1f} s, {len(found) / seconds:.1f} frames/s")
+    typer.echo(verdict(measure(labels, video.with_suffix(".truth.slp"))))
     typer.echo(f"Poses:   {labels}")
     typer.echo(f"Picture: {picture} (frame {shown.frame_idx})")
 

@@ -29,7 +29,7 @@ def show_plan(models: Models, tasks: Sequence[Task], formats: Sequence[OutputFor
     Raises:
         SleapInferError: the models cannot be loaded, or no source be read.
     """
-    with open_predictor(models, tasks[0]) as predictor:
+    with open_predictor(models, tasks[0], len(tasks)) as predictor:
         for line in describe_stages(predictor):
             typer.echo(line)
         rate = None

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from sleap_infer.choices import ProgressForm
 from sleap_infer.cli.progress import SECONDS_BETWEEN_EVENTS, SECONDS_BETWEEN_LINES, emit
-from sleap_infer.jobs import job
+from sleap_infer.jobs import events
 from sleap_infer.jobs.columns import STATUSES
 from sleap_infer.jobs.ledger import summary
 from sleap_infer.jobs.tasks import Task
@@ -23,7 +23,7 @@ from sleap_infer.jobs.tasks import Task
 FAILURES_SHOWN = 5
 MEBIBYTE = 2**20
 
-Show: TypeAlias = Callable[[job.Event], None]
+Show: TypeAlias = Callable[[events.Event], None]
 
 
 @define
@@ -48,19 +48,19 @@ class Count:
     rss_bytes: int = 0
     begun: float = field(factory=perf_counter)
 
-    def hear(self, event: job.Event) -> None:
+    def hear(self, event: events.Event) -> None:
         """Count an event."""
-        if isinstance(event, job.Begun):
+        if isinstance(event, events.Begun):
             self.n_total += event.n_total or 0
             self.n_done += event.n_done
             if self.n_new == 0:
                 self.begun = perf_counter()
-        elif isinstance(event, job.Progress):
+        elif isinstance(event, events.Progress):
             self.n_done += event.n_frames
             self.n_new += event.n_frames
             self.n_failed += event.n_failed
             self.rss_bytes = max(self.rss_bytes, event.rss_bytes)
-        elif isinstance(event, job.TaskReport):
+        elif isinstance(event, events.TaskReport):
             self.n_finished += 1
 
     @property
@@ -87,9 +87,9 @@ def show_job(tasks: Sequence[Task], form: ProgressForm) -> Iterator[Show]:
     count, reports = Count(len(tasks)), []
     with SHOWN[chosen](console, count) as show:
 
-        def hear(event: job.Event) -> None:
+        def hear(event: events.Event) -> None:
             count.hear(event)
-            if isinstance(event, job.TaskReport):
+            if isinstance(event, events.TaskReport):
                 reports.append(event)
             show(event)
 
@@ -116,20 +116,20 @@ def _as_bars(console: Console, count: Count) -> Iterator[Show]:
         videos = progress.add_task("outputs", total=count.n_tasks, note="", visible=count.n_tasks > 1)
         bars: dict[Task, TaskID] = {}
 
-        def show(event: job.Event) -> None:
-            if isinstance(event, job.Begun):
+        def show(event: events.Event) -> None:
+            if isinstance(event, events.Begun):
                 bars[event.task] = progress.add_task(
                     event.task.name, total=event.n_total, completed=event.n_done, note=""
                 )
-            elif isinstance(event, job.Progress):
+            elif isinstance(event, events.Progress):
                 note = f"{count.rate:.1f} frames/s" + (f", {count.n_failed} failed" if count.n_failed else "")
                 progress.update(bars[event.task], advance=event.n_frames, note=note)
-            elif isinstance(event, job.TaskReport):
+            elif isinstance(event, events.TaskReport):
                 progress.update(videos, advance=1)
                 if event.task in bars and count.n_tasks > 1:
                     progress.remove_task(bars.pop(event.task))
             else:
-                progress.console.print(f"WARNING: {event.text}" if event.is_warning else event.text, highlight=False)
+                _say(progress.console, event)
 
         yield show
 
@@ -138,13 +138,13 @@ def _as_bars(console: Console, count: Count) -> Iterator[Show]:
 def _as_lines(console: Console, count: Count) -> Iterator[Show]:
     last = [perf_counter()]
 
-    def show(event: job.Event) -> None:
-        if isinstance(event, job.Note):
-            console.print(f"WARNING: {event.text}" if event.is_warning else event.text, highlight=False, soft_wrap=True)
-        elif isinstance(event, job.Begun) and event.n_done:
+    def show(event: events.Event) -> None:
+        if isinstance(event, events.Note):
+            _say(console, event)
+        elif isinstance(event, events.Begun) and event.n_done:
             line = f"{event.task.name}: going on after {event.n_done} frames that are in its journal"
             console.print(line, highlight=False, soft_wrap=True)
-        elif isinstance(event, job.Progress) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
+        elif isinstance(event, events.Progress) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
             last[0] = perf_counter()
             line = f"{event.task.name}: {count.n_done} of {count.n_total} frames, {count.rate:.1f} frames/s"
             console.print(line, highlight=False, soft_wrap=True)
@@ -172,12 +172,12 @@ def _as_json(_console: Console, count: Count) -> Iterator[Show]:
             n_outputs_finished=count.n_finished,
         )
 
-    def show(event: job.Event) -> None:
-        if isinstance(event, job.Begun):
+    def show(event: events.Event) -> None:
+        if isinstance(event, events.Begun):
             emit("begin", name=event.task.name, n_total=event.n_total, n_processed=event.n_done)
-        elif isinstance(event, job.Note):
+        elif isinstance(event, events.Note):
             emit("warning" if event.is_warning else "info", message=event.text)
-        elif isinstance(event, job.Progress):
+        elif isinstance(event, events.Progress):
             if perf_counter() - last[0] > SECONDS_BETWEEN_EVENTS:
                 last[0] = perf_counter()
                 say(event.task)
@@ -189,14 +189,19 @@ def _as_json(_console: Console, count: Count) -> Iterator[Show]:
 
 
 @contextmanager
-def _not_at_all(_console: Console, _count: Count) -> Iterator[Show]:
-    yield lambda event: None
+def _not_at_all(console: Console, _count: Count) -> Iterator[Show]:
+    yield lambda event: _say(console, event) if isinstance(event, events.Note) else None
+
+
+def _say(console: Console, note: events.Note) -> None:
+    text = f"WARNING: {note.text}" if note.is_warning else note.text
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 SHOWN: dict[str, Any] = {"bar": _as_bars, "lines": _as_lines, "json": _as_json, "none": _not_at_all}
 
 
-def lines_of(report: job.TaskReport) -> Iterator[str]:
+def lines_of(report: events.TaskReport) -> Iterator[str]:
     """What became of a task, for people; what is indented goes to stderr."""
     name = report.task.name
     if report.outcome == "skipped":
@@ -225,7 +230,7 @@ def lines_of(report: job.TaskReport) -> Iterator[str]:
             yield f"  and {report.n_failed - FAILURES_SHOWN} more, see the ledger"
 
 
-def table_of(reports: Sequence[job.TaskReport]) -> Table:
+def table_of(reports: Sequence[events.TaskReport]) -> Table:
     """One row for each task."""
     table = Table("source", "outcome", "frames", "failed", "instances", "seconds", "frames/s", box=None)
     for report in reports:
@@ -235,7 +240,7 @@ def table_of(reports: Sequence[job.TaskReport]) -> Table:
     return table
 
 
-def total_of(reports: Sequence[job.TaskReport]) -> str:
+def total_of(reports: Sequence[events.TaskReport]) -> str:
     """All tasks in one line."""
     counts = {status: sum(report.counts.get(status, 0) for report in reports) for status in STATUSES}
     outcomes = [report.outcome for report in reports]
@@ -243,7 +248,7 @@ def total_of(reports: Sequence[job.TaskReport]) -> str:
     return f"{len(reports)} outputs ({listed}); {summary(counts)}"
 
 
-def as_dict(report: job.TaskReport) -> dict[str, Any]:
+def as_dict(report: events.TaskReport) -> dict[str, Any]:
     """A report for JSON."""
     return {
         "source": report.task.name,

@@ -3,8 +3,8 @@
 `run_job` does all of it; `job` says in which steps.
 """
 
+from sleap_infer.jobs.events import JobOptions, TaskReport
 from sleap_infer.jobs.inputs import Outputs, find_tasks, read_frames
-from sleap_infer.jobs.job import JobOptions, TaskReport
 from sleap_infer.jobs.run import run_job
 from sleap_infer.jobs.tasks import Models, Task
 

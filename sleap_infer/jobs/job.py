@@ -8,139 +8,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
 
 import attrs
-import h5py
 from attrs import define, field, frozen
 
-from sleap_infer.choices import FrameStatus, OutputFormat
-from sleap_infer.errors import (
-    JobDiffersError,
-    OutputError,
-    SleapInferError,
-    TooManyFailuresError,
-)
+from sleap_infer.choices import OutputFormat
+from sleap_infer.errors import OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import FAILED, STATUSES
-from sleap_infer.jobs.finishing import MARK, collect, write
-from sleap_infer.jobs.identity import differences, digest, how_it_runs, identify, identify_models
+from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
+from sleap_infer.jobs.finishing import collect, write
+from sleap_infer.jobs.identity import identify, identify_models
 from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.locks import Claims, only_one
+from sleap_infer.jobs.locks import Claims
 from sleap_infer.jobs.messages import Answer, Done, Kept, Open, Opened, Said
-from sleap_infer.jobs.ranges import Range, within
+from sleap_infer.jobs.preparing import as_begun, everything, is_done, lock, open_journal
+from sleap_infer.jobs.ranges import within
 from sleap_infer.jobs.running import Shape
 from sleap_infer.jobs.sentinels import Sentinel
 from sleap_infer.jobs.tables import require_pyarrow
-from sleap_infer.jobs.tasks import CHUNK, Models, Task, chunk_size
+from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.jobs.units import Attempt, Unit, Worker, cut
 from sleap_infer.predictors.opening import Plan, read_plan
 from sleap_infer.profile import STAGES, Profile
 
 logger = logging.getLogger(__name__)
-
-
-@frozen
-class JobOptions:
-    """How a job is run.
-
-    Attributes:
-        formats: that results are written as.
-        overwrite: whether outputs, and journals of other jobs, are replaced.
-        resume: whether a journal of the same job is gone on with.
-        keep_journal: whether the journal stays once the files are written.
-        chunk: frames, at least, that are kept together: what an end costs.
-        max_failed: frames that may fail before the job gives up; `None` for any number.
-        shard: number of this process and of all that share the job's journals; the files are then not written here.
-    """
-
-    formats: tuple[OutputFormat, ...] = ("slp",)
-    overwrite: bool = False
-    resume: bool = True
-    keep_journal: bool = False
-    chunk: int = CHUNK
-    max_failed: int | None = None
-    shard: tuple[int, int] | None = None
-
-
-@frozen
-class TaskReport:
-    """What became of a task.
-
-    Attributes:
-        task: which.
-        outcome: `"written"`; `"skipped"`, since it was done before; `"failed"`; `"shared"`, since others finish it.
-        counts: frames by status.
-        n_instances: in all.
-        files: that were written.
-        error: why it failed.
-        seconds: that it took.
-        n_resumed: frames that were in its journal before.
-        profile: where the time went.
-        warnings: what its results gave rise to.
-        notes: why frames failed, the first of them.
-        n_capped: frames in which all places for peaks were full.
-    """
-
-    task: Task
-    outcome: str
-    counts: Mapping[FrameStatus, int] = field(factory=dict)
-    n_instances: int = 0
-    files: tuple[Path, ...] = ()
-    error: str = ""
-    seconds: float = 0.0
-    n_resumed: int = 0
-    profile: Profile | None = None
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    n_capped: int = 0
-
-    @property
-    def n_frames(self) -> int:
-        """Frames that were asked for."""
-        return sum(self.counts.values())
-
-    @property
-    def n_failed(self) -> int:
-        """Frames that are not done."""
-        return sum(self.counts.get(status, 0) for status in FAILED)
-
-
-@frozen
-class Begun:
-    """A task begins: its frames, as far as their number is known, and how many of them are in its journal."""
-
-    task: Task
-    n_total: int | None
-    n_done: int
-
-
-@frozen
-class Progress:
-    """Frames of a task are done; the memory of the process that did them, in bytes."""
-
-    task: Task
-    n_frames: int
-    n_instances: int
-    n_failed: int
-    rss_bytes: int
-
-
-@frozen
-class Note:
-    """Something that people should read."""
-
-    text: str
-    is_warning: bool = False
-
-
-Event: TypeAlias = Begun | Progress | Note | TaskReport
-Listener: TypeAlias = Callable[[Event], None]
 
 
 @frozen
@@ -198,7 +94,7 @@ class Job:
         self.tasks, self.options = tuple(tasks), options
         self.plan: Plan = read_plan(list(models.paths), models.options)
         self._identity = identify_models(self.plan)
-        self.models = self._as_begun(models)
+        self.models = models if options.overwrite else as_begun(models, self.tasks)
         self._listen = listen
         self._lock = threading.RLock()
         self._settled: Opened | None = None
@@ -235,7 +131,7 @@ class Job:
                 for thread in threads:
                     thread.start()
                 for thread in threads:
-                    while thread.is_alive():
+                    while thread.is_alive() and self._stop is None:
                         thread.join(0.2)
         finally:
             for worker in workers:
@@ -260,7 +156,7 @@ class Job:
         """What a worker loads: what was left open is settled once, by the first."""
         models = attrs.evolve(self.models, device=place.device)
         unsettled = models.backend == "auto" or models.precision in ("auto", "int8")
-        return Open(models, self.tasks[0] if unsettled else None, place.cores)
+        return Open(models, self.tasks[0] if unsettled else None, len(self.tasks), place.cores)
 
     def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
         state = self._open[index]
@@ -333,14 +229,15 @@ class Job:
         with ExitStack() as stack:
             source = stack.enter_context(task.open())
             what = identify(self._identity, source)
-            if not Journal.is_at(task.journal) and self._is_done(task, what):
+            if not Journal.is_at(task.journal) and is_done(task, what, self.options):
                 self._report(index, TaskReport(task, "skipped"))
                 return
             stack.callback(Journal.tidy, task.journal)
-            stack.enter_context(self._lock_of(task))
+            stack.enter_context(lock(task, self.options.shard))
             if not attempt.is_open:
                 _start(attempt)
-            journal = self._journal(task, what, source)
+            assert self._settled is not None
+            journal = open_journal(task, what, source, self._settled, self.options)
             shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
             missing = journal.missing() if self.options.shard is None else everything(source)
             cuts = cut(missing, source.parts, shape.chunk, self._n_shares)
@@ -364,82 +261,6 @@ class Job:
     def _n_shares(self) -> int:
         """How many processes share the work."""
         return self._n_workers if self.options.shard is None else self.options.shard[1]
-
-    def _lock_of(self, task: Task) -> ExitStack:
-        """Hold what nobody else may: the journal; of a shared job, this share of it."""
-        stack = ExitStack()
-        shard = self.options.shard
-        stack.enter_context(only_one(task.journal / "lock", str(task.output), shared=shard is not None))
-        if shard is not None:
-            stack.enter_context(only_one(task.journal / f"shard-{shard[0]}.lock", f"shard {shard[0]} of {task.output}"))
-        return stack
-
-    def _journal(self, task: Task, what: dict[str, Any], source: Source) -> Journal:
-        """The task's journal: the one that is there, if it is of the same job, else a new one."""
-        assert self._settled is not None
-        how = how_it_runs(self._settled.facts)
-        if Journal.is_at(task.journal):
-            journal = Journal.open(task.journal)
-            unlike = [*differences(journal.facts["what"], what), *differences(journal.facts["how"], how)]
-            if not unlike and self.options.resume:
-                return journal
-            if unlike and not self.options.overwrite:
-                raise JobDiffersError(
-                    f"{task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
-                    "end, choose another output, or start anew with --overwrite, which deletes it."
-                )
-            journal.delete_results()
-        said = self._settled
-        return Journal.create(
-            task.journal,
-            {
-                "what": what,
-                "how": how,
-                "parts": [{"frames": part.frame_inds} for part in source.parts],
-                "chunk": chunk_size(said.facts["batch_size"], self.options.chunk),
-                "n_nodes": said.n_nodes,
-                "is_centroid": said.is_centroid,
-                "skeleton": said.skeleton,
-                "classes": said.classes,
-                "settings": said.settings,
-                "facts": said.facts,
-                "task": {**attrs.asdict(task), "sources": [str(Path(name).absolute()) for name in task.sources]},
-                "started": datetime.now(UTC).isoformat(),
-            },
-        )
-
-    def _is_done(self, task: Task, what: dict[str, Any]) -> bool:
-        """Whether all files of a task are there, made by this very job.
-
-        Raises:
-            JobDiffersError: a file is there that something else made.
-        """
-        if self.options.overwrite:
-            return False
-        there = [task.target(form) for form in self.options.formats if task.target(form).exists()]
-        marks = {path: read_mark(path) for path in there}
-        strange = [path for path, mark in marks.items() if mark not in (None, digest(what))]
-        unknown = [path for path in there if marks[path] is None and not any(marks.values())]
-        if strange or unknown:
-            raise JobDiffersError(
-                f"{(strange or unknown)[0]} is there already, and was made by something else: other models, settings "
-                "or frames. Choose another name, or replace it (--overwrite)."
-            )
-        return bool(there) and len(there) == len(self.options.formats)
-
-    def _as_begun(self, models: Models) -> Models:
-        """Models as the first journal that is there has begun with them, as far as that was left open."""
-        for task in self.tasks:
-            if Journal.is_at(task.journal) and not self.options.overwrite:
-                how = Journal.open(task.journal).facts["how"]
-                if models.backend == "auto":
-                    models = attrs.evolve(models, backend=how["backend"])
-                if models.precision == "auto":
-                    models = attrs.evolve(models, precision=how["precision"])
-                if models.batch_size is None:
-                    models = attrs.evolve(models, batch_size=how["batch_size"])
-                break
-        return models
 
     def _hear(self, answer: Answer, index: int | None = None, unit: Unit | None = None) -> None:
         with self._lock:
@@ -548,26 +369,3 @@ def _start(attempt: Attempt) -> None:
         attempt.open()
     except SleapInferError as error:
         raise _CannotStart(error) from error
-
-
-def everything(source: Source) -> dict[int, list[Range]]:
-    """All places of all parts of a source."""
-    lengths = [None if part.frame_inds is None else len(part.frame_inds) for part in source.parts]
-    return {number: [Range(0, length)] for number, length in enumerate(lengths)}
-
-
-def read_mark(path: Path) -> str | None:
-    """Which job made a file, as `identity.digest` names it; `None` where the file does not say."""
-    try:
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            found = (parquet.read_schema(path).metadata or {}).get(b"sleap_infer_job")
-            return None if found is None else str(found.decode())
-        if path.suffix in (".slp", ".h5"):
-            with h5py.File(path) as file:
-                found = file.attrs.get(MARK)
-                return None if found is None else str(found)
-    except (OSError, ValueError):
-        return None
-    return None

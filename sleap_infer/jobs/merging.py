@@ -10,9 +10,9 @@ from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import STATUSES, failed
+from sleap_infer.jobs.events import Listener, TaskReport
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.identity import differences, identify_videos, plain
-from sleap_infer.jobs.job import Listener, TaskReport
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import only_one
 from sleap_infer.jobs.ranges import Range

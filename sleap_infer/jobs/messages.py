@@ -21,11 +21,13 @@ class Open:
     Attributes:
         models: which.
         clip: of what a backend is chosen on; `None` where that is settled.
+        n_tasks: that are like it: for many it pays to make a faster backend ready.
         cores: that the process may use; `None` for all.
     """
 
     models: Models
     clip: Task | None = None
+    n_tasks: int = 1
     cores: tuple[int, ...] | None = None
 
 

@@ -57,6 +57,14 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the process, if it does not run.
+
+        Raises:
+            WorkerError: it cannot be started.
+        """
+        self._started()
+
     def ask(self, request: Request, tell: Tell) -> None:
         """Have something done.
 

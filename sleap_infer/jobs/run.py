@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from sleap_infer.choices import Engine
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import OptionError
-from sleap_infer.jobs.job import Job, JobOptions, Listener, Place, TaskReport
+from sleap_infer.jobs.events import JobOptions, Listener, TaskReport
+from sleap_infer.jobs.job import Job, Place
 from sleap_infer.jobs.process import InThisProcess, WorkerProcess
 from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.runners.spread import split_devices
@@ -29,7 +31,7 @@ def run_job(
         models: what predicts.
         tasks: what of; see `find_tasks`.
         options: how.
-        listen: takes what happens: `job.Begun`, `job.Progress`, `job.Note` and a `job.TaskReport` for each task.
+        listen: takes what happens: `Begun`, `Progress`, `Note` and a `TaskReport` of `jobs.events` for each task.
         n_workers: processes that share the work; 0 for none but this one.
         engine: where they run.
         address: of a Ray cluster; without one, Ray starts one here.
@@ -40,15 +42,20 @@ def run_job(
     Raises:
         SleapInferError: the job cannot go on. What was predicted is in the journals, and the same job goes on there.
     """
-    job = Job(models, tasks, options or JobOptions(), listen)
+    asked = options or JobOptions()
     if engine == "ray":
         from sleap_infer.jobs.ray_workers import ray_workers
 
         with ray_workers(max(n_workers, 1), models.device, address) as workers:
-            return job.run(workers)
+            return Job(models, tasks, asked, listen).run(workers)
     if n_workers == 0:
-        return job.run([InThisProcess()])
-    return job.run([WorkerProcess() for _ in range(n_workers)], share_out(n_workers, models.device))
+        return Job(models, tasks, asked, listen).run([InThisProcess()])
+    places = share_out(n_workers, models.device)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(WorkerProcess()) for _ in places]
+        for process in processes:
+            process.start()  # it gets ready while the job is prepared
+        return Job(models, tasks, asked, listen).run(processes, places)
 
 
 def share_out(n_workers: int, device: str) -> list[Place]:

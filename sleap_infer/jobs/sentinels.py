@@ -20,6 +20,41 @@ SCORE_SHARE = 0.6
 MISSING_STEP = 0.3
 
 
+UNUSUAL_FACTOR = 2.0
+"""Frames are rarely resized by more than this to the size that a model was trained on."""
+
+
+def unlike_training(
+    shape: tuple[int, int, int], n_channels: int, fit: tuple[int | None, int | None], crop_size: int | None
+) -> Iterator[str]:
+    """In what frames are unlike those that a model was trained on, in words.
+
+    Args:
+        shape: (height, width, channels) of the frames.
+        n_channels: of the network's input.
+        fit: height and width that frames are fitted into, `None` where that was not so in training.
+        crop_size: side of the crops, if there are any.
+
+    >>> list(unlike_training((1024, 1280, 3), 1, (1024, None), 160))
+    ['frames are in colour and the model was trained on gray ones; see --ensure-grayscale']
+    """
+    height, width, channels = shape
+    if channels == 3 and n_channels == 1:
+        yield "frames are in colour and the model was trained on gray ones; see --ensure-grayscale"
+    if channels == 1 and n_channels == 3:
+        yield "frames are gray and the model was trained on colour; see --ensure-rgb"
+    factors = [wanted / side for wanted, side in zip(fit, (height, width), strict=True) if wanted]
+    factor = min(factors, default=1.0)
+    if max(factor, 1 / factor) > UNUSUAL_FACTOR:
+        word, size = ("reduced", 1 / factor) if factor < 1 else ("enlarged", factor)
+        yield (
+            f"frames of {height} x {width} are {word} by a factor of {size:.1f} to the size of training; see "
+            "--max-height and --max-width"
+        )
+    if crop_size and crop_size > max(height, width):
+        yield f"crops of {crop_size} are larger than the frames of {height} x {width}; see --crop-size"
+
+
 @frozen
 class Window:
     """Sums over some frames, which can be added.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -14,11 +16,13 @@ from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.messages import Answer, At, Done, Kept, Open, Opened, Run
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.running import RangeRunner
-from sleap_infer.jobs.sentinels import summed
+from sleap_infer.jobs.sentinels import summed, unlike_training
 from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.labels import instance_skeleton
 from sleap_infer.predictors import Clip, Predictor, read_clip
 from sleap_infer.predictors.describing import describe_stages
+
+logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -35,7 +39,7 @@ class Session:
     def __init__(self, request: Open, tell: Callable[[Answer], None]) -> None:
         if request.cores is not None and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, request.cores)
-        self.predictor = open_predictor(request.models, request.clip)
+        self.predictor = open_predictor(request.models, request.clip, request.n_tasks)
         self._batch_size = self.predictor.batch_size
         self._opened: tuple[Task, Source] | None = None
         spec = self.predictor.runners[-1].spec
@@ -95,15 +99,29 @@ class Session:
             if self._opened is not None:
                 self._opened[1].close()
             self._opened = task, task.open()
+            for text in self._unlike_training(self._opened[1]):
+                logger.warning("%s: %s", task.name, text)
         return self._opened[1]
 
+    def _unlike_training(self, source: Source) -> Iterator[str]:
+        """What is unusual about the first frame that can be read."""
+        settings, spec = self.predictor.settings, self.predictor.runners[0].spec
+        with closing(source.batches(1)) as batches:  # type: ignore[type-var]
+            first = next((batch.images for batch in batches if len(batch.images)), None)
+        if first is not None:
+            _, channels, height, width = first.shape
+            fit = settings.frames.max_height, settings.frames.max_width
+            crop_size = settings.stages[-1].crop_size
+            yield from unlike_training((height, width, channels), spec.backbone.in_channels, fit, crop_size)
 
-def open_predictor(models: Models, clip: Task | None) -> Predictor:
+
+def open_predictor(models: Models, clip: Task | None, n_tasks: int = 1) -> Predictor:
     """Load models.
 
     Args:
         models: which.
         clip: what a backend is chosen on.
+        n_tasks: that are like it.
 
     Raises:
         SleapInferError: they cannot be loaded.
@@ -121,15 +139,18 @@ def open_predictor(models: Models, clip: Task | None) -> Predictor:
         batch_size=models.batch_size,
         precision=precision,  # type: ignore[arg-type]
         backend_options=models.backend_options,
-        clip=_read_clip(clip, models.remember) if clip and "auto" in (models.backend, precision) else None,
+        clip=_read_clip(clip, models.remember, n_tasks) if clip and "auto" in (models.backend, precision) else None,
         **models.options,
     )
 
 
-def _read_clip(task: Task, remember: bool) -> Clip | None:
+def _read_clip(task: Task, remember: bool, n_tasks: int) -> Clip | None:
     with task.open() as opened:
         clip = read_clip(opened)
-    return None if clip is None else attrs.evolve(clip, remember=remember)
+    if clip is None:
+        return None
+    n_frames = None if clip.n_frames is None else clip.n_frames * n_tasks
+    return attrs.evolve(clip, remember=remember, n_frames=n_frames)
 
 
 def resident_bytes() -> int:

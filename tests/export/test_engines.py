@@ -42,7 +42,13 @@ def rtx() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "precision"), [*((kind, "fp16") for kind in KINDS), ("bottomup", "bf16")])
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        *(pytest.param(k, "fp16", marks=[] if k == "bottomup" else pytest.mark.exhaustive) for k in KINDS),
+        ("bottomup", "bf16"),
+    ],
+)
 def test_every_kind_is_built_in_half(
     kind: ModelKind, precision: Any, models: Path, videos: Path, tmp_path: Path, rtx: None
 ) -> None:
@@ -95,7 +101,7 @@ def test_int8_is_exported_in_the_form_that_engines_take(models: Path, videos: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("second", ON_CROPS)
+@pytest.mark.parametrize("second", [ON_CROPS[0], pytest.param(ON_CROPS[1], marks=pytest.mark.exhaustive)])
 def test_two_models_in_one_engine(second: str, models: Path, tmp_path: Path, rtx: None) -> None:
     options = ExportOptions(
         fused=True, precision="fp16", validate=False, format="tensorrt", size_range=((64, 64), (192, 192), (320, 256))
@@ -127,6 +133,7 @@ def test_a_pipeline_is_built_for_the_size_of_its_video(models: Path, videos: Pat
     assert made[0].report.verdict == "PASS"
 
 
+@pytest.mark.exhaustive
 def test_fp16_backs_off_to_what_keeps_the_budget(models: Path, videos: Path, tmp_path: Path) -> None:
     """First the heads stay in 32 bits, then all does."""
     video = videos / "two_flies.mp4"

@@ -99,7 +99,9 @@ def test_poses_are_those_of_torch(
     close(found, expected)
 
 
-@pytest.mark.parametrize("case", CORPUS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.exhaustive) if c == "multiclass_bottomup" else c for c in CORPUS]
+)
 def test_real_models(case: str, corpus: Path, tmp_path: Path) -> None:
     paths = [corpus / "models" / name for name in CORPUS[case]]
     options = attrs.evolve(QUICK, max_peaks_per_node=40)
@@ -113,7 +115,7 @@ def test_real_models(case: str, corpus: Path, tmp_path: Path) -> None:
             close(exported.predict(video, as_labels=False, frames=range(9)), expected)
 
 
-@pytest.mark.parametrize("case", DRAWN)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.exhaustive) if c == "swin" else c for c in DRAWN])
 def test_other_architectures(case: str, corpus: Path, tmp_path: Path) -> None:
     model = corpus / DRAWN[case]
     options = ExportOptions(n_frames=8)

@@ -44,7 +44,9 @@ def forms(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, E
     return Forms()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(f, marks=pytest.mark.exhaustive) if f in ("scaled", "open_size") else f for f in FORMS]
+)
 def test_poses_are_those_of_the_pipeline(form: str, forms: dict[str, ExportResult], models: Path, videos: Path) -> None:
     names, _, given = FORMS[form]
     for video, batch_size in (("two_flies", 4), ("two_flies_large", 7), ("two_flies_rgb", 1)):

@@ -188,7 +188,9 @@ def test_what_always_ends_is_an_error(graph: Path, videos: Path, tmp_path: Path)
 
 def test_a_worker_ends_with_whoever_asked() -> None:
     with WorkerProcess() as process:
-        child = process._started()
+        process.start()
+        child = process._process
+        assert child is not None
         assert child.stdin is not None
         child.stdin.close()
         assert child.wait(30) == 0

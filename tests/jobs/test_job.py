@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import h5py
@@ -16,12 +15,12 @@ from jobs import FASTEST, assert_same, models_of, task_in
 from sleap_infer.errors import (
     JobBusyError,
     JobDiffersError,
-    OutputError,
     SourceError,
     TooManyFailuresError,
 )
 from sleap_infer.jobs import JobOptions, Task, run_job
-from sleap_infer.jobs.job import Begun, Event, Job, Note, Progress
+from sleap_infer.jobs.events import Begun, Event, Note, Progress
+from sleap_infer.jobs.job import Job
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import only_one
 from sleap_infer.jobs.process import InThisProcess
@@ -137,14 +136,6 @@ def test_the_second_of_two_jobs_on_one_output_is_refused(models: Path, videos: P
         run_job(models_of(models), [task], SMALL, n_workers=0)
     (report,) = run_job(models_of(models), [task], SMALL, n_workers=0)
     assert report.outcome == "written"
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_not_to_be_written(models: Path, videos: Path, tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o555)
-    task = task_in(tmp_path, videos / "two_flies.mp4", frames=(0,))
-    with pytest.raises(OutputError, match="cannot be written"):
-        run_job(models_of(models), [Task(task.sources, tmp_path / "closed" / "a.slp")], SMALL, n_workers=0)
 
 
 def test_formats_hold_the_same(models: Path, videos: Path, tmp_path: Path) -> None:
@@ -311,6 +302,18 @@ def test_warnings_when_results_change(models: Path, tmp_path: Path) -> None:
         "the mean score of points",
         "the share of missing points",
     ]
+
+
+def test_warnings_when_frames_are_unlike_those_of_training() -> None:
+    from sleap_infer.jobs.sentinels import unlike_training
+
+    assert list(unlike_training((384, 384, 1), 1, (384, 384), 160)) == []
+    (gray,) = unlike_training((384, 384, 1), 3, (None, None), None)
+    assert "--ensure-rgb" in gray
+    (small,) = unlike_training((1024, 1280, 1), 1, (384, 384), 160)
+    assert "reduced by a factor of 3.3" in small
+    (crops,) = unlike_training((100, 80, 1), 1, (None, None), 160)
+    assert "--crop-size" in crops
 
 
 def test_the_provenance_says_what_was_done(models: Path, videos: Path, tmp_path: Path) -> None:

@@ -46,9 +46,14 @@ def start(task: Task, graph: Path, n_workers: int = 0) -> subprocess.Popen[str]:
 
 
 def test_kill_at_twenty_random_points(graph: Path, videos: Path, tmp_path: Path) -> None:
-    """Each run is killed some random time after its first result, and the next one goes on."""
+    """Each run is killed some random time after it began to predict, and the next one goes on."""
     whole, task = (task_in(tmp_path, videos / "two_flies.mp4", name) for name in ("whole", "killed"))
-    run_job(onnx(graph), [whole], JobOptions(chunk=4), n_workers=0)
+    process = start(whole, graph)
+    assert process.stdout is not None
+    process.stdout.readline()
+    begun = time.perf_counter()
+    process.communicate()
+    duration = time.perf_counter() - begun
     dice = random.Random(0)
     n_killed, n_left = 0, []
     while n_killed < 20:
@@ -58,7 +63,7 @@ def test_kill_at_twenty_random_points(graph: Path, videos: Path, tmp_path: Path)
         process = start(task, graph, n_workers=n_killed % 2)
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(dice.uniform(0, 0.12))
+        time.sleep(dice.uniform(0, duration / 3))
         n_killed += process.poll() is None
         process.kill()
         process.communicate()
@@ -144,7 +149,8 @@ def test_what_is_missing_is_named_or_marked(graph: Path, videos: Path, tmp_path:
 
 def test_a_worker_that_is_killed_from_outside(graph: Path, videos: Path, tmp_path: Path) -> None:
     """Nothing of the job itself: the system, or an operator, ends the process."""
-    from sleap_infer.jobs.job import Job, Progress
+    from sleap_infer.jobs.events import Progress
+    from sleap_infer.jobs.job import Job
 
     whole, task = (task_in(tmp_path, videos / "two_flies.mp4", name) for name in ("whole", "killed"))
     run_job(onnx(graph), [whole], JobOptions(chunk=4), n_workers=0)

@@ -13,7 +13,7 @@ import pytest
 from jobs import assert_same, task_in
 
 from sleap_infer.jobs import JobOptions, Models, run_job
-from sleap_infer.jobs.job import Progress
+from sleap_infer.jobs.events import Progress
 
 pytest.importorskip("ray", reason="NO RAY")
 pytestmark = [
