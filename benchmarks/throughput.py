@@ -20,9 +20,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from journal import into_journal
 
 import sleap_infer
-from sleap_infer import Predictor, open_source, save_labels
+from sleap_infer import Predictor, open_source
+from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.pipeline import run_stages
 from sleap_infer.predictors.choice import machine_facts
 from sleap_infer.predictors.work import Work
@@ -114,8 +116,9 @@ def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> 
                     pass
 
         def to_file() -> None:
-            with tempfile.TemporaryDirectory() as folder:
-                save_labels(predictor.predict(sources, frames=wanted), Path(folder) / "poses.slp")
+            with tempfile.TemporaryDirectory() as folder, open_source(sources, wanted) as source:
+                journal = into_journal(predictor, source, Path(folder))
+                write(collect(journal, source), {"slp": Path(folder) / "poses.slp"}, {})
 
         rates = in_turn({"decode": decode, "network": network, "to_file": to_file}, n_frames, repeats)
         assert predictor.profile is not None
