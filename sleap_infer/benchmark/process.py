@@ -17,8 +17,8 @@ from typing import IO, Any, TypeVar
 
 from attrs import frozen
 
-from sleap_infer.benchmark.plain import from_plain, to_plain
 from sleap_infer.benchmark.tasks import Task
+from sleap_infer.plain import from_plain, to_plain
 from sleap_infer.storage import CACHE_VARIABLE
 
 Kind = TypeVar("Kind")

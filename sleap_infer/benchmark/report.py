@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from sleap_infer.benchmark.machine import MachineFacts
-from sleap_infer.benchmark.plain import from_plain, to_plain
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
+from sleap_infer.plain import from_plain, to_plain
 
 SCHEMA = "sleap_infer.benchmark"
 

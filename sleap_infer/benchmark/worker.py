@@ -19,9 +19,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from sleap_infer.benchmark.plain import from_plain, to_plain
 from sleap_infer.benchmark.tasks import TASKS, Answer, AskBackends, Build, Measure, Predict, Task
 from sleap_infer.errors import SleapInferError
+from sleap_infer.plain import from_plain, to_plain
 
 Say: TypeAlias = Callable[[str], None]
 """Takes what is done next, in words that follow `while`."""

@@ -61,7 +61,7 @@ def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int,
         except SleapInferError as error:
             table.add_row(task.name, "-", "-", f"[red]{error}[/red]")
             continue
-        n_done = sum(Journal.open(task.journal).count().values()) if Journal.is_at(task.journal) else 0
+        n_done = Journal.open(task.journal).n_frames() if Journal.is_at(task.journal) else 0
         targets = [task.target(form) for form in formats]
         if all(target.exists() for target in targets):
             n_done = n_frames or 0

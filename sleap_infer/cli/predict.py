@@ -11,6 +11,7 @@ import typer
 from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_share, without_option
+from sleap_infer.errors import OptionError, SleapInferError
 
 if TYPE_CHECKING:
     from sleap_infer.jobs import Models, Task, TaskReport
@@ -186,6 +187,8 @@ def predict(
 
         show_plan(models, tasks, read_formats(formats, output))
         return
+    if address is not None and engine != "ray":
+        raise OptionError("--address has no effect without --engine ray. Leave it out, or add --engine ray.")
     if slurm is not None:
         from sleap_infer.jobs.slurm import slurm_script
 
@@ -209,11 +212,16 @@ def _run(
     models: Models, tasks: list[Task], options: Any, progress: ProgressForm, workers: int, engine: Engine, address: Any
 ) -> list[TaskReport]:
     from sleap_infer.cli.job_progress import show_job
+    from sleap_infer.cli.progress import emit
     from sleap_infer.jobs import run_job
 
     with show_job(tasks, progress) as listen:
         try:
             return run_job(models, tasks, options, listen, workers, engine, address)
+        except SleapInferError as error:
+            if progress == "json":
+                emit("error", kind=type(error).__name__, message=str(error))
+            raise
         except KeyboardInterrupt:
             typer.echo("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -1,17 +1,15 @@
-"""Progress of a run: a bar on a terminal, a line now and then elsewhere, or JSON. All of it goes to stderr."""
+"""Progress: a bar on a terminal, a line now and then elsewhere; and JSON lines. All of it goes to stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from sleap_infer.choices import ProgressForm
 
 Item = TypeVar("Item")
 
@@ -22,23 +20,17 @@ EVENT_VERSION = 1
 """Of the JSON lines. Keys are added to a version, never changed."""
 
 
-def track(
-    items: Iterable[Item], name: str, total: int | None, unit: str = "frames", form: ProgressForm = "auto"
-) -> Iterator[Item]:
-    """Pass items through and show how many there were.
+def track(items: Iterable[Item], name: str, total: int | None, unit: str = "frames") -> Iterator[Item]:
+    """Pass items through and show how many there were: a bar on a terminal, else lines.
 
     Args:
-        items: one per frame, or per whatever `unit` says.
+        items: one per whatever `unit` says.
         name: of what they come from.
         total: how many will come, if known.
         unit: what they are.
-        form: how it is shown; `"auto"` is a bar on a terminal, else lines.
     """
     console = Console(stderr=True)
-    shown = ("bar" if console.is_terminal else "lines") if form == "auto" else form
-    if shown == "none":
-        return iter(items)
-    return SHOW[shown](items, name, total, unit, console)
+    return (_with_bar if console.is_terminal else _with_lines)(items, name, total, unit, console)
 
 
 def emit(event: str, **facts: Any) -> None:
@@ -76,24 +68,3 @@ def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, 
             last = now
             of_total = f" of {total}" if total else ""
             console.print(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s", highlight=False)
-
-
-def _with_json(items: Iterable[Item], name: str, total: int | None, unit: str, _console: Console) -> Iterator[Item]:
-    start = last = perf_counter()
-    n_done = 0
-
-    def say() -> None:
-        rate = n_done / max(perf_counter() - start, 1e-9)
-        eta = (total - n_done) / rate if total and rate else None
-        emit("progress", stage="predict", name=name, n_processed=n_done, n_total=total, rate=rate, eta=eta)
-
-    for item in items:
-        yield item
-        n_done += 1
-        if perf_counter() - last > SECONDS_BETWEEN_EVENTS:
-            last = perf_counter()
-            say()
-    say()
-
-
-SHOW: Mapping[str, Callable[..., Iterator[Any]]] = {"bar": _with_bar, "lines": _with_lines, "json": _with_json}

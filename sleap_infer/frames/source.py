@@ -61,6 +61,14 @@ class VideoPart:
             return evolve(self, frame_inds=self.frame_inds[start:stop], first=start)
         return evolve(self, frame_inds=None if stop is None else tuple(range(start, stop)), first=start)
 
+    def reaches(self, place: int) -> bool:
+        """Whether there is a wanted frame at a place. Where nobody says how long a video is, it is looked for."""
+        if self.frame_inds is not None:
+            return place < len(self.frame_inds)
+        if self.reader.n_frames is not None and place < self.reader.n_frames:
+            return True
+        return next(iter(self.some(place).read()), None) is not None
+
     def read(self) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read the wanted frames; see `Reader`."""
         if self.frame_inds is not None or self.first == 0:

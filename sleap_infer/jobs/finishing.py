@@ -16,14 +16,15 @@ from attrs import frozen
 from sleap_infer.choices import FrameStatus, OutputFormat
 from sleap_infer.frames import Source
 from sleap_infer.jobs.analysis import write_analysis
-from sleap_infer.jobs.columns import FAILED, Columns
+from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.identity import digest
-from sleap_infer.jobs.journal import Journal, sync, translated
+from sleap_infer.jobs.journal import Journal, put_in_place
 from sleap_infer.jobs.ledger import write_ledger
 from sleap_infer.jobs.slp import write_slp
 from sleap_infer.jobs.tables import write_csv, write_parquet
 from sleap_infer.labels import make_skeleton
 from sleap_infer.model.spec import SkeletonSpec
+from sleap_infer.plain import from_plain
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -112,19 +113,19 @@ class Results:
 
 def collect(journal: Journal, source: Source) -> Results:
     """Look through a journal once."""
-    counts: dict[FrameStatus, int] = {}
+    counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
     used: dict[int, None] = {}
     notes: list[str] = []
     n_instances = n_capped = 0
     for part, columns in journal.read():
         for status, number in columns.count().items():
-            counts[status] = counts.get(status, 0) + number
+            counts[status] += number
         n_instances += columns.n_instances
         n_capped += int(columns.capped.sum())
         used |= dict.fromkeys(label for label in columns.classes.tolist() if label >= 0)
         notes += [f"video {part}, {note}" for note in columns.notes.values()][: NOTES_KEPT - len(notes)]
     facts = journal.facts
-    skeleton = SkeletonSpec(**{name: _frozen(value) for name, value in facts["skeleton"].items()})
+    skeleton = from_plain(SkeletonSpec, facts["skeleton"])
     return Results(
         journal, source, skeleton, tuple(facts["classes"]), counts, n_instances, tuple(used), tuple(notes), n_capped
     )
@@ -158,7 +159,7 @@ def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> li
         write_slp(path, labels, results.pieces(), size, results.tracks)
         _mark(path, results)
 
-    return [_whole(target, fill)]
+    return [put_in_place(target, fill)]
 
 
 def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
@@ -167,7 +168,7 @@ def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) 
     labels_file = results.journal.path / "whole.slp"
     _write_slp(results, labels_file, profile)
     try:
-        return [_whole(place, partial(_fill_analysis, results, labels_file, n)) for n, place in enumerate(places)]
+        return [put_in_place(place, partial(_fill_analysis, results, labels_file, n)) for n, place in enumerate(places)]
     finally:
         labels_file.unlink(missing_ok=True)
 
@@ -182,17 +183,48 @@ def _mark(path: Path, results: Results) -> None:
         file.attrs[MARK] = digest(results.journal.facts["what"])
 
 
+def _mark_beside(path: Path, results: Results) -> Path:
+    """A text file cannot say what made it: a hidden one beside it does, and how long it was then."""
+    text = f"{digest(results.journal.facts['what'])} {path.stat().st_size}"
+    put_in_place(mark_file(path), lambda beside: beside.write_text(text, encoding="ascii"))
+    return path
+
+
+def mark_file(path: Path) -> Path:
+    """Where the mark of a text file is."""
+    return path.with_name(f".{path.name}.job")
+
+
+def read_mark(path: Path) -> str | None:
+    """Which job made a file, as `identity.digest` names it; `None` where that is not known."""
+    try:
+        if path.suffix in (".slp", ".h5"):
+            with h5py.File(path) as file:
+                return file.attrs.get(MARK)
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            found = (parquet.read_schema(path).metadata or {}).get(MARK.encode())
+            return None if found is None else str(found.decode())
+        mark, size = mark_file(path).read_text(encoding="ascii").split()
+        return mark if int(size) == path.stat().st_size else None
+    except (OSError, ValueError):
+        return None
+
+
 def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    return [_whole(target, lambda path: write_csv(path, results.pieces(), *_names(results)))]
+    put_in_place(target, lambda path: write_csv(path, results.pieces(), *_names(results)))
+    return [_mark_beside(target, results)]
 
 
 def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
     facts = {MARK: digest(results.journal.facts["what"])}
-    return [_whole(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
+    return [put_in_place(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
 
 
 def _write_ledger(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    return [_whole(target, lambda path: write_ledger(path, results.pieces(), results.source))]
+    put_in_place(target, lambda path: write_ledger(path, results.pieces(), results.source))
+    return [_mark_beside(target, results)]
 
 
 Writer: TypeAlias = Callable[[Results, Path, Mapping[str, Any]], list[Path]]
@@ -216,24 +248,6 @@ def _first(name: Any) -> Any:
     return name[0] if isinstance(name, list) else name
 
 
-def _whole(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Have a file written beside its place, brought to the disk, and put there. What a killed run left is replaced."""
-    beside = target.with_name(f".{target.stem}.partial{target.suffix}")
-    with translated(target):
-        try:
-            fill(beside)
-            sync(beside)
-            beside.replace(target)
-            sync(target.parent)
-        finally:
-            beside.unlink(missing_ok=True)
-    return target
-
-
 def _numbered(target: Path, number: int) -> Path:
     stem, dot, ending = target.name.partition(".analysis.h5")
     return target.with_name(f"{stem}.{number:03d}{dot}{ending}")
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.frames import Source
-from sleap_infer.jobs.columns import FAILED, STATUSES
+from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.identity import identify, identify_models
@@ -161,14 +161,14 @@ class Job:
     def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
         state = self._open[index]
         claims = self._claims(state)
-        attempt.tell = lambda answer: self._hear(answer, index, unit)
+        attempt.tell = lambda answer: self._hear(answer, index)
         try:
             if claims is None:
                 attempt.do(unit)
             else:
-                for gap in within(state.journal.missing().get(unit.part, []), unit.places):
-                    attempt.do(attrs.evolve(unit, places=gap))
-                claims.finish(unit.name)
+                with claims.working(unit.name):
+                    for gap in within(state.journal.missing().get(unit.part, []), unit.places):
+                        attempt.do(attrs.evolve(unit, places=gap))
         except (OutputError, TooManyFailuresError):
             raise
         except SleapInferError as error:
@@ -244,7 +244,7 @@ class Job:
             units = self._in_turn(
                 [Unit(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
             )
-            n_before = sum(journal.count().values())
+            n_before = journal.n_frames()
             state = _Open(task, journal, source, stack.pop_all(), units, n_before, n_left=len(units))
             self._open[index] = state
             self._listen(Begun(task, source.n_frames, n_before))
@@ -262,7 +262,7 @@ class Job:
         """How many processes share the work."""
         return self._n_workers if self.options.shard is None else self.options.shard[1]
 
-    def _hear(self, answer: Answer, index: int | None = None, unit: Unit | None = None) -> None:
+    def _hear(self, answer: Answer, index: int | None = None) -> None:
         with self._lock:
             if isinstance(answer, Opened):
                 self._hear_opened(answer)
@@ -270,9 +270,6 @@ class Job:
                 if answer.level >= logging.WARNING:
                     self._listen(Note(answer.text, is_warning=True))
             elif index is not None and isinstance(answer, Kept):
-                claims = self._claims(self._open[index])
-                if claims is not None and unit is not None:
-                    claims.renew(unit.name)
                 self._hear_kept(answer, index)
             elif index is not None and isinstance(answer, Done):
                 seconds = self._open[index].seconds
@@ -339,11 +336,10 @@ class Job:
         profile = profile.with_writing(spent["writing"] + perf_counter() - begun, wall)
         if not self.options.keep_journal:
             journal.delete()
-        counts = {status: results.counts.get(status, 0) for status in STATUSES}
         return TaskReport(
             task,
             "written",
-            counts,
+            results.counts,
             results.n_instances,
             tuple(files),
             seconds=wall,

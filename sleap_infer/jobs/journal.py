@@ -11,15 +11,14 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from attrs import define, field, frozen
 
-from sleap_infer.choices import FrameStatus
 from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.jobs.columns import DTYPES, STATUSES, Columns
 from sleap_infer.jobs.ranges import Range, missing_between, union
@@ -168,8 +167,10 @@ class Journal:
         """
         with translated(path):
             path.mkdir(parents=True, exist_ok=True)
-            written = {"schema": "sleap_infer.journal", "version": VERSION, **facts}
-            write_whole(path / JOB_FILE, json.dumps(written, indent=1, default=str).encode())
+        written = json.dumps({"schema": "sleap_infer.journal", "version": VERSION, **facts}, indent=1, default=str)
+        put_in_place(
+            path / JOB_FILE, lambda beside: beside.write_text(written, encoding="utf-8"), mark=str(os.getpid())
+        )
         return cls.open(path)
 
     @classmethod
@@ -250,13 +251,9 @@ class Journal:
             for shard in opened.values():
                 shard.close()
 
-    def count(self) -> dict[FrameStatus, int]:
-        """How many frames have each status."""
-        counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
-        for _, columns in self.read():
-            for status, number in columns.count().items():
-                counts[status] += number
-        return counts
+    def n_frames(self) -> int:
+        """How many frames have a result."""
+        return sum(len(piece.places) - piece.skip for piece in self.pieces()[0])
 
     def delete_results(self) -> None:
         """Remove what was found so far; locks stay."""
@@ -309,31 +306,35 @@ def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is whole at any moment: beside, to the disk, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+def put_in_place(target: Path, fill: Callable[[Path], object], mark: str = "partial") -> Path:
+    """Have a file written beside its place, brought to the disk, and put there: it is whole at any moment.
+
+    Args:
+        target: of the file; one that is there is replaced.
+        fill: writes it, at the path that it is given.
+        mark: in the name of what is not whole yet. What a killed run left under that name is replaced.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    beside = target.with_name(f".{target.stem}.{mark}{target.suffix}")
+    with translated(target):
+        try:
+            fill(beside)
+            _sync(beside)
+            beside.replace(target)
+            _sync(target.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+    return target
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Have a file, or the entries of a folder, on the disk."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    with closing(os.fdopen(handle, "rb")) if not path.is_dir() else _closed(handle):
-        os.fsync(handle)
-
-
-@contextmanager
-def _closed(handle: int) -> Iterator[None]:
     try:
-        yield
+        os.fsync(handle)
     finally:
         os.close(handle)

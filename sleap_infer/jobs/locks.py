@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ STALE_S = 300.0
 """A claim that was not renewed for so long is of a process that is gone."""
 
 RENEW_S = 30.0
+"""How often it is renewed."""
 
 
 @contextmanager
@@ -99,15 +101,28 @@ class Claims:
                         return self._create(claim)
         return False
 
-    def renew(self, name: str) -> None:
-        """Say that the range is still worked on."""
-        with suppress(OSError):
-            os.utime(self._folder / f"{name}.claim")
+    @contextmanager
+    def working(self, name: str) -> Iterator[None]:
+        """Work on a range that was taken: the claim is renewed all along, and the range is done if nothing goes wrong.
 
-    def finish(self, name: str) -> None:
-        """Say that the range is done."""
+        Raises:
+            OutputError: nothing can be written.
+        """
+        over = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(name, over), daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewing.join()
         with translated(self._done(name)):
             self._done(name).touch()
+
+    def _renew(self, name: str, over: threading.Event) -> None:
+        while not over.wait(RENEW_S):
+            with suppress(OSError):
+                os.utime(self._folder / f"{name}.claim")
 
     def _done(self, name: str) -> Path:
         return self._folder / f"{name}.done"

@@ -9,7 +9,7 @@ from time import perf_counter
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
-from sleap_infer.jobs.columns import STATUSES, failed
+from sleap_infer.jobs.columns import failed
 from sleap_infer.jobs.events import Listener, TaskReport
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.identity import differences, identify_videos, plain
@@ -99,9 +99,15 @@ def _merge(
         files = write(results, targets, {})
     if not keep_journal:
         journal.delete()
-    counts = {status: results.counts.get(status, 0) for status in STATUSES}
     return TaskReport(
-        task, "written", counts, results.n_instances, tuple(files), "", perf_counter() - begun, notes=results.notes
+        task,
+        "written",
+        results.counts,
+        results.n_instances,
+        tuple(files),
+        "",
+        perf_counter() - begun,
+        notes=results.notes,
     )
 
 

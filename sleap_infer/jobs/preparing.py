@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import h5py
 
 from sleap_infer.errors import JobDiffersError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.events import JobOptions
-from sleap_infer.jobs.finishing import MARK
+from sleap_infer.jobs.finishing import read_mark
 from sleap_infer.jobs.identity import differences, digest, how_it_runs
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import only_one
@@ -47,15 +46,13 @@ def is_done(task: Task, what: dict[str, Any], options: JobOptions) -> bool:
     if options.overwrite:
         return False
     there = [task.target(form) for form in options.formats if task.target(form).exists()]
-    marks = {path: read_mark(path) for path in there}
-    strange = [path for path, mark in marks.items() if mark not in (None, digest(what))]
-    unknown = [path for path in there if marks[path] is None and not any(marks.values())]
-    if strange or unknown:
+    strange = next((path for path in there if read_mark(path) != digest(what)), None)
+    if strange is not None:
         raise JobDiffersError(
-            f"{(strange or unknown)[0]} is there already, and was made by something else: other models, settings "
+            f"{strange} is there already, and was made by something else: other models, settings "
             "or frames. Choose another name, or replace it (--overwrite)."
         )
-    return bool(there) and len(there) == len(options.formats)
+    return len(there) == len(options.formats)
 
 
 def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
@@ -104,20 +101,3 @@ def everything(source: Source) -> dict[int, list[Range]]:
     """All places of all parts of a source."""
     lengths = [None if part.frame_inds is None else len(part.frame_inds) for part in source.parts]
     return {number: [Range(0, length)] for number, length in enumerate(lengths)}
-
-
-def read_mark(path: Path) -> str | None:
-    """Which job made a file, as `identity.digest` names it; `None` where the file does not say."""
-    try:
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            found = (parquet.read_schema(path).metadata or {}).get(b"sleap_infer_job")
-            return None if found is None else str(found.decode())
-        if path.suffix in (".slp", ".h5"):
-            with h5py.File(path) as file:
-                found = file.attrs.get(MARK)
-                return None if found is None else str(found)
-    except (OSError, ValueError):
-        return None
-    return None

@@ -55,6 +55,7 @@ class WorkerProcess:
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_over = False
         self._errors: IO[bytes] | None = None
 
     def start(self) -> None:
@@ -87,9 +88,11 @@ class WorkerProcess:
             tell(answer)
             if isinstance(answer, (Done, Opened)):
                 return
+        if self._is_over:
+            raise WorkerError("The worker was stopped.")
         code = process.wait()
         words = self._last_words()
-        self.stop()
+        self._discard()
         raise Crash(code, words)
 
     @property
@@ -98,7 +101,11 @@ class WorkerProcess:
         return None if self._process is None else self._process.pid
 
     def stop(self) -> None:
-        """End the process, if it runs."""
+        """End the process, if it runs, for good."""
+        self._is_over = True
+        self._discard()
+
+    def _discard(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -120,6 +127,8 @@ class WorkerProcess:
         self.stop()
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self._is_over:
+            raise WorkerError("The worker was stopped.")
         if self._process is None:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
             try:

@@ -50,9 +50,8 @@ def ray_workers(n_workers: int, device: str, address: str | None) -> Iterator[li
     begun = not ray.is_initialized()
     if begun:
         try:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR") if (
-                address is None
-            ) else ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            own = {} if address else {"include_dashboard": False}
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise WorkerError(f"The Ray cluster at {address} cannot be reached: {error}") from error
     try:

@@ -97,24 +97,20 @@ class RangeRunner:
             SleapInferError: nothing can be predicted at all.
         """
         self._place = places.start
-        while places.stop is None or self._place < places.stop:
+        part = self.source.parts[number]
+        while (places.stop is None or self._place < places.stop) and part.reaches(self._place):
             if at is not None:
                 at(self._place)
-            columns = self._one(self.source.parts[number].some(self._place, self._place + 1), cause)
-            if columns is None:
-                break
-            self._put(number, self._place, columns, 1)
+            self._put(number, self._place, self._one(part.some(self._place, self._place + 1), cause), 1)
             self._place += 1
-        if places.stop is None:
-            self.shard.end(number, self._place)
 
-    def _one(self, part: VideoPart, cause: Exception | None) -> Columns | None:
-        """One frame; `None` where there is none any more."""
+    def _one(self, part: VideoPart, cause: Exception | None) -> Columns:
+        """One frame."""
         try:
             with self._batches_of(1), closing(self.predictor.stream(self._only(part))) as stream:
-                found = list(stream)
+                found = self._columns(list(stream))
             self.n_done += 1
-            return self._columns(found) if found else None
+            return found
         except (SourceError, OutputError):
             raise
         except Exception as error:

@@ -76,10 +76,9 @@ def cut(
     """
     for part, gaps in missing.items():
         length = parts[part].n_frames or 0
-        step = length if n_workers == 1 else -(-length // (n_workers * PARTS_PER_WORKER))
-        step = max(-(-step // chunk), 1) * chunk
+        chunks = max(-(-length // (n_workers * PARTS_PER_WORKER * chunk)), 1)
         for gap in gaps:
-            pieces = at_multiples(gap, step, length) if n_workers > 1 else [gap]
+            pieces = at_multiples(gap, chunks * chunk, length) if n_workers > 1 else [gap]
             yield from ((part, places) for places in pieces)
 
 
@@ -141,8 +140,8 @@ class Attempt:
                 crashes = crashes + 1 if self._reached == places.start else 1
                 places = Range(self._reached, places.stop)
                 logger.warning("%s: %s near place %d; starting again there", unit.task.name, crash, self._reached)
-                smaller = self._smaller_batch(unit) if crash.is_memory else None
-                if smaller is not None:
+                smaller = (self._batch_size or self._full_batch) // 2
+                if crash.is_memory and smaller:
                     self._batch_size = smaller
                 elif crashes >= CRASHES_IN_ONE_PLACE:
                     if unit.length is not None and places.start >= unit.length:
@@ -151,10 +150,6 @@ class Attempt:
                     crashes = 0
                     if places.stop is not None and places.start >= places.stop:
                         return
-
-    def _smaller_batch(self, unit: Unit) -> int | None:
-        size = (self._batch_size or self._full_batch) // 2
-        return size if size >= 1 else None
 
     def _narrow(self, unit: Unit, places: Range) -> int:
         """Run frames from a place on one by one; gives the place behind them.

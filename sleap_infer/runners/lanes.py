@@ -168,6 +168,7 @@ class RunnerInLanes(BaseInferenceRunner):
 def in_units(images: Images, unit: int) -> list[Images]:
     """Cut a batch into parts of so many images; the last may have fewer.
 
+    >>> import numpy as np
     >>> [len(part) for part in in_units(np.zeros((7, 1, 2, 2)), 3)]
     [3, 3, 1]
     """

@@ -10,7 +10,6 @@ import attrs
 import pytest
 from made_reports import agreement, report, row, spread
 
-from sleap_infer.benchmark.plain import from_plain, to_plain
 from sleap_infer.benchmark.report import (
     Absent,
     Agreement,
@@ -27,6 +26,7 @@ from sleap_infer.benchmark.report import (
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.benchmark.tasks import TASKS, Build, Measure, Setup
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
+from sleap_infer.plain import from_plain, to_plain
 
 FULL = report(
     row("torch", "fp32", 1, 50.0, rank=2),

@@ -209,3 +209,23 @@ def test_frames_beyond_the_end_of_a_video_that_does_not_say_its_length_are_failu
         "it ends after 30 frames.",
         "it ends after 30 frames.",
     ]
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("begin", [0, 1, 19, 20, 37, 59, 60, 80])
+def test_all_from_an_index_on_are_the_last_of_all(name, begin, encode, tmp_path, near, same):
+    codec, given = CONTAINERS[name]
+    reader = video_file.VideoFileReader(encode(tmp_path / name, 60, codec, **given))
+    expected = [(index, image) for index, image in reader.read(None) if index >= begin]
+    found = list(reader.read_from(begin))
+    assert [index for index, _ in found] == [index for index, _ in expected]
+    same([image for _, image in found], [image for _, image in expected])
+
+
+@pytest.mark.parametrize("begin", [299, 300, 731, 1099])
+def test_all_from_an_index_on_in_a_real_video(begin, corpus, same):
+    reader = video_file.VideoFileReader(corpus / "videos" / "centered_pair_small.mp4")
+    found = dict(reader.read_from(begin))
+    assert list(found) == list(range(begin, 1100))
+    wanted = sorted({begin, (begin + 1100) // 2, 1099})
+    same([found[index] for index in wanted], [image for _, image in reader.read(wanted)])

@@ -117,9 +117,7 @@ def test_a_crash_that_comes_once_costs_nothing(
     report, _ = run_with(broken, graph, videos, tmp_path)
     assert (report.outcome, report.n_frames, report.n_failed) == ("written", N_FRAMES, 0)
     own, expected = (frames_of(path, set()) for path in (report.files[0], whole))
-    if "SIGKILL" not in act:  # memory may have run out: batches are smaller then, which may change the last bits
-        assert own == expected
-    assert [index for index, _ in own] == list(range(N_FRAMES))
+    assert own == expected, "also where batches were halved, since memory may have run out"
 
 
 def test_guilty_frames_are_found_and_marked(whole: Path, graph: Path, videos: Path, tmp_path: Path) -> None:
@@ -176,8 +174,7 @@ worker.main()
     assert report.counts["predict_failed"] == 1
     marks = ledger(report.files[1])
     assert marks[6] == ("predict_failed", "frame 6: ValueError: this one")
-    others = set(range(4, 8))
-    assert frames_of(report.files[0], others) == frames_of(whole, others)
+    assert frames_of(report.files[0], {6}) == frames_of(whole, {6})
 
 
 def test_what_always_ends_is_an_error(graph: Path, videos: Path, tmp_path: Path) -> None:
