@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +29,16 @@ def picture(frame_idx: int, height: int = 48, width: int = 64, *, gray: bool = F
     return np.repeat(image[..., :1], 3, axis=2) if gray else image
 
 
+@contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """SVT-AV1 makes its caller a real-time thread, behind whose waiting ones all others then starve."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _encode(path: Path, n_frames: int, codec: str = "libx264", **settings: Any) -> Path:
     """Write a video of `picture`s.
 
@@ -37,7 +49,7 @@ def _encode(path: Path, n_frames: int, codec: str = "libx264", **settings: Any) 
         settings: `options` of the encoder, `container` options, `pix_fmt`, `gray`, and `rotation` in degrees.
     """
     options = settings.get("options", X264 if codec == "libx264" else {"g": "20"})
-    with av.open(str(path), "w", options=settings.get("container", {})) as container:
+    with _ordinary_priority(), av.open(str(path), "w", options=settings.get("container", {})) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height = 64, 48
         stream.pix_fmt = settings.get("pix_fmt", "yuv420p")
