@@ -4,7 +4,8 @@
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
-video. Each part is run in turn with the others; the first round warms up and does not count.
+video. Each part is run in turn with the others; the first round warms up and does not count. The two shares are of the
+slower of decoding and network; and of both, where the network keeps all cores busy and decoding takes its time from it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from journal import into_journal
 
 import sleap_infer
 from sleap_infer import Predictor, open_source
+from sleap_infer.cores import available_cores
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.pipeline import run_stages
 from sleap_infer.predictors.choice import machine_facts
@@ -55,7 +57,8 @@ def main() -> None:
             row = measure(models, video, backend, given.repeats)
             rows.append(row)
             rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
-            print(f"{row['models']:<52}{backend:<9}{rates}  {row['share_of_bound']:.0%}; {row['profile']}", flush=True)
+            shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
+            print(f"{row['models']:<52}{backend:<9}{rates}  {shares}; {row['profile']}", flush=True)
     if given.output:
         report = {
             "schema": "sleap_infer.throughput",
@@ -123,6 +126,7 @@ def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> 
         rates = in_turn({"decode": decode, "network": network, "to_file": to_file}, n_frames, repeats)
         assert predictor.profile is not None
         bound = np.minimum(rates["decode"], rates["network"])
+        shared = 1 / (1 / rates["network"] + processor_seconds(decode, repeats) / n_frames / available_cores())
         return {
             "models": " + ".join(path.name for path in models),
             "kind": predictor.settings.kind,
@@ -132,6 +136,8 @@ def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> 
             "n_frames": n_frames,
             **{name: spread(values) for name, values in rates.items()},
             "share_of_bound": float(np.median(rates["to_file"] / bound)),
+            "on_shared_cores": spread(shared),
+            "share_of_shared": float(np.median(rates["to_file"] / shared)),
             "profile": predictor.profile.line(),
         }
 
@@ -159,6 +165,16 @@ def in_turn(parts: dict[str, Callable[[], None]], n_frames: int, repeats: int) -
             part()
             seconds[name].append(perf_counter() - start)
     return {name: n_frames / np.array(values[1:]) for name, values in seconds.items()}
+
+
+def processor_seconds(part: Callable[[], None], repeats: int) -> float:
+    """Time of all cores together that a part takes, median."""
+    taken = []
+    for _ in range(repeats):
+        start = process_time()
+        part()
+        taken.append(process_time() - start)
+    return float(np.median(taken))
 
 
 def spread(values: np.ndarray) -> dict[str, float]:

@@ -10,6 +10,7 @@ import av
 import av.error
 import numpy as np
 
+from sleap_infer.cores import available_cores
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
 from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
 from sleap_infer.frames.reader import AnyImage, Image
@@ -93,6 +94,7 @@ class VideoFileReader:
             lack = "has no video stream" if stream is None else "is compressed in a way that FFmpeg does not know"
             raise SourceFormatError(f"{self.path} {lack}. Convert it first with: ffmpeg -i IN -c:v libx264 OUT.mp4")
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = max(available_cores() - 1, 1)
         return container
 
     def _require_frames(self, container: Any) -> None:

@@ -11,6 +11,7 @@ import sys
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
@@ -23,8 +24,11 @@ MAX_PRECISION = 22
 EXACT_IN_FLOAT32 = 16
 """Bits of weights up to which 255 times their sum is below 2**24, so that 32-bit floats hold it exactly."""
 
-STRIP = 1 << 16
-"""Pixels that are resized at once."""
+PIECE = 16
+"""Rows that are made at once: more, and most of the products are with zeros."""
+
+PRODUCT = 1 << 18
+"""Multiplications of one product: as many as stay in the cache, and no library starts threads for."""
 
 
 def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
@@ -57,76 +61,86 @@ def resize_with_torch(images: NDArray[Image], size: tuple[int, int]) -> NDArray[
 
 
 def resize_with_numpy(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
-    """`resize` by sums of weighted rows: the columns' turn comes first, as rows of the turned image."""
-    out = np.empty((*images.shape[:2], *size), images.dtype)
-    for plane, resized in zip(images.reshape(-1, *images.shape[2:]), out.reshape(-1, *size), strict=True):
-        resized[...] = _resize_rows(_resize_rows(plane.T, size[1]).T, size[0])
+    """`resize` by products with the filter's matrix: the columns' turn comes first, as rows of the turned image."""
+    batch, channels = images.shape[:2]
+    out = np.empty((batch, *size, channels), images.dtype)
+    for image, resized in zip(images.transpose(0, 2, 3, 1), out, strict=True):
+        wide = _turn(_resize_rows(_turn(np.ascontiguousarray(image)), size[1]))
+        resized[...] = _resize_rows(wide, size[0])
+    return out.transpose(0, 3, 1, 2)
+
+
+def _turn(image: NDArray[Image]) -> NDArray[Image]:
+    """(H, W, C) -> (W, H, C)."""
+    height, width, channels = image.shape
+    turned: NDArray[Image] = np.asarray(cv2.transpose(image)).reshape(width, height, channels)
+    return turned
+
+
+def _resize_rows(image: NDArray[Image], n_rows: int) -> NDArray[Image]:
+    """Resize (H, W, C) to (n_rows, W, C)."""
+    if len(image) == n_rows:
+        return image
+    exact = image.dtype == np.uint8
+    lines = image.reshape(len(image), -1)
+    out = np.empty((n_rows, *image.shape[1:]), image.dtype)
+    for piece in _pieces(len(image), n_rows, exact):
+        made = out[piece.new].reshape(len(piece.weights), -1)
+        step = max(PRODUCT // piece.weights.size, 1)
+        for first in range(0, lines.shape[1], step):
+            columns = slice(first, first + step)
+            summed = piece.weights @ lines[piece.old, columns].astype(piece.weights.dtype, copy=False)
+            if exact:
+                summed += 0.5
+            made[:, columns] = summed
     return out
-
-
-def _resize_rows(plane: NDArray[Image], n_rows: int) -> NDArray[Image]:
-    """Resize (H, W) to (n_rows, W), a strip of columns at a time, so that it stays in the processor's cache."""
-    if len(plane) == n_rows:
-        return plane
-    taps = _taps(len(plane), n_rows, plane.dtype == np.uint8)
-    out = np.empty((n_rows, plane.shape[1]), plane.dtype)
-    step = max(STRIP // len(plane), 1)
-    for first in range(0, plane.shape[1], step):
-        columns = slice(first, first + step)
-        strip = plane[:, columns].astype(taps.weights.dtype, order="C")
-        summed = strip.take(taps.rows[0], axis=0)
-        summed *= taps.weights[0]
-        for rows, weights in zip(taps.rows[1:], taps.weights[1:], strict=True):
-            neighbours = strip.take(rows, axis=0)
-            neighbours *= weights
-            summed += neighbours
-        out[:, columns] = summed if taps.precision is None else _round(summed, taps.precision)
-    return out
-
-
-def _round(summed: NDArray[Any], precision: int) -> NDArray[Any]:
-    """Sums of whole-numbered weights as pixels: half a step more, shifted down, limited."""
-    summed += 2.0 ** (precision - 1)
-    summed *= 2.0**-precision
-    np.floor(summed, out=summed)
-    return np.clip(summed, 0, 255, out=summed)
 
 
 @frozen
-class _Taps:
-    """How rows are resized: the t-th neighbour of every new row, for each t.
+class _Piece:
+    """How some neighbouring rows are made.
 
     Attributes:
-        rows: (T, new) the neighbours.
-        weights: (T, new, 1) of each, 0 where a new row has fewer; whole numbers, in a type in which sums are exact.
-        precision: bits that they are scaled by; `None` for weights as they are.
+        new: these rows.
+        old: the rows that they are made of.
+        weights: (new, old) of each in each. For whole-numbered pixels they are whole numbers times a power of two, in a
+            type in which no sum is rounded, whatever the order.
     """
 
-    rows: NDArray[np.int64]
+    new: slice
+    old: slice
     weights: NDArray[Any]
-    precision: int | None
 
 
 @lru_cache(maxsize=32)
-def _taps(old: int, new: int, exact: bool) -> _Taps:
+def _pieces(old: int, new: int, exact: bool) -> tuple[_Piece, ...]:
+    weights = _filter_matrix(old, new)
+    if exact:
+        precision = _precision(float(weights.max()))
+        kind: Any = np.float32 if precision <= EXACT_IN_FLOAT32 else np.float64
+        weights = np.floor(weights * (1 << precision) + 0.5) / (1 << precision)
+    else:
+        kind = np.float32
+    pieces = []
+    for first in range(0, new, PIECE):
+        rows = weights[first : first + PIECE]
+        used = np.flatnonzero(rows.any(axis=0))
+        span = slice(int(used[0]), int(used[-1]) + 1)
+        pieces.append(_Piece(slice(first, first + len(rows)), span, np.ascontiguousarray(rows[:, span], kind)))
+    return tuple(pieces)
+
+
+def _filter_matrix(old: int, new: int) -> NDArray[np.float64]:
+    """(new, old) weights of old rows in new ones: a triangle around each, as wide as the reduction, of sum 1."""
+    matrix = np.zeros((new, old))
     scale = old / new
     reach = max(scale, 1.0)
-    starts, values = [], []
     for row in range(new):
         centre = scale * (row + 0.5)
         first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
         weight = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / reach))
-        starts.append(first)
-        values.append(weight / weight.sum())
-    weights = np.zeros((max(map(len, values)), new, 1))
-    for row, weight in enumerate(values):
-        weights[: len(weight), row, 0] = weight
-    rows = np.minimum(np.array(starts) + np.arange(len(weights))[:, None], old - 1)
-    if not exact:
-        return _Taps(rows, weights.astype(np.float32), None)
-    precision = _precision(float(weights.max()))
-    kind = np.float32 if precision <= EXACT_IN_FLOAT32 else np.float64
-    return _Taps(rows, np.floor(weights * (1 << precision) + 0.5).astype(kind), precision)
+        matrix[row, first:last] = weight / weight.sum()
+    return matrix
 
 
 def _precision(largest: float) -> int:
