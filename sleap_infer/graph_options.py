@@ -101,7 +101,7 @@ class ExportOptions(GraphOptions):
         max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
             0.01 in fp32, 0.5 else.
         draw: a file for a picture of the worst frame.
-        force: put the export in place although the comparison failed.
+        force: put the export in place although the comparison failed; nothing goes back to 32 bits for it.
         device: where the source runs for the comparison.
         calibration: frames that the ranges of int8 are measured on, as in `Predictor.predict`; `None`: those that are
             compared.

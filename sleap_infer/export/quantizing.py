@@ -114,7 +114,7 @@ def _quantize_one(
         return found
 
     best = attempt([])
-    if not best.is_safe and options.validate:
+    if not best.is_safe and options.validate and not options.force:
         best = back_off(list(ranges.groups), attempt)
     finished = _write(made, ranges, best.kept, options.has_engines)
     full.unlink()
@@ -122,18 +122,26 @@ def _quantize_one(
 
 
 def back_off(groups: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
-    """Keep more and more groups in 32 bits, those first that help most alone, until the poses pass or all are kept.
+    """Keep groups in 32 bits, those first that help most alone: as few as make the poses pass, at worst all.
+
+    How many is found by halving, as if each more helped.
 
     Args:
         groups: names of all groups.
         attempt: tries a list of groups to keep.
     """
     alone = sorted((attempt([group]) for group in groups), key=lambda found: found.badness)
-    best = alone[0]
-    for n_kept in range(2, len(groups) + 1):
-        if best.is_safe:
-            break
-        best = attempt([group for found in alone[:n_kept] for group in found.kept])
+    order = [group for found in alone for group in found.kept]
+    if alone[0].is_safe or len(groups) == 1:
+        return alone[0]
+    too_few, best = 1, attempt(order)
+    while len(best.kept) - too_few > 1:
+        n_kept = (too_few + len(best.kept)) // 2
+        found = attempt(order[:n_kept])
+        if found.is_safe:
+            best = found
+        else:
+            too_few = n_kept
     return best
 
 

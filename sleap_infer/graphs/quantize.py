@@ -24,6 +24,12 @@ from sleap_infer.runners.graph_io import IMAGE_INPUT
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Concat", "Resize", "Add", "Relu")
 """Operations that are quantized, inside of networks."""
 
+STACKS = ("stem_stack", "encoder_stack", "decoder_stack", "features")
+"""Lists in networks whose members are blocks."""
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Those of them that have weights."""
+
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
 
@@ -111,26 +117,35 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: 
 
 
 def layer_groups(graph: Path) -> dict[str, tuple[str, ...]]:
-    """Operations of the networks in a graph that can be quantized, by block: `encoders.0`, `head_layers.0`.
+    """Operations of the networks in a graph that can be quantized, by block: `encoder_stack.0`, `head_layers.0`.
 
-    Where two networks are in one graph, the name of the network comes first: `centroid.encoders.0`.
+    Where two networks are in one graph, the name of the network comes first: `centroid.encoder_stack.0`. What has no
+    weights adds no error of its own, and goes with the block with weights that ran before it.
     """
     import onnx
 
-    found: dict[str, list[str]] = {}
-    for node in onnx.load(str(graph), load_external_data=False).graph.node:
-        scopes = next((item.value for item in node.metadata_props if item.key == SCOPES), "")
-        group = group_of(scopes)
-        if group is not None and node.op_type in QUANTIZED:
-            found.setdefault(group, []).append(node.name)
+    nodes = [
+        (group_of(next((item.value for item in node.metadata_props if item.key == SCOPES), "")), node)
+        for node in onnx.load(str(graph), load_external_data=False).graph.node
+        if node.op_type in QUANTIZED
+    ]
+    weighted = [group for group, node in nodes if node.op_type in WEIGHTED and group is not None]
+    found: dict[str, list[str]] = {group: [] for group in weighted}
+    last = next(iter(weighted), "")
+    for group, node in nodes:
+        if group is not None and weighted:
+            last = group if group in found else last
+            found[last].append(node.name)
     return {group: tuple(names) for group, names in found.items()}
 
 
 def group_of(scopes: str) -> str | None:
     """The block of a network that an operation is in, from the exporter's note; `None` outside of networks.
 
-    >>> group_of("['', 'body', 'body.pose_network.network', 'body.pose_network.network.backbone.encoders.0.blocks']")
-    'encoders.0'
+    >>> group_of("['', 'body', 'body.pose_network.network.backbone.encoders.0.encoder_stack.1.blocks']")
+    'encoder_stack.1'
+    >>> group_of("['', 'body', 'body.pose_network.network.backbone.middle_blocks.0.blocks.conv0']")
+    'middle_blocks.0'
     >>> group_of("['', 'body', 'body.centroid.network.head_layers.0', 'conv']")
     'centroid.head_layers.0'
     >>> group_of("['', 'body', 'body.pose_network', 'max']") is None
@@ -143,7 +158,8 @@ def group_of(scopes: str) -> str | None:
     deepest = max(inside, key=len)
     owner, _, path = deepest.partition(".network")
     parts = [part for part in path.split(".") if part and part != "backbone" and part != "network"]
-    block = ".".join(parts[:2]) or "between blocks"
+    first = max((place for place, part in enumerate(parts) if part in STACKS), default=0)
+    block = ".".join(parts[first : first + 2]) or "between blocks"
     network = owner.rpartition(".")[2]
     return block if network == "pose_network" else f"{network}.{block}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -74,6 +75,17 @@ def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_
     assert len(Predictor.from_model_paths(result.directory).predict(video, frames=[0])[0]) == 2
 
 
+@pytest.mark.slow
+def test_int8_by_force_stays_int8(models: Path, videos: Path, tmp_path: Path) -> None:
+    """Beyond its budget, and said so."""
+    options = ExportOptions(precision="int8", max_error_px=0.003, n_frames=4, calibration_frames=8, force=True)
+    (result,) = export(models / "centroid", tmp_path / "c", options, videos / "two_flies.mp4")
+    facts = read_spec(result.directory).exported
+    assert facts is not None
+    assert (facts.precision, facts.kept) == ("int8", ())
+    assert facts.verdict.startswith("FAIL")
+
+
 def test_int8_needs_real_frames(models: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--calibration"):
         export(models / "centroid", tmp_path / "c", ExportOptions(precision="int8"))
@@ -100,6 +112,18 @@ def attempt_with(helps: dict[str, float], kept: list[str]) -> Attempt:
 def test_groups_that_help_most_are_kept_first(helps: dict[str, float], kept: set[str]) -> None:
     best = back_off(list(helps), lambda names: attempt_with(helps, list(names)))
     assert set(best.kept) == kept
+
+
+def test_halving_tries_few() -> None:
+    helps = {str(number): 0.125 for number in range(16)}
+    tried: list[int] = []
+
+    def attempt(names: Sequence[str]) -> Attempt:
+        tried.append(len(names))
+        return attempt_with(helps, list(names))
+
+    assert len(back_off(list(helps), attempt).kept) == 12
+    assert len(tried) <= 16 + 1 + 4
 
 
 def test_a_small_plateau_is_one_peak_in_the_graph(models: Path, tmp_path: Path) -> None:
