@@ -60,15 +60,20 @@ def main() -> None:
             shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
             print(f"{row['models']:<52}{backend:<9}{rates}  {shares}; {row['profile']}", flush=True)
     if given.output:
-        report = {
-            "schema": "sleap_infer.throughput",
-            "version": 2,
-            "command": " ".join(["python", *sys.argv]),
-            "machine": machine_facts(),
-            "versions": {name: installed(name) for name in PACKAGES},
-            "rows": rows,
-        }
-        given.output.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(given.output, "throughput", 2, rows)
+
+
+def write_report(path: Path, name: str, format_version: int, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON, with the command, the machine and the versions that they are of."""
+    report = {
+        "schema": f"sleap_infer.{name}",
+        "version": format_version,
+        "command": " ".join(["python", *sys.argv]),
+        "machine": machine_facts(),
+        "versions": {package: installed(package) for package in PACKAGES},
+        "rows": rows,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def read_arguments() -> argparse.Namespace:

@@ -27,6 +27,9 @@ from sleap_infer.settings import StageSettings
 
 logger = logging.getLogger(__name__)
 
+_FIRST_USE = threading.Lock()
+"""Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
+
 
 class InferenceRunnerOpenVINO(RunnerInLanes):
     """Runs an exported graph with OpenVINO on `cpu` or `gpu`, in the precision that it was exported in.
@@ -129,6 +132,8 @@ def require_openvino() -> Any:
             f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'; if it is "
             "installed, run: sleap-infer doctor"
         ) from error
+    with _FIRST_USE:
+        openvino.Type.f32.to_dtype()
     return openvino
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -113,3 +115,22 @@ def test_lanes_are_a_number(lanes: object, exports: Mapping[str, ExportResult]) 
         find_runner("onnx").from_model_path(
             exports["centroid"].directory, device="cpu", backend_options={"lanes": lanes}
         )
+
+
+def test_lanes_may_be_the_first_to_use_openvino() -> None:
+    """Where two threads are the first to have it look at numpy, OpenVINO 2026.4 stops the whole process for good."""
+    pytest.importorskip("openvino")
+    program = """
+import os, sys, threading
+from sleap_infer.runners.openvino import require_openvino
+openvino = require_openvino()
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+def look():
+    together.wait()
+    openvino.Type.f32.to_dtype()
+threads = [threading.Thread(target=look, daemon=True) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
