@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import attrs
 import numpy as np
 from throughput import ASSETS, in_turn, pipelines, video_length, write_report
 
@@ -83,7 +84,10 @@ def measure(models: list[Path], video: Path, given: argparse.Namespace) -> dict[
 
 def choose(models: list[Path], video: Path) -> Choice:
     """What is chosen for a long video, measured anew."""
-    with Predictor.from_model_paths(models, device="cpu", clip=read_clip(video, remember=False)) as predictor:
+    clip = read_clip(video)
+    assert clip is not None
+    clip = attrs.evolve(clip, remember=False)
+    with Predictor.from_model_paths(models, device="cpu", clip=clip) as predictor:
         assert predictor.choice is not None
         return predictor.choice
 
