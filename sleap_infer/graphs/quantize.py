@@ -124,18 +124,19 @@ def layer_groups(graph: Path) -> dict[str, tuple[str, ...]]:
     """
     import onnx
 
-    nodes = [
-        (group_of(next((item.value for item in node.metadata_props if item.key == SCOPES), "")), node)
-        for node in onnx.load(str(graph), load_external_data=False).graph.node
-        if node.op_type in QUANTIZED
-    ]
-    weighted = [group for group, node in nodes if node.op_type in WEIGHTED and group is not None]
-    found: dict[str, list[str]] = {group: [] for group in weighted}
-    last = next(iter(weighted), "")
-    for group, node in nodes:
-        if group is not None and weighted:
-            last = group if group in found else last
-            found[last].append(node.name)
+    found: dict[str, list[str]] = {}
+    nodes = []
+    for node in onnx.load(str(graph), load_external_data=False).graph.node:
+        group = group_of(next((item.value for item in node.metadata_props if item.key == SCOPES), ""))
+        if group is not None and node.op_type in QUANTIZED:
+            nodes.append((group, node.name))
+            if node.op_type in WEIGHTED:
+                found.setdefault(group, [])
+    last = next(iter(found), None)
+    for group, name in nodes:
+        last = group if group in found else last
+        if last is not None:
+            found[last].append(name)
     return {group: tuple(names) for group, names in found.items()}
 
 

@@ -99,15 +99,9 @@ def _merge(
         files = write(results, targets, {})
     if not keep_journal:
         journal.delete()
+    seconds = perf_counter() - begun
     return TaskReport(
-        task,
-        "written",
-        results.counts,
-        results.n_instances,
-        tuple(files),
-        "",
-        perf_counter() - begun,
-        notes=results.notes,
+        task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, notes=results.notes
     )
 
 

@@ -2,7 +2,7 @@
 
 uint8 images go through 16-bit fixed-point weights, columns first, with a rounding to uint8 in between: equal, bit by
 bit, to PyTorch's native kernel for uint8 (`interpolate(..., mode="bilinear", antialias=True)` on AVX2 and arm64). Where
-PyTorch is loaded anyway its kernel does the work, several times faster.
+PyTorch is loaded anyway its kernel does the work, which is faster.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _resize_rows(image: NDArray[Image], n_rows: int) -> NDArray[Image]:
             columns = slice(first, first + step)
             summed = piece.weights @ lines[piece.old, columns].astype(piece.weights.dtype, copy=False)
             if exact:
-                summed += 0.5
+                summed += 0.5  # what follows rounds down; weights are of sum 1 to a thousandth, so none is above 255
             made[:, columns] = summed
     return out
 
@@ -114,33 +114,29 @@ class _Piece:
 
 @lru_cache(maxsize=32)
 def _pieces(old: int, new: int, exact: bool) -> tuple[_Piece, ...]:
-    weights = _filter_matrix(old, new)
-    if exact:
-        precision = _precision(float(weights.max()))
-        kind: Any = np.float32 if precision <= EXACT_IN_FLOAT32 else np.float64
-        weights = np.floor(weights * (1 << precision) + 0.5) / (1 << precision)
-    else:
-        kind = np.float32
+    rows = [_filter_row(row, old, new) for row in range(new)]
+    precision = _precision(max(float(weights.max()) for _, weights in rows))
+    one, kind = 1 << precision, np.float32 if precision <= EXACT_IN_FLOAT32 or not exact else np.float64
     pieces = []
-    for first in range(0, new, PIECE):
-        rows = weights[first : first + PIECE]
-        used = np.flatnonzero(rows.any(axis=0))
-        span = slice(int(used[0]), int(used[-1]) + 1)
-        pieces.append(_Piece(slice(first, first + len(rows)), span, np.ascontiguousarray(rows[:, span], kind)))
+    for place in range(0, new, PIECE):
+        some = rows[place : place + PIECE]
+        begin, end = some[0][0], max(first + len(weights) for first, weights in some)
+        matrix = np.zeros((len(some), end - begin), kind)
+        for line, (first, weights) in zip(matrix, some, strict=True):
+            whole = np.floor(weights * one + 0.5) / one if exact else weights
+            line[first - begin : first - begin + len(weights)] = whole
+        pieces.append(_Piece(slice(place, place + len(some)), slice(begin, end), matrix))
     return tuple(pieces)
 
 
-def _filter_matrix(old: int, new: int) -> NDArray[np.float64]:
-    """(new, old) weights of old rows in new ones: a triangle around each, as wide as the reduction, of sum 1."""
-    matrix = np.zeros((new, old))
+def _filter_row(row: int, old: int, new: int) -> tuple[int, NDArray[np.float64]]:
+    """The first of the old rows that a new one is made of, and the weights of these: a triangle around it, of sum 1."""
     scale = old / new
     reach = max(scale, 1.0)
-    for row in range(new):
-        centre = scale * (row + 0.5)
-        first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
-        weight = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / reach))
-        matrix[row, first:last] = weight / weight.sum()
-    return matrix
+    centre = scale * (row + 0.5)
+    first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
+    weights = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / reach))
+    return first, weights / weights.sum()
 
 
 def _precision(largest: float) -> int:
