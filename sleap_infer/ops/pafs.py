@@ -5,13 +5,15 @@ After Cao et al. 2017 ("Realtime multi-person 2D pose estimation using part affi
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from sleap_infer.ops.constants import indices
 
-SAMPLES_AT_ONCE = 1 << 17
+SAMPLES_AT_ONCE = 1 << 18
 """Samples that a processor takes at once: what is computed of them stays in its cache."""
 
 
@@ -99,6 +101,9 @@ def _slices(length: int, step: int) -> list[slice]:
 def _score(fields: Tensor, start: Tensor, end: Tensor, longest: float, scoring: LineScoring) -> Tensor:
     """Scores of all connections between two sets of peaks.
 
+    The samples of all connections lie one sample after the other, (T, samples, R, K), so that what is done with them
+    is done with long rows. Cells are counted in 32-bit floats, which is exact for fields of up to 4096 x 4096.
+
     Args:
         fields: (T, 2, H, W) one field per table of connections.
         start: (T, R, 2) source peaks.
@@ -111,19 +116,22 @@ def _score(fields: Tensor, start: Tensor, end: Tensor, longest: float, scoring: 
     """
     along = end[:, None] - start[:, :, None]
     length = along.norm(dim=-1)
-    unit = along / length[..., None]
-    share = torch.linspace(0, 1, scoring.n_points, device=start.device, dtype=start.dtype)
-    slope = along / (1.0 + torch.finfo(torch.float32).eps)
+    share = torch.linspace(0, 1, scoring.n_points, device=start.device, dtype=start.dtype)[:, None, None]
+    first = torch.nan_to_num(start)[:, None, :, None]
+    slope = torch.nan_to_num(along / (1.0 + torch.finfo(torch.float32).eps))[:, None]
     height, width = fields.shape[-2:]
     x, y = (
-        torch.round(torch.nan_to_num(start[:, :, None, k, None] + share * slope[..., k, None]) / scoring.stride)
-        .long()
-        .clamp(0, side - 1)
+        (first[..., k] + share * slope[..., k]).div_(scoring.stride).round_().clamp_(0, side - 1)
         for k, side in ((0, width), (1, height))
     )
-    cells = (y * width + x).flatten(1)
-    along_x, along_y = (fields[:, k].flatten(1).gather(1, cells).view_as(x) * unit[..., k, None] for k in (0, 1))
-    return (along_x + along_y).mean(-1) + _distance_penalty(length, longest, scoring)
+    cells = y.mul_(width).add_(x).long().flatten(1)
+    along_x, along_y = (_total(fields[:, k].flatten(1).gather(1, cells).view_as(x)) * along[..., k] for k in (0, 1))
+    return (along_x + along_y) / (length * scoring.n_points) + _distance_penalty(length, longest, scoring)
+
+
+def _total(samples: Tensor) -> Tensor:
+    """Sum over the second dimension, in its order; that of a reduction would depend on the number of connections."""
+    return reduce(torch.add, samples.unbind(1))
 
 
 def _longest(pafs: Tensor, scoring: LineScoring) -> float:
