@@ -20,10 +20,11 @@ from sleap_infer.outputs import Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.choice import Choice
-from sleap_infer.predictors.choosing import Request, make_on_best
+from sleap_infer.predictors.choosing import make_on_best
 from sleap_infer.predictors.latency import LatencyReport
 from sleap_infer.predictors.live import LiveSession
 from sleap_infer.predictors.opening import Runtime, check_batch_size, open_runners, read_plan
+from sleap_infer.predictors.request import Request
 from sleap_infer.predictors.work import Work, place
 from sleap_infer.profile import Profile, Stopwatch
 from sleap_infer.runners import BaseInferenceRunner

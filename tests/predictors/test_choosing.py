@@ -14,9 +14,12 @@ import pytest
 from sleap_infer import Outputs, Predictor
 from sleap_infer.errors import BackendError, DeviceError, OptionError
 from sleap_infer.frames import Source
-from sleap_infer.predictors import Clip, choice, choosing, read_clip
-from sleap_infer.predictors.choosing import Request, choose, difference, make_on_best
+from sleap_infer.predictors import Clip, choice, read_clip, trials
+from sleap_infer.predictors.choosing import make_on_best
 from sleap_infer.predictors.opening import Plan, Runtime, read_plan
+from sleap_infer.predictors.request import Request
+from sleap_infer.predictors.trials import choose
+from sleap_infer.predictors.verdict import difference
 
 POSE = np.array([[[10.0, 10.0], [20.0, 12.0]], [[60.0, 50.0], [66.0, 55.0]]], np.float32)
 
@@ -83,8 +86,8 @@ def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | No
     """What can run; tests change it."""
     state: dict[str, str | None] = dict.fromkeys(("torch", "torch_compile", "onnx", "openvino"), None)
     state["tensorrt"] = "there is no NVIDIA driver"
-    monkeypatch.setattr(choosing, "what_can_run", lambda _device: state)
-    monkeypatch.setattr(choosing, "SECONDS_EACH", 0.02)
+    monkeypatch.setattr(trials, "what_can_run", lambda _device: state)
+    monkeypatch.setattr(trials, "SECONDS_EACH", 0.02)
     monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path))
     return state
 
@@ -220,9 +223,9 @@ def test_an_explicit_backend_is_never_measured(models: Path, videos: Path) -> No
 
 
 def test_a_real_choice(models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "SECONDS_TO_MAKE", dict.fromkeys(choosing.SECONDS_TO_MAKE, 0.0))
+    monkeypatch.setattr(trials, "SECONDS_TO_MAKE", dict.fromkeys(trials.SECONDS_TO_MAKE, 0.0))
     monkeypatch.setattr(
-        choosing,
+        trials,
         "what_can_run",
         lambda _device: {"torch": None, "onnx": None, "openvino": "no", "tensorrt": "no", "torch_compile": "no"},
     )
