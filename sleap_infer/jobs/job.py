@@ -10,31 +10,25 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from time import perf_counter
 
 import attrs
-from attrs import define, field, frozen
+from attrs import frozen
 
-from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OutputError, SleapInferError, TooManyFailuresError
-from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
-from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.identity import identify, identify_models
+from sleap_infer.jobs.in_work import TaskInWork
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import Claims
 from sleap_infer.jobs.messages import Answer, Done, Kept, Open, Opened, Said
 from sleap_infer.jobs.preparing import as_begun, everything, is_done, lock, open_journal
 from sleap_infer.jobs.ranges import within
 from sleap_infer.jobs.running import Shape
-from sleap_infer.jobs.sentinels import Sentinel
 from sleap_infer.jobs.tables import require_pyarrow
 from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.jobs.units import Attempt, Unit, Worker, cut
 from sleap_infer.predictors.opening import Plan, read_plan
-from sleap_infer.profile import STAGES, Profile
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +39,6 @@ class Place:
 
     device: str = "auto"
     cores: tuple[int, ...] | None = None
-
-
-@define
-class _Open:
-    """A task in work."""
-
-    task: Task
-    journal: Journal
-    source: Source
-    locks: ExitStack
-    units: list[Unit]
-    n_before: int
-    begun: float = field(factory=perf_counter)
-    n_left: int = 0
-    error: SleapInferError | None = None
-    seconds: dict[str, float] = field(factory=dict)
-    sentinels: dict[int, Sentinel] = field(factory=dict)
-    warnings: list[str] = field(factory=list)
 
 
 class _CannotStart(Exception):
@@ -99,7 +75,7 @@ class Job:
         self._lock = threading.RLock()
         self._settled: Opened | None = None
         self._reports: dict[int, TaskReport] = {}
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, TaskInWork] = {}
         self._n_workers = self._n_lanes = 1
         self._next = 0
         self._n_failed = 0
@@ -173,9 +149,7 @@ class Job:
             raise
         except SleapInferError as error:
             with self._lock:
-                state.error = state.error or error
-                state.n_left -= len(state.units)
-                state.units = []
+                state.stop(error)
         with self._lock:
             state.n_left -= 1
             is_last = state.n_left == 0
@@ -208,7 +182,7 @@ class Job:
                     self._finish(index)
         return None
 
-    def _claims(self, state: _Open) -> Claims | None:
+    def _claims(self, state: TaskInWork) -> Claims | None:
         shard = self.options.shard
         return None if shard is None else Claims(state.journal.path / "claims", f"shard-{shard[0]}")
 
@@ -245,7 +219,7 @@ class Job:
                 [Unit(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
             )
             n_before = journal.n_frames()
-            state = _Open(task, journal, source, stack.pop_all(), units, n_before, n_left=len(units))
+            state = TaskInWork(task, journal, source, stack.pop_all(), units, n_before, n_left=len(units))
             self._open[index] = state
             self._listen(Begun(task, source.n_frames, n_before))
             if not units:
@@ -272,9 +246,7 @@ class Job:
             elif index is not None and isinstance(answer, Kept):
                 self._hear_kept(answer, index)
             elif index is not None and isinstance(answer, Done):
-                seconds = self._open[index].seconds
-                for stage, spent in answer.seconds.items():
-                    seconds[stage] = seconds.get(stage, 0.0) + spent
+                self._open[index].count(answer.seconds)
 
     def _hear_opened(self, answer: Opened) -> None:
         if self._settled is None:
@@ -294,9 +266,7 @@ class Job:
         n_failed = sum(kept.counts[status] for status in FAILED)
         self._n_failed += n_failed
         self._listen(Progress(state.task, len(kept.places), kept.n_instances, n_failed, kept.rss_bytes))
-        for text in state.sentinels.setdefault(kept.part, Sentinel()).watch(kept.window):
-            line = f"{state.task.name}: up to frame {kept.places.stop}, {text}. Look at the video there"
-            state.warnings.append(line)
+        for line in state.watch(kept):
             self._listen(Note(line, is_warning=True))
         most = self.options.max_failed
         if most is not None and self._n_failed > most:
@@ -309,50 +279,16 @@ class Job:
         """Write the files of a task whose frames are all in its journal."""
         state = self._open[index]
         try:
-            report = self._written(state)
+            report = state.conclude(self.options, self._n_lanes)
         except OutputError:
             raise
         except SleapInferError as error:
-            report = TaskReport(state.task, "failed", error=str(error), seconds=perf_counter() - state.begun)
+            report = state.failed(error)
         finally:
             with self._lock:
                 self._open.pop(index, None)
         state.locks.close()
         self._report(index, report)
-
-    def _written(self, state: _Open) -> TaskReport:
-        task, journal = state.task, state.journal
-        if state.error is not None:
-            return TaskReport(task, "failed", error=str(state.error), seconds=perf_counter() - state.begun)
-        if self.options.shard is not None:
-            return TaskReport(task, "shared", seconds=perf_counter() - state.begun)
-        begun = perf_counter()
-        results = collect(journal, state.source)
-        facts = journal.facts["facts"]
-        spent = {stage: state.seconds.get(stage, 0.0) for stage in STAGES}
-        profile = Profile(spent, begun - state.begun, self._n_lanes, facts["precision"], facts["device"])
-        files = write(results, self._targets(task, results.n_failed), profile.as_dict())
-        wall = perf_counter() - state.begun
-        profile = profile.with_writing(spent["writing"] + perf_counter() - begun, wall)
-        if not self.options.keep_journal:
-            journal.delete()
-        return TaskReport(
-            task,
-            "written",
-            results.counts,
-            results.n_instances,
-            tuple(files),
-            seconds=wall,
-            n_resumed=state.n_before,
-            profile=profile,
-            warnings=tuple(state.warnings),
-            notes=results.notes,
-            n_capped=results.n_capped,
-        )
-
-    def _targets(self, task: Task, n_failed: int) -> dict[OutputFormat, Path]:
-        forms = dict.fromkeys([*self.options.formats, *(["ledger"] if n_failed else [])])
-        return {form: task.target(form) for form in forms}  # type: ignore[arg-type, misc]
 
     def _report(self, index: int, report: TaskReport) -> None:
         with self._lock:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from typing import IO, Any, TypeAlias
 
 from attrs import frozen
 
-from sleap_infer.choices import FrameStatus
+from sleap_infer.choices import FrameStatus, StageName
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.running import Shape
 from sleap_infer.jobs.sentinels import Window
@@ -102,7 +103,7 @@ class At:
 class Done:
     """The range is done; where the time went, in seconds by stage."""
 
-    seconds: dict[str, float]
+    seconds: Mapping[StageName, float]
 
 
 @frozen

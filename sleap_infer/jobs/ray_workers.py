@@ -18,6 +18,7 @@ from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.messages import Answer, Done, Open, Opened, Request, Run
 from sleap_infer.jobs.process import Crash
 from sleap_infer.jobs.ranges import missing_between, union, within
+from sleap_infer.profile import STAGES
 
 RETRIES = 2
 """Times that Ray runs a range again whose process died; after that, frames are run one by one."""
@@ -135,9 +136,5 @@ def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
 
 
 def _sum(said: list[Answer]) -> Done:
-    seconds: dict[str, float] = {}
-    for answer in said:
-        if isinstance(answer, Done):
-            for stage, spent in answer.seconds.items():
-                seconds[stage] = seconds.get(stage, 0.0) + spent
-    return Done(seconds)
+    parts = [answer.seconds for answer in said if isinstance(answer, Done)]
+    return Done({stage: sum(part[stage] for part in parts) for stage in STAGES})

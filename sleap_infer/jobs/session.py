@@ -78,7 +78,7 @@ class Session:
             else:
                 runner.run(request.part, request.places)
         spent = {stage: now - before[stage] for stage, now in self.predictor.stopwatch.read().items()}
-        tell(Done({str(stage): seconds for stage, seconds in spent.items()}))
+        tell(Done(spent))
 
     def close(self) -> None:
         """Give everything back."""

@@ -1,0 +1,114 @@
+"""A task while it is worked on: what belongs to it, what is left of it, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+
+from attrs import define, field
+
+from sleap_infer.choices import OutputFormat, StageName
+from sleap_infer.errors import SleapInferError
+from sleap_infer.frames import Source
+from sleap_infer.jobs.events import JobOptions, TaskReport
+from sleap_infer.jobs.finishing import collect, write
+from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.messages import Kept
+from sleap_infer.jobs.sentinels import Sentinel
+from sleap_infer.jobs.tasks import Task
+from sleap_infer.jobs.units import Unit
+from sleap_infer.profile import STAGES, Profile
+
+
+@define
+class TaskInWork:
+    """A task in work.
+
+    Attributes:
+        task: which.
+        journal: its journal, open.
+        source: its frames, open.
+        locks: what is given back at the end.
+        units: what no worker has taken yet.
+        n_before: frames that were in the journal when it was opened.
+        n_left: units that are not done.
+        error: why it cannot go on; `None` if it can.
+    """
+
+    task: Task
+    journal: Journal
+    source: Source
+    locks: ExitStack
+    units: list[Unit]
+    n_before: int
+    n_left: int
+    error: SleapInferError | None = None
+    _begun: float = field(factory=perf_counter, init=False)
+    _seconds: dict[StageName, float] = field(factory=lambda: dict.fromkeys(STAGES, 0.0), init=False)
+    _sentinels: dict[int, Sentinel] = field(factory=dict, init=False)
+    _warnings: list[str] = field(factory=list, init=False)
+
+    def stop(self, error: SleapInferError) -> None:
+        """Take no more units: it cannot go on. The first reason counts."""
+        self.error = self.error or error
+        self.n_left -= len(self.units)
+        self.units = []
+
+    def count(self, seconds: Mapping[StageName, float]) -> None:
+        """Add what stages were busy with."""
+        for stage, spent in seconds.items():
+            self._seconds[stage] += spent
+
+    def watch(self, kept: Kept) -> Iterator[str]:
+        """Look at new results, and say what is odd about them."""
+        for text in self._sentinels.setdefault(kept.part, Sentinel()).watch(kept.window):
+            line = f"{self.task.name}: up to frame {kept.places.stop}, {text}. Look at the video there"
+            self._warnings.append(line)
+            yield line
+
+    def failed(self, error: SleapInferError) -> TaskReport:
+        """The report of a task that an error ended."""
+        return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
+
+    def conclude(self, options: JobOptions, n_lanes: int) -> TaskReport:
+        """Write the files of a task of which nothing is left, and report.
+
+        Args:
+            options: of the job.
+            n_lanes: threads that networks ran in.
+
+        Raises:
+            SleapInferError: files cannot be written, or the journal cannot be read.
+        """
+        if self.error is not None:
+            return self.failed(self.error)
+        if options.shard is not None:
+            return TaskReport(self.task, "shared", seconds=perf_counter() - self._begun)
+        begun = perf_counter()
+        results = collect(self.journal, self.source)
+        facts = self.journal.facts["facts"]
+        profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
+        files = write(results, self._targets(options, results.n_failed), profile.as_dict())
+        wall = perf_counter() - self._begun
+        profile = profile.with_writing(self._seconds["writing"] + perf_counter() - begun, wall)
+        if not options.keep_journal:
+            self.journal.delete()
+        return TaskReport(
+            self.task,
+            "written",
+            results.counts,
+            results.n_instances,
+            tuple(files),
+            seconds=wall,
+            n_resumed=self.n_before,
+            profile=profile,
+            warnings=tuple(self._warnings),
+            notes=results.notes,
+            n_capped=results.n_capped,
+        )
+
+    def _targets(self, options: JobOptions, n_failed: int) -> dict[OutputFormat, Path]:
+        forms = dict.fromkeys([*options.formats, *(["ledger"] if n_failed else [])])
+        return {form: self.task.target(form) for form in forms}  # type: ignore[arg-type, misc]
