@@ -37,14 +37,14 @@ from side_by_side import Poses, Program, ProgramError, Turn, distances, figures,
 from sleap_infer import open_source
 from sleap_infer.doctor.machine import Machine
 from sleap_infer.model import expand_model_path, read_spec
-from sleap_infer.runners.openvino import has_bf16
+from sleap_infer.runners.openvino import computes_lower
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 FP32 = (("onnx", "fp32"), ("openvino", "fp32"))
-EVERY = (("torch", "fp32"), *FP32, ("openvino", "bf16"), ("onnx", "int8"), ("openvino", "int8"))
+EVERY = (("torch", "fp32"), *FP32, ("openvino", "fp16"), ("openvino", "bf16"), ("onnx", "int8"), ("openvino", "int8"))
 LARGE_WAYS = (("openvino", "fp32"), ("openvino", "int8"))
 GOAL_CASE = "bottom-up"
-GOALS = {"fp32": 2.6, "bf16": 5.0, "int8": 8.0}
+GOALS = {"fp32": 2.6, "fp16": 5.0, "bf16": 5.0, "int8": 8.0}
 """Times as many frames per second as sleap-nn, of the case that goals are set for."""
 
 SHARE_GOALS = {"peak_memory": 0.5, "first_pose": 1 / 3}
@@ -358,8 +358,8 @@ def fastest(rival: Rival, case: Case, folder: Path) -> tuple[Program, dict[str, 
 def prepare(case: Case, backend: str, precision: str, folder: Path) -> Way:
     """Make what a way needs once, time it, and see that it works."""
     say(f"{case.name}: {backend} {precision}")
-    if precision == "bf16" and not has_bf16():
-        return Way(backend, precision, reason="this processor has no arithmetic in bf16")
+    if precision in ("fp16", "bf16") and not computes_lower(precision):  # type: ignore[arg-type]
+        return Way(backend, precision, reason=f"this processor has no arithmetic in {precision}")
     models, cache = case.models, folder / "cache"
     fresh = backend != "torch" and precision != "int8" and not (cache.exists() and any(cache.iterdir()))
     made_once: dict[str, Any] = {}

@@ -24,6 +24,9 @@ DEFAULT_OPSET = 18
 MAX_ERROR_PX = 0.01
 """Largest distance, in image pixels, between a point of the source and of an export in 32-bit floats."""
 
+LOWERED: tuple[Precision, ...] = ("bf16", "int8")
+"""What a finished graph in 32 bits is brought to, block by block."""
+
 DEFAULT_BUDGET_PX = 0.5
 """Distance that 95 % of the points of an export of lower precision keep."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sleap_infer.errors import DeviceError, OptionError
-from sleap_infer.export.quantizing import Made
+from sleap_infer.export.lowering import Made
 from sleap_infer.export.validating import Source
 from sleap_infer.frames import open_source
 from sleap_infer.graph_options import ExportOptions, Size

@@ -13,11 +13,11 @@ import attrs
 
 from sleap_infer.errors import ExportDiffersError, OptionError, OutputExistsError
 from sleap_infer.export.engines import build_engines, check_engines, gpu_here
-from sleap_infer.export.quantizing import Made, check_calibration, quantize_pipeline
+from sleap_infer.export.lowering import Made, check_calibration, lower_pipeline
 from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
 from sleap_infer.export.validating import Source, check_backends
-from sleap_infer.graph_options import ExportOptions
+from sleap_infer.graph_options import LOWERED, ExportOptions
 from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.writing import require_export_packages
@@ -103,8 +103,8 @@ def _make_and_check(
 ) -> tuple[list[Made], Report | None]:
     say(f"tracing {source.kind}")
     made = _make_all(source, work, options)
-    if options.precision == "int8":
-        made = quantize_pipeline(source, work, made, options, frames, say)
+    if options.precision in LOWERED:
+        made = lower_pipeline(source, work, made, options, frames, say)
     if options.has_engines:
         build_engines(source, made, options, frames, say)
         if gpu_here() is None:

@@ -25,7 +25,7 @@ from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, re
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners.cuda import find_gpu
-from sleap_infer.runners.openvino import has_bf16
+from sleap_infer.runners.openvino import computes_lower
 from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
 
 BATCH_SIZE = 4
@@ -120,15 +120,19 @@ def check_backends(source: Source, exported: Path, frames: Any, options: ExportO
     """Compare an export on ONNX Runtime and, where that computes in another way, on OpenVINO; engines, where there is a
     GPU, on TensorRT. The worst report.
 
-    bf16 is 32-bit arithmetic with rounded weights on the one, and arithmetic in bf16 on the other, if the CPU has it.
+    On CPUs, lower precision is 32-bit arithmetic with rounded weights on the one, and arithmetic in 16 bits on the
+    other, if the processor has it.
     """
     with Checker(source, frames, options) as checker:
         has_gpu = options.has_engines and _has_gpu()
         reports = [checker.check(exported, "tensorrt")] if has_gpu else []
         if not has_gpu or options.format == "both":
-            reports.append(checker.check(exported))
-        if options.precision == "bf16" and _computes_in_bf16():
-            reports.append(checker.check(exported, "openvino"))
+            reports.append(checker.check_on_cpu(exported))
+    return worst(reports)
+
+
+def worst(reports: Sequence[Report]) -> Report:
+    """The report that says least good of an export."""
     return max(reports, key=lambda report: (("PASS", "WARN", "FAIL").index(report.verdict), report.poses.p95_px))
 
 
@@ -139,11 +143,12 @@ def _has_gpu() -> bool:
         return False
 
 
-def _computes_in_bf16() -> bool:
+def _cpu_backends(precision: Precision) -> list[GraphBackend]:
+    """Those that give different numbers here."""
     try:
-        return has_bf16()
+        return ["onnx", "openvino"] if computes_lower(precision) else ["onnx"]
     except BackendNotInstalledError:
-        return False
+        return ["onnx"]
 
 
 class Checker:
@@ -172,6 +177,10 @@ class Checker:
     def __exit__(self, *_details: object) -> None:
         """Give the source's memory back."""
         self._predictor.close()
+
+    def check_on_cpu(self, exported: Path) -> Report:
+        """Compare an exported directory on every runtime that gives other numbers on the processor here; the worst."""
+        return worst([self.check(exported, backend) for backend in _cpu_backends(self._options.precision)])
 
     def check(self, exported: Path, backend: GraphBackend = "onnx") -> Report:
         """Compare an exported directory."""

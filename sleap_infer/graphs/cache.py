@@ -23,8 +23,9 @@ from sleap_infer import __version__
 from sleap_infer.choices import Precision
 from sleap_infer.errors import ExportedModelError, OptionError, OutputError
 from sleap_infer.graph_options import GraphOptions
-from sleap_infer.graphs.making import Trained, baked_options, build_graph, make_graph
-from sleap_infer.graphs.metadata import write_metadata
+from sleap_infer.graphs.making import GRAPH_NAME, Trained, baked_options, build_graph, make_graph
+from sleap_infer.graphs.metadata import restate, write_metadata
+from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import find_model_files
 from sleap_infer.model.exported import hash_file
 from sleap_infer.options import DEFAULT_PLACES
@@ -74,7 +75,11 @@ def cached_graph(
             place = Path(folder) / "graph"
             place.mkdir()
             spec, _ = make_graph([model], frames, place, options, given)
-            write_metadata(place, spec)
+            if options.precision == "bf16":
+                round_weights(place / GRAPH_NAME, place / GRAPH_NAME)
+                restate(place, spec, "bf16", ())
+            else:
+                write_metadata(place, spec)
             _check(model, frames, options, place)
             _move(place, entry)
     except OSError as error:

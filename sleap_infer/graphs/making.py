@@ -11,7 +11,7 @@ from attrs import frozen
 
 from sleap_infer.choices import GraphKind
 from sleap_infer.errors import OptionError, UnsupportedModelError
-from sleap_infer.graph_options import GraphOptions
+from sleap_infer.graph_options import LOWERED, GraphOptions
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.directory import WEIGHTS_NAMES
 from sleap_infer.model.exported import hash_file, metadata_inside
@@ -69,7 +69,6 @@ def make_graph(
         ModelError: a model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
     """
-    from sleap_infer.graphs.precision import store_as_bfloat16
     from sleap_infer.graphs.writing import finish_graph, require_export_packages, write_graph
 
     require_export_packages()
@@ -77,8 +76,6 @@ def make_graph(
     graph = build_graph(models, frames, options)
     path = place / GRAPH_NAME
     write_graph(graph, path, _input_form(models, frames, options), options.opset_version)
-    if options.precision == "bf16":
-        store_as_bfloat16(path)
     spec = _exported_spec(models, frames, options, given)
     last = models[-1].settings
     values = {"peak_threshold": last.peak_threshold, "centroid_threshold": models[0].settings.peak_threshold}
@@ -123,14 +120,11 @@ def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
 
 
 def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
-    from sleap_infer.graphs.precision import round_weights
     from sleap_infer.runners.pose_network import PoseNetwork, ReducedNetwork
 
     network: nn.Module = build_network(model.spec, find_model_files(model.path))
     if options.precision == "fp16":
         network = ReducedNetwork(network, full_heads=options.full_heads)
-    elif options.precision == "bf16":
-        network = round_weights(network)
     return PoseNetwork(network, model.spec, model.settings, n_peaks=_room(model.spec, options))
 
 
@@ -185,7 +179,7 @@ def _exported_spec(
         n_places=options.max_instances if kind in FUSED else _room(last.spec, options),
         baked=baked_options(kind, last.settings, options, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
-        precision="fp32" if options.precision == "int8" else options.precision,
+        precision="fp32" if options.precision in LOWERED else options.precision,
         kept=("heads",) if options.full_heads else (),
         inside=options.inside,
         layout=options.layout,

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from sleap_infer.choices import Precision
+from sleap_infer.graphs.making import GRAPH_NAME
+from sleap_infer.graphs.writing import set_metadata
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import METADATA_NAME
-from sleap_infer.model.exported import OUR_KEY, spec_to_json
+from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside, spec_to_json
 
 
 def write_metadata(place: Path, spec: ModelSpec) -> None:
     """Write the metadata of an exported model into its directory."""
     text = json.dumps({**published_fields(spec), OUR_KEY: spec_to_json(spec)}, indent=1)
     (place / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def restate(place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[str]) -> ModelSpec:
+    """Write what a graph is, inside and beside it, after it was brought to another precision.
+
+    Args:
+        place: its directory.
+        spec: its facts until then.
+        precision: of its networks.
+        kept: blocks that stay in 32 bits.
+
+    Returns:
+        The facts as they are now.
+    """
+    graph = place / GRAPH_NAME
+    assert spec.exported is not None
+    facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), sha256="")
+    set_metadata(graph, metadata_inside(attrs.evolve(spec, exported=facts)))
+    stated: ModelSpec = attrs.evolve(spec, exported=attrs.evolve(facts, sha256=hash_file(graph)))
+    write_metadata(place, stated)
+    return stated
 
 
 def published_fields(spec: ModelSpec) -> dict[str, Any]:

@@ -17,18 +17,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from sleap_infer.errors import BackendNotInstalledError, OptionError
-from sleap_infer.graphs.writing import SCOPES
+from sleap_infer.graphs.blocks import QUANTIZED, layer_groups
 from sleap_infer.model.graph import ERRORS_ONLY
 from sleap_infer.runners.graph_io import IMAGE_INPUT
-
-QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Concat", "Resize", "Add", "Relu")
-"""Operations that are quantized, inside of networks."""
-
-STACKS = ("stem_stack", "encoder_stack", "decoder_stack", "features")
-"""Lists in networks whose members are blocks."""
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Those of them that have weights."""
 
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
@@ -114,55 +105,6 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: 
         quantizer.quantize_model()
     helper.set_model_props(quantizer.model.model, properties)
     onnx.save(quantizer.model.model, str(output))
-
-
-def layer_groups(graph: Path) -> dict[str, tuple[str, ...]]:
-    """Operations of the networks in a graph that can be quantized, by block: `encoder_stack.0`, `head_layers.0`.
-
-    Where two networks are in one graph, the name of the network comes first: `centroid.encoder_stack.0`. What has no
-    weights adds no error of its own, and goes with the block with weights that ran before it.
-    """
-    import onnx
-
-    found: dict[str, list[str]] = {}
-    nodes = []
-    for node in onnx.load(str(graph), load_external_data=False).graph.node:
-        group = group_of(next((item.value for item in node.metadata_props if item.key == SCOPES), ""))
-        if group is not None and node.op_type in QUANTIZED:
-            nodes.append((group, node.name))
-            if node.op_type in WEIGHTED:
-                found.setdefault(group, [])
-    last = next(iter(found), None)
-    for group, name in nodes:
-        last = group if group in found else last
-        if last is not None:
-            found[last].append(name)
-    return {group: tuple(names) for group, names in found.items()}
-
-
-def group_of(scopes: str) -> str | None:
-    """The block of a network that an operation is in, from the exporter's note; `None` outside of networks.
-
-    >>> group_of("['', 'body', 'body.pose_network.network.backbone.encoders.0.encoder_stack.1.blocks']")
-    'encoder_stack.1'
-    >>> group_of("['', 'body', 'body.pose_network.network.backbone.middle_blocks.0.blocks.conv0']")
-    'middle_blocks.0'
-    >>> group_of("['', 'body', 'body.centroid.network.head_layers.0', 'conv']")
-    'centroid.head_layers.0'
-    >>> group_of("['', 'body', 'body.pose_network', 'max']") is None
-    True
-    """
-    names = [name.strip(" '\"[]") for name in scopes.split(",")]
-    inside = [name for name in names if ".network." in f"{name}."]
-    if not inside:
-        return None
-    deepest = max(inside, key=len)
-    owner, _, path = deepest.partition(".network")
-    parts = [part for part in path.split(".") if part and part != "backbone" and part != "network"]
-    first = max((place for place, part in enumerate(parts) if part in STACKS), default=0)
-    block = ".".join(parts[first : first + 2]) or "between blocks"
-    network = owner.rpartition(".")[2]
-    return block if network == "pose_network" else f"{network}.{block}"
 
 
 class _Reader:

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from sleap_infer.errors import BackendNotInstalledError
 from sleap_infer.graph_options import DEFAULT_OPSET
+from sleap_infer.graphs.blocks import name_blocks
 from sleap_infer.graphs.modules import Graph
 from sleap_infer.runners.graph_io import IMAGE_INPUT
 
@@ -21,9 +22,6 @@ EXAMPLE_CELLS = (5, 7)
 """Height and width of the images that an open graph is traced with, in multiples of the stride, but of 8 at least."""
 
 LEAST_CELL = 8
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-"""The exporter's note on which module an operation comes from; quantizing goes by it."""
 
 MOST = 4096
 """Upper bound of open batches, and of open sizes in multiples of the stride."""
@@ -100,7 +98,7 @@ def write_graph(graph: Graph, path: Path, form: InputForm, opset: int = DEFAULT_
 
 
 def finish_graph(path: Path, thresholds: Mapping[str, float], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Give a graph its metadata and the defaults of its thresholds, and check it.
+    """Give a graph its metadata and the defaults of its thresholds, name its operations after blocks, and check it.
 
     Returns:
         What it is, as in `describe_graph`.
@@ -115,6 +113,7 @@ def finish_graph(path: Path, thresholds: Mapping[str, float], metadata: Mapping[
     model = onnx.load(str(path))
     for name, value in thresholds.items():
         model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    name_blocks(model)
     _strip_notes(model)
     onnx.save(model, str(path))
     set_metadata(path, metadata)
@@ -123,12 +122,9 @@ def finish_graph(path: Path, thresholds: Mapping[str, float], metadata: Mapping[
 
 
 def _strip_notes(model: Any) -> None:
-    """Remove the exporter's notes (stack traces with paths of this machine), but for the module of each operation."""
+    """Remove the exporter's notes (stack traces with paths of this machine)."""
     for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
-        kept = [(note.key, note.value) for note in item.metadata_props if note.key == SCOPES]
         del item.metadata_props[:]
-        for key, value in kept:
-            item.metadata_props.add(key=key, value=value)
         item.doc_string = ""
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
 from sleap_infer.candidates import Candidates
-from sleap_infer.choices import Backend
+from sleap_infer.choices import Backend, Precision
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.options import ReturnOptions
@@ -23,9 +22,10 @@ from sleap_infer.runners.graph_io import (
     thresholds,
 )
 from sleap_infer.runners.lanes import Lanes, RunnerInLanes
+from sleap_infer.runners.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
 from sleap_infer.settings import StageSettings
 
-logger = logging.getLogger(__name__)
+HINT = "INFERENCE_PRECISION_HINT"
 
 _FIRST_USE = threading.Lock()
 """Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
@@ -33,6 +33,9 @@ _FIRST_USE = threading.Lock()
 
 class InferenceRunnerOpenVINO(RunnerInLanes):
     """Runs an exported graph with OpenVINO on `cpu` or `gpu`, in the precision that it was exported in.
+
+    Networks in fp16 and bf16 compute in 16 bits where the device has arithmetic for it, else in 32; what is before and
+    behind them always does so in 32 bits.
 
     `backend_options` are properties of OpenVINO's compiled models (`INFERENCE_NUM_THREADS=2`,
     `INFERENCE_PRECISION_HINT="bf16"`). `lanes=1` makes all cores of a processor work on one image, instead of each on
@@ -86,12 +89,16 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
                 f"({str(error).strip().splitlines()[-1][:160]}). Export the model again, or use backend='onnx'."
             ) from error
         _set_thresholds(model, opening.settings)
-        precision = _arithmetic(core, name, opening.spec)
+        facts = opening.spec.exported
+        assert facts is not None
+        numbers = str(opening.backend_options.get(HINT, find_arithmetic(core, name, facts)))
+        if numbers != FULL:
+            model = keep_precise(core, model, facts)
         lanes, asked = Lanes.read(opening.backend_options, "INFERENCE_NUM_THREADS", opening.aim)
         division: dict[str, Any] = {}
         if name == "CPU":
             division = {"NUM_STREAMS": lanes.n_lanes, "INFERENCE_NUM_THREADS": lanes.n_lanes * lanes.n_threads}
-        given = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", **division, **asked}
+        given = {HINT: numbers, "PERFORMANCE_HINT": "LATENCY", **division, **asked}
         try:
             compiled = core.compile_model(model, name, given)
         except RuntimeError as error:
@@ -163,18 +170,11 @@ def _set_thresholds(model: Any, settings: StageSettings) -> None:
         replace_node(constants[name], opset13.constant(value))
 
 
-def has_bf16(core: Any = None, name: str = "CPU") -> bool:
-    """Whether a device has arithmetic in bf16; those that have not emulate it, slowly."""
-    core = core or require_openvino().Core()
-    return "BF16" in core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+def computes_lower(precision: Precision) -> bool:
+    """Whether OpenVINO computes in 16 bits, on the processor here, what is not quantized of a network in a precision.
 
-
-def _arithmetic(core: Any, name: str, spec: ModelSpec) -> str:
-    """What the network computes in where it is not quantized. Left to itself, OpenVINO takes bf16 where it can."""
-    assert spec.exported is not None
-    if spec.exported.precision != "bf16":
-        return "f32"
-    if has_bf16(core, name):
-        return "bf16"
-    logger.warning("%s has no bf16 arithmetic: computing in 32-bit floats.", name)
-    return "f32"
+    Raises:
+        BackendNotInstalledError: OpenVINO is not installed.
+    """
+    numbers = ARITHMETIC.get(precision)
+    return numbers is not None and has_arithmetic(require_openvino().Core(), "CPU", numbers)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from sleap_infer import Predictor
 from sleap_infer.errors import OptionError
-from sleap_infer.export import ExportOptions, Report, export, validate
-from sleap_infer.export.quantizing import Attempt, back_off
+from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
+from sleap_infer.export.lowering import Attempt, back_off
 from sleap_infer.export.report import NodeErrors, PoseErrors
+from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import read_spec
+from sleap_infer.model.blocks import block_of
+from sleap_infer.model.spec import ExportFacts
 
 
 def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
@@ -73,6 +78,40 @@ def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_
     assert result.report.poses.p95_px <= 0.03
     assert all(any(group in line for line in said) for group in facts.kept)
     assert len(Predictor.from_model_paths(result.directory).predict(video, frames=[0])[0]) == 2
+
+
+@pytest.mark.slow
+def test_bf16_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    options = ExportOptions(precision="bf16", max_error_px=0.01, n_frames=8)
+    (result,) = export(models / "centroid", tmp_path / "c", options, videos / "two_flies.mp4", said.append)
+    facts = read_spec(result.directory).exported
+    assert facts is not None
+    assert facts.kept
+    assert result.report is not None
+    assert result.report.poses.p95_px <= 0.01
+    kept = {block_of(node.name) for node in onnx.load(str(result.graph)).graph.node if is_kept_here(node.name, facts)}
+    assert kept == set(facts.kept)
+
+
+def test_weights_of_kept_blocks_are_not_rounded(exports: Mapping[str, ExportResult], tmp_path: Path) -> None:
+    whole, half = exports["centroid"].graph, tmp_path / "half.onnx"
+    round_weights(whole, half, ["encoder_stack.0"])
+    expected = {item.name: numpy_helper.to_array(item) for item in onnx.load(str(whole)).graph.initializer}
+    graph = onnx.load(str(half)).graph
+    stored = {item.name: item for item in graph.initializer}
+    taken = {name: block_of(node.name) for node in graph.node for name in node.input if node.op_type == "Conv"}
+    large = [name for name in taken if name in expected and expected[name].size >= 256]
+    assert {taken[name] for name in large} > {"encoder_stack.0"}
+    for name in large:
+        if taken[name] == "encoder_stack.0":
+            assert np.array_equal(numpy_helper.to_array(stored[name]), expected[name])
+        else:
+            assert stored[f"{name}_bfloat16"].data_type == onnx.TensorProto.BFLOAT16
+
+
+def is_kept_here(name: str, facts: ExportFacts) -> bool:
+    return (block_of(name) or "") in facts.kept
 
 
 @pytest.mark.slow

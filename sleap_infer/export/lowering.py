@@ -1,10 +1,10 @@
-"""int8 within a budget: all that can be is quantized, and what breaks the poses is taken back, group by group."""
+"""int8 and bf16 within a budget: all that can be is lowered; what breaks the poses is taken back, block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -18,12 +18,13 @@ from sleap_infer.export.images import CheckFrames, choose_frames
 from sleap_infer.export.report import Report
 from sleap_infer.export.validating import BATCH_SIZE, Checker, Source
 from sleap_infer.graph_options import ExportOptions
+from sleap_infer.graphs.blocks import layer_groups
 from sleap_infer.graphs.making import GRAPH_NAME
-from sleap_infer.graphs.metadata import write_metadata
+from sleap_infer.graphs.metadata import restate
+from sleap_infer.graphs.precision import round_weights
 from sleap_infer.graphs.quantize import Ranges, measure_ranges, quantize
-from sleap_infer.graphs.writing import describe_graph, set_metadata
+from sleap_infer.graphs.writing import describe_graph
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.exported import hash_file, metadata_inside
 from sleap_infer.predictors import Predictor
 
 MAX_IMAGES = 256
@@ -43,7 +44,7 @@ class Made:
 
 @frozen
 class Attempt:
-    """What came of keeping some groups of layers in 32 bits."""
+    """What came of keeping some blocks in 32 bits."""
 
     kept: tuple[str, ...]
     report: Report
@@ -63,7 +64,7 @@ class Attempt:
         return self.report.pose_verdict != "FAIL" and self.report.poses.p99_px <= self.report.budget_px
 
 
-def quantize_pipeline(
+def lower_pipeline(
     source: Source,
     work: Path,
     made: Sequence[Made],
@@ -71,7 +72,7 @@ def quantize_pipeline(
     frames: Any,
     say: Callable[[str], None],
 ) -> list[Made]:
-    """Quantize every graph of a pipeline, one after the other, each within the budget on the poses of the whole.
+    """Lower every graph of a pipeline, one after the other, each within the budget on the poses of the whole.
 
     Args:
         source: the trained models.
@@ -82,57 +83,100 @@ def quantize_pipeline(
         say: gets a line for each step.
 
     Raises:
-        OptionError: there are no real frames to measure on.
+        OptionError: int8, and there are no real frames to measure on.
     """
-    chosen = _calibration_frames(source, options, frames)
-    say(f"measuring ranges on {chosen.name}")
-    images = _network_inputs(work, chosen)
+    find = _Quantizing(source, work, options, frames, say) if options.precision == "int8" else Rounded
     done = []
     with Checker(source, frames, options) as checker:
-        for item, seen in zip(made, images, strict=True):
-            done.append(_quantize_one(item, seen, checker, work, options, say))
+        for number, item in enumerate(made):
+            full = item.directory / FULL
+            (item.directory / GRAPH_NAME).rename(full)
+            done.append(_lower_one(item, find(full, number), checker, work, options, say))
+            full.unlink()
     return done
 
 
-def _quantize_one(
-    made: Made,
-    images: Sequence[NDArray[np.uint8]],
-    checker: Checker,
-    work: Path,
-    options: ExportOptions,
-    say: Callable[[str], None],
-) -> Made:
-    graph = made.directory / GRAPH_NAME
-    full = made.directory / FULL
-    graph.rename(full)
-    ranges = measure_ranges(full, images)
+class Lowered(Protocol):
+    """A 32-bit graph, and how to write it in lower precision."""
 
+    @property
+    def blocks(self) -> Sequence[str]:
+        """Names of what can stay in 32 bits."""
+
+    def write(self, output: Path, kept: Collection[str]) -> None:
+        """Write the graph, but for some blocks, in lower precision."""
+
+
+class Rounded:
+    """A graph whose weights are rounded to bfloat16; the runtime computes in it, where it can."""
+
+    def __init__(self, full: Path, _number: int = 0) -> None:
+        self._full = full
+        self.blocks = list(layer_groups(full))
+
+    def write(self, output: Path, kept: Collection[str]) -> None:
+        """Write the graph with rounded weights."""
+        round_weights(self._full, output, kept)
+
+
+class _Quantized:
+    """A graph whose network is quantized, by ranges that were measured once."""
+
+    def __init__(self, ranges: Ranges, symmetric: bool) -> None:
+        self._ranges, self._symmetric = ranges, symmetric
+        self.blocks = list(ranges.groups)
+
+    def write(self, output: Path, kept: Collection[str]) -> None:
+        """Write the graph with quantized blocks."""
+        quantize(self._ranges, output, kept, self._symmetric)
+
+
+class _Quantizing:
+    """Measures the ranges of the graphs of a pipeline, on what each sees of the calibration frames."""
+
+    def __init__(
+        self, source: Source, work: Path, options: ExportOptions, frames: Any, say: Callable[[str], None]
+    ) -> None:
+        chosen = _calibration_frames(source, options, frames)
+        say(f"measuring ranges on {chosen.name}")
+        self._symmetric = options.has_engines
+        self._images = _network_inputs(work, chosen)
+
+    def __call__(self, full: Path, number: int) -> _Quantized:
+        return _Quantized(measure_ranges(full, self._images[number]), self._symmetric)
+
+
+def _lower_one(
+    made: Made, graph: Lowered, checker: Checker, work: Path, options: ExportOptions, say: Callable[[str], None]
+) -> Made:
     def attempt(kept: Sequence[str]) -> Attempt:
-        _write(made, ranges, kept, options.has_engines)
-        found = Attempt(tuple(kept), checker.check(work))
+        _write(made, graph, kept, options)
+        found = Attempt(tuple(kept), checker.check_on_cpu(work))
         say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
         return found
 
-    best = attempt([])
-    if not best.is_safe and options.validate and not options.force:
-        best = back_off(list(ranges.groups), attempt)
-    finished = _write(made, ranges, best.kept, options.has_engines)
-    full.unlink()
-    return finished
+    kept: Sequence[str] = ()
+    can_keep = not (options.precision == "bf16" and options.has_engines)  # which are in bf16 or not, as a whole
+    if options.validate and options.after is None and can_keep:
+        best = attempt([])
+        if not best.is_safe and not options.force:
+            best = back_off(graph.blocks, attempt)
+        kept = best.kept
+    return _write(made, graph, kept, options)
 
 
-def back_off(groups: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
-    """Keep groups in 32 bits, those first that help most alone: as few as make the poses pass, at worst all.
+def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
+    """Keep blocks in 32 bits, those first that help most alone: as few as make the poses pass, at worst all.
 
     How many is found by halving, as if each more helped.
 
     Args:
-        groups: names of all groups.
-        attempt: tries a list of groups to keep.
+        blocks: names of all.
+        attempt: tries a list of blocks to keep.
     """
-    alone = sorted((attempt([group]) for group in groups), key=lambda found: found.badness)
-    order = [group for found in alone for group in found.kept]
-    if alone[0].is_safe or len(groups) == 1:
+    alone = sorted((attempt([block]) for block in blocks), key=lambda found: found.badness)
+    order = [block for found in alone for block in found.kept]
+    if alone[0].is_safe or len(blocks) == 1:
         return alone[0]
     too_few, best = 1, attempt(order)
     while len(best.kept) - too_few > 1:
@@ -145,17 +189,12 @@ def back_off(groups: Sequence[str], attempt: Callable[[Sequence[str]], Attempt])
     return best
 
 
-def _write(made: Made, ranges: Ranges, kept: Sequence[str], symmetric: bool) -> Made:
-    """Write the quantized graph and its metadata."""
+def _write(made: Made, lowered: Lowered, kept: Sequence[str], options: ExportOptions) -> Made:
+    """Write the graph in lower precision and its metadata."""
     graph = made.directory / GRAPH_NAME
-    quantize(ranges, graph, kept, symmetric)
-    assert made.spec.exported is not None
-    precision: Precision = "fp32" if len(kept) == len(ranges.groups) else "int8"
-    facts = attrs.evolve(made.spec.exported, precision=precision, kept=tuple(kept), sha256="")
-    spec: ModelSpec = attrs.evolve(made.spec, exported=facts)
-    set_metadata(graph, metadata_inside(spec))
-    spec = attrs.evolve(spec, exported=attrs.evolve(facts, sha256=hash_file(graph)))
-    write_metadata(made.directory, spec)
+    lowered.write(graph, kept)
+    precision: Precision = "fp32" if len(kept) == len(lowered.blocks) else options.precision
+    spec = restate(made.directory, made.spec, precision, kept)
     return attrs.evolve(made, spec=spec, inside=describe_graph(graph))
 
 
