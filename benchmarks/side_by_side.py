@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -124,13 +124,14 @@ class PoseDistances:
         return "agrees" if self.p95_px <= DEFAULT_BUDGET_PX and changed <= MAX_CHANGED else "differs"
 
 
-def start(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> Run:
+def start(words: Sequence[str], environment: Mapping[str, str], folder: Path, codes: Collection[int] = (0,)) -> Run:
     """Run a command to its end, with all cores, and measure it.
 
     Args:
         words: of the command; paths are absolute.
         environment: variables to add to those of this process, less what limits threads or concerns this Python.
         folder: an existing one to work in.
+        codes: exit codes that mean success; an export by force that differs ends with 1.
 
     Raises:
         ProgramError: it failed; with the end of what it printed.
@@ -140,7 +141,7 @@ def start(words: Sequence[str], environment: Mapping[str, str], folder: Path) ->
     launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(report), str(log)]
     subprocess.run([*launcher, *words], check=True, cwd=folder, env={**kept, **environment})
     facts = json.loads(report.read_text(encoding="utf-8"))
-    if facts.pop("code"):
+    if facts.pop("code") not in codes:
         tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-6:]
         raise ProgramError(f"{' '.join(words[:4])} ... failed:\n" + "\n".join(tail))
     return Run(**facts)

@@ -404,7 +404,7 @@ def export_int8(case: Case, place: Path, folder: Path) -> dict[str, Any]:
         words = [sys.executable, "-m", "sleap_infer", "export", *map(str, case.models), "-o", str(place)]
         words += ["--precision", "int8", "--calibration", str(frames), "--frames", str(frames), "--overwrite"]
         words += case.int8_export
-        took = start(words, {}, folder)
+        took = start(words, {}, folder, codes=(0, 1) if "--force" in case.int8_export else (0,))
         said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         check = [each.strip() for each in said if each.strip().startswith("check ")]
         specs = [read_spec(path).exported for path in expand_model_path(place)]

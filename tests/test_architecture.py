@@ -85,6 +85,7 @@ def test_every_module_has_its_row() -> None:
         "import sleap_infer",
         "import sleap_infer.cli.app",
         "import sleap_infer.predictors",
+        "import sleap_infer.graphs.cache",
         "import sleap_infer.postprocess",
         "from sleap_infer.model import read_spec; read_spec(PATH)",
         "from sleap_infer import Predictor",

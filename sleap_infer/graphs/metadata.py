@@ -13,7 +13,6 @@ import attrs
 
 from sleap_infer.choices import Precision
 from sleap_infer.graphs.making import GRAPH_NAME
-from sleap_infer.graphs.writing import set_metadata
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import METADATA_NAME
 from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside, spec_to_json
@@ -37,6 +36,8 @@ def restate(place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[s
     Returns:
         The facts as they are now.
     """
+    from sleap_infer.graphs.writing import set_metadata
+
     graph = place / GRAPH_NAME
     assert spec.exported is not None
     facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), sha256="")
