@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, ClassVar, Self
 
@@ -26,6 +27,8 @@ from sleap_infer.runners.openvino_precision import ARITHMETIC, FULL, find_arithm
 from sleap_infer.settings import StageSettings
 
 HINT = "INFERENCE_PRECISION_HINT"
+
+logger = logging.getLogger(__name__)
 
 _FIRST_USE = threading.Lock()
 """Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
@@ -89,11 +92,7 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
                 f"({str(error).strip().splitlines()[-1][:160]}). Export the model again, or use backend='onnx'."
             ) from error
         _set_thresholds(model, opening.settings)
-        facts = opening.spec.exported
-        assert facts is not None
-        numbers = str(opening.backend_options.get(HINT, find_arithmetic(core, name, facts)))
-        if numbers != FULL:
-            model = keep_precise(core, model, facts)
+        model, numbers = _in_numbers(core, name, model, opening)
         lanes, asked = Lanes.read(opening.backend_options, "INFERENCE_NUM_THREADS", opening.aim)
         division: dict[str, Any] = {}
         if name == "CPU":
@@ -168,6 +167,27 @@ def _set_thresholds(model: Any, settings: StageSettings) -> None:
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
     for name, value in thresholds(settings, list(constants)).items():
         replace_node(constants[name], opset13.constant(value))
+
+
+def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any, str]:
+    """The model, and what its networks are computed in on a device; marked, where that is not 32-bit floats."""
+    facts, asked = opening.spec.exported, opening.backend_options.get(HINT)
+    assert facts is not None
+    numbers = find_arithmetic(core, name, facts) if asked is None else str(asked)
+    if numbers == FULL:
+        return model, FULL
+    marked = keep_precise(core, model, facts)
+    if marked is not None:
+        return marked, numbers
+    if asked is not None:
+        return model, numbers
+    logger.warning(
+        "%s does not say which of its operations are a network: computing in 32-bit floats. To have it computed in %s, "
+        "export the model again.",
+        opening.path,
+        facts.precision,
+    )
+    return model, FULL
 
 
 def computes_lower(precision: Precision) -> bool:

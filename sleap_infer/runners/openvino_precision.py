@@ -55,11 +55,14 @@ def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
         core: an `openvino.Core`.
         model: an `openvino.Model` of an exported graph.
         facts: of the export. Kept blocks of int8 are those that are not quantized, and go with the 16-bit ones.
+
+    Returns:
+        The marked model, or `None` where the graph does not name blocks: other programs', and older ones.
     """
     is_int8 = facts.precision == "int8"
     low = operations_in(model, lambda block: is_kept(block, facts.kept) == is_int8)
     if not low:
-        return model
+        return None
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:

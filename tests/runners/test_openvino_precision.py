@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import onnx
 import openvino
 import pytest
 
@@ -14,9 +15,11 @@ from sleap_infer import Predictor
 from sleap_infer.choices import Precision
 from sleap_infer.export import ExportOptions, ExportResult, export
 from sleap_infer.graphs.blocks import layer_groups
+from sleap_infer.graphs.metadata import restate
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
 from sleap_infer.model.spec import ExportFacts
+from sleap_infer.runners import openvino_precision
 from sleap_infer.runners.openvino_precision import find_arithmetic, has_arithmetic, keep_precise
 
 CORE = openvino.Core()
@@ -26,6 +29,7 @@ HEAVY = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
 def marked(graph: Path, facts: ExportFacts) -> Mapping[str, bool]:
     """By name of each operation with inputs: whether it stays in 32 bits."""
     model = keep_precise(CORE, CORE.read_model(graph), facts)
+    assert model is not None
     return {
         operation.get_friendly_name(): any("precis" in str(note).lower() for note in operation.get_rt_info())
         for operation in model.get_ordered_ops()
@@ -87,6 +91,26 @@ def test_blocks_are_named_and_have_all_weights(exports: Mapping[str, ExportResul
     groups = layer_groups(exports["bottomup"].graph)
     assert {"encoder_stack.0", "decoder_stack.0", "head_layers.0", "head_layers.1"} <= set(groups)
     assert all(block_of(name) for names in groups.values() for name in names)
+
+
+def test_a_graph_that_names_no_blocks_is_computed_in_32_bits(
+    exports: Mapping[str, ExportResult],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as those that earlier versions exported."""
+    spec = read_spec(exports["centroid"].directory)
+    model = onnx.load(str(exports["centroid"].graph))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node_{number}"
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    restate(tmp_path, spec, "fp16", ())
+    monkeypatch.setattr(openvino_precision, "has_arithmetic", lambda *_: True)
+    with Predictor.from_model_paths(tmp_path, backend="openvino", device="cpu") as predictor:
+        hint = predictor.runners[0].model.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+    assert "float32" in str(hint)
+    assert "export the model again" in caplog.text
 
 
 class Device:
