@@ -85,7 +85,7 @@ def lower_pipeline(
     Raises:
         OptionError: int8, and there are no real frames to measure on.
     """
-    find = _Quantizing(source, work, options, frames, say) if options.precision == "int8" else Rounded
+    find = _Quantizing(source, work, options, frames, say) if options.precision == "int8" else _Rounded
     done = []
     with Checker(source, frames, options) as checker:
         for number, item in enumerate(made):
@@ -107,7 +107,7 @@ class Lowered(Protocol):
         """Write the graph, but for some blocks, in lower precision."""
 
 
-class Rounded:
+class _Rounded:
     """A graph whose weights are rounded to bfloat16; the runtime computes in it, where it can."""
 
     def __init__(self, full: Path, _number: int = 0) -> None:

@@ -223,7 +223,8 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         )
     if precision == "fp16" and device.type == "cpu":
         raise OptionError(
-            "precision='fp16' is a hundred times slower on CPUs, which have no arithmetic for it. Use 'bf16' or 'fp32'."
+            "precision='fp16' is a hundred times slower with PyTorch on most CPUs. Use 'bf16' or 'fp32', or "
+            "backend='openvino', which computes in fp16 where the CPU has arithmetic for it."
         )
 
 
