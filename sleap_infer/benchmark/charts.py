@@ -206,6 +206,10 @@ def neighbours(dots: Sequence[tuple[Row, float, float]]) -> list[list[tuple[Row,
     return groups
 
 
+WIDE = 300
+"""Over a wider range of x (largest over smallest), curves are drawn by powers of ten; else a straight line is one."""
+
+
 def curve_chart(series: Scaling) -> str:
     """A median over what was varied, in a band from low to high. A wide range of x is drawn by powers of ten."""
     height, top, bottom, left, right = 260.0, 26.0, 44.0, 60.0, 24.0
@@ -214,7 +218,7 @@ def curve_chart(series: Scaling) -> str:
     xs = [point[0] for point in points] or [1.0]
     marks = ticks(max([high for *_, high in points] or [1.0]))
     up = linear(0.0, marks[-1], height - bottom, top)
-    if min(xs) > 0 and max(xs) / min(xs) > 30:
+    if min(xs) > 0 and max(xs) / min(xs) > WIDE:
         steps = decades(min(xs), max(xs))
         across = logarithmic(steps[0], steps[-1], left, WIDTH - right)
     else:
