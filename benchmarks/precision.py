@@ -21,7 +21,7 @@ import numpy as np
 
 import sleap_infer
 from sleap_infer import Predictor
-from sleap_infer.choices import GRAPH_BACKENDS, Precision
+from sleap_infer.choices import GraphBackend, Precision
 from sleap_infer.export import ExportOptions, ExportResult, export, validate
 from sleap_infer.export.gate import record
 from sleap_infer.export.images import spread
@@ -36,6 +36,7 @@ PIPELINES = (
     ("centroid", "multi_class_topdown"),
 )
 BATCH_SIZE = 4
+CPU_BACKENDS: tuple[GraphBackend, ...] = ("onnx", "openvino")
 ROOM = 60
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for models, seen, unseen in pipelines(given.models, given.calibration, given.frames):
             rows += measure(models, seen, unseen, Path(folder) / str(len(rows)), given.repeats)
-            for row in rows[-len(get_args(Precision)) * len(GRAPH_BACKENDS) :]:
+            for row in rows[-len(get_args(Precision)) * len(CPU_BACKENDS) :]:
                 print(line(row))
     if given.output:
         facts = {name: version(name) for name in ("onnxruntime", "openvino", "torch")}
@@ -77,9 +78,9 @@ def measure(models: Sequence[Path], seen: Path, unseen: Path, folder: Path, repe
     """Rows of one pipeline: every precision on every backend."""
     rows, runners = [], {}
     for precision in get_args(Precision):
-        options = ExportOptions(precision=precision, max_peaks_per_node=ROOM, force=True)
+        options = ExportOptions(precision=precision, max_peaks_per_node=ROOM)
         results = export(models, folder / precision, options, seen)
-        for backend in GRAPH_BACKENDS:
+        for backend in CPU_BACKENDS:
             row = describe(results, precision, backend, folder / precision, models, unseen)
             rows.append({"pipeline": "+".join(model.name for model in models), **row})
             runners[precision, backend] = open_with_inputs(folder / precision, backend, unseen)
