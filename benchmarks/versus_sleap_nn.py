@@ -358,7 +358,7 @@ def fastest(rival: Rival, case: Case, folder: Path) -> tuple[Program, dict[str, 
 def prepare(case: Case, backend: str, precision: str, folder: Path) -> Way:
     """Make what a way needs once, time it, and see that it works."""
     say(f"{case.name}: {backend} {precision}")
-    if precision in ("fp16", "bf16") and not computes_lower(precision):  # type: ignore[arg-type]
+    if precision in ("fp16", "bf16") and not computes_lower(precision):
         return Way(backend, precision, reason=f"this processor has no arithmetic in {precision}")
     models, cache = case.models, folder / "cache"
     fresh = backend != "torch" and precision != "int8" and not (cache.exists() and any(cache.iterdir()))

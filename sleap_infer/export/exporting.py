@@ -103,14 +103,17 @@ def _make_and_check(
 ) -> tuple[list[Made], Report | None]:
     say(f"tracing {source.kind}")
     made = _make_all(source, work, options)
+    report = None
     if options.precision in LOWERED:
-        made = lower_pipeline(source, work, made, options, frames, say)
+        made, report = lower_pipeline(source, work, made, options, frames, say)
     if options.has_engines:
         build_engines(source, made, options, frames, say)
         if gpu_here() is None:
             say("there is no NVIDIA GPU here: engines are built but not run; what is compared is their graph")
     if not options.validate or options.after is not None:
         return made, None
+    if report is not None and not options.has_engines:
+        return made, report
     say("comparing with the trained model")
     return made, check_backends(source, work, frames, options)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
@@ -22,7 +23,7 @@ from sleap_infer.graphs.blocks import layer_groups
 from sleap_infer.graphs.making import GRAPH_NAME
 from sleap_infer.graphs.metadata import restate
 from sleap_infer.graphs.precision import round_weights
-from sleap_infer.graphs.quantize import Ranges, measure_ranges, quantize
+from sleap_infer.graphs.quantize import measure_ranges, quantize
 from sleap_infer.graphs.writing import describe_graph
 from sleap_infer.model import ModelSpec
 from sleap_infer.predictors import Predictor
@@ -71,7 +72,7 @@ def lower_pipeline(
     options: ExportOptions,
     frames: Any,
     say: Callable[[str], None],
-) -> list[Made]:
+) -> tuple[list[Made], Report | None]:
     """Lower every graph of a pipeline, one after the other, each within the budget on the poses of the whole.
 
     Args:
@@ -82,87 +83,71 @@ def lower_pipeline(
         frames: to compare on.
         say: gets a line for each step.
 
+    Returns:
+        The graphs as they are now, and how the whole compares on this processor; `None` where that was not looked at.
+
     Raises:
         OptionError: int8, and there are no real frames to measure on.
     """
-    find = _Quantizing(source, work, options, frames, say) if options.precision == "int8" else _Rounded
-    done = []
-    with Checker(source, frames, options) as checker:
-        for number, item in enumerate(made):
-            full = item.directory / FULL
-            (item.directory / GRAPH_NAME).rename(full)
-            done.append(_lower_one(item, find(full, number), checker, work, options, say))
-            full.unlink()
-    return done
-
-
-class Lowered(Protocol):
-    """A 32-bit graph, and how to write it in lower precision."""
-
-    @property
-    def blocks(self) -> Sequence[str]:
-        """Names of what can stay in 32 bits."""
-
-    def write(self, output: Path, kept: Collection[str]) -> None:
-        """Write the graph, but for some blocks, in lower precision."""
-
-
-class _Rounded:
-    """A graph whose weights are rounded to bfloat16; the runtime computes in it, where it can."""
-
-    def __init__(self, full: Path, _number: int = 0) -> None:
-        self._full = full
-        self.blocks = list(layer_groups(full))
-
-    def write(self, output: Path, kept: Collection[str]) -> None:
-        """Write the graph with rounded weights."""
-        round_weights(self._full, output, kept)
-
-
-class _Quantized:
-    """A graph whose network is quantized, by ranges that were measured once."""
-
-    def __init__(self, ranges: Ranges, symmetric: bool) -> None:
-        self._ranges, self._symmetric = ranges, symmetric
-        self.blocks = list(ranges.groups)
-
-    def write(self, output: Path, kept: Collection[str]) -> None:
-        """Write the graph with quantized blocks."""
-        quantize(self._ranges, output, kept, self._symmetric)
-
-
-class _Quantizing:
-    """Measures the ranges of the graphs of a pipeline, on what each sees of the calibration frames."""
-
-    def __init__(
-        self, source: Source, work: Path, options: ExportOptions, frames: Any, say: Callable[[str], None]
-    ) -> None:
+    images: Sequence[Sequence[NDArray[np.uint8]]] = [()] * len(made)
+    if options.precision == "int8":
         chosen = _calibration_frames(source, options, frames)
         say(f"measuring ranges on {chosen.name}")
-        self._symmetric = options.has_engines
-        self._images = _network_inputs(work, chosen)
+        images = _network_inputs(work, chosen)
+    done, report = [], None
+    with Checker(source, frames, options) as checker:
+        for item, seen in zip(made, images, strict=True):
+            full = item.directory / FULL
+            (item.directory / GRAPH_NAME).rename(full)
+            is_int8 = options.precision == "int8"
+            graph = _quantized(full, seen, options.has_engines) if is_int8 else _rounded(full)
+            best = _find_kept(item, graph, checker, work, options, say)
+            done.append(_write(item, graph, best.kept if best else (), options))
+            report = best.report if best else None
+            full.unlink()
+    return done, report
 
-    def __call__(self, full: Path, number: int) -> _Quantized:
-        return _Quantized(measure_ranges(full, self._images[number]), self._symmetric)
+
+@frozen
+class Lowered:
+    """A 32-bit graph that can be written in lower precision.
+
+    Attributes:
+        blocks: names of what can stay in 32 bits.
+        write: writes it to a file, but for some blocks, in lower precision.
+    """
+
+    blocks: Sequence[str]
+    write: Callable[[Path, Collection[str]], None]
 
 
-def _lower_one(
+def _rounded(full: Path) -> Lowered:
+    """Weights are rounded to bfloat16; the runtime computes in it, where it can."""
+    return Lowered(list(layer_groups(full)), partial(round_weights, full))
+
+
+def _quantized(full: Path, images: Sequence[NDArray[np.uint8]], symmetric: bool) -> Lowered:
+    """Networks are quantized, by ranges that are measured once."""
+    ranges = measure_ranges(full, images)
+    return Lowered(list(ranges.groups), partial(quantize, ranges, symmetric=symmetric))
+
+
+def _find_kept(
     made: Made, graph: Lowered, checker: Checker, work: Path, options: ExportOptions, say: Callable[[str], None]
-) -> Made:
+) -> Attempt | None:
+    """The best attempt; `None` where nothing is compared."""
+    are_whole = options.precision == "bf16" and options.has_engines  # such engines are in bf16 or not, as a whole
+    if not options.validate or options.after is not None or are_whole:
+        return None
+
     def attempt(kept: Sequence[str]) -> Attempt:
         _write(made, graph, kept, options)
         found = Attempt(tuple(kept), checker.check_on_cpu(work))
         say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
         return found
 
-    kept: Sequence[str] = ()
-    can_keep = not (options.precision == "bf16" and options.has_engines)  # which are in bf16 or not, as a whole
-    if options.validate and options.after is None and can_keep:
-        best = attempt([])
-        if not best.is_safe and not options.force:
-            best = back_off(graph.blocks, attempt)
-        kept = best.kept
-    return _write(made, graph, kept, options)
+    whole = attempt([])
+    return whole if whole.is_safe or options.force else back_off(graph.blocks, attempt)
 
 
 def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:

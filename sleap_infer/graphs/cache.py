@@ -37,6 +37,9 @@ from sleap_infer.storage import CACHE_VARIABLE, cache_directory
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""
 
+FORM = 2
+"""Of graphs; 2 names operations after blocks."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -117,6 +120,7 @@ def _key(model: Trained, options: GraphOptions) -> str:
     files = find_model_files(model.path)
     facts = {
         "version": __version__,
+        "form": FORM,
         "weights": hash_file(files.weights),
         "configuration": hash_file(files.config),
         "options": baked_options(model.spec.kind, model.settings, options, {}),

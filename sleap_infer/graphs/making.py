@@ -13,6 +13,7 @@ from sleap_infer.choices import GraphKind
 from sleap_infer.errors import OptionError, UnsupportedModelError
 from sleap_infer.graph_options import LOWERED, GraphOptions
 from sleap_infer.model import ModelSpec, build_network, find_model_files
+from sleap_infer.model.blocks import HEADS
 from sleap_infer.model.directory import WEIGHTS_NAMES
 from sleap_infer.model.exported import hash_file, metadata_inside
 from sleap_infer.model.spec import ExportFacts
@@ -180,7 +181,7 @@ def _exported_spec(
         baked=baked_options(kind, last.settings, options, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
         precision="fp32" if options.precision in LOWERED else options.precision,
-        kept=("heads",) if options.full_heads else (),
+        kept=(HEADS,) if options.full_heads else (),
         inside=options.inside,
         layout=options.layout,
         batch_size=options.batch_size,
