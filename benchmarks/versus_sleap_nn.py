@@ -9,8 +9,8 @@ PYTHON is that of an environment that has sleap-nn; nothing is installed. Withou
 Each turn starts every program twice, from nothing to a finished file: for one frame, and for all. The difference gives
 frames per second, one frame the time to the first pose. sleap-nn runs its `predict`, which is faster than its `track`,
 in the batch size that is fastest of its default and a few others, which are tried once each; sleap-infer runs in its
-default. Both may use all cores. What is made once is timed apart: the export to an empty cache, and that of int8, which
-is calibrated on frames that are not judged. Rows whose poses are not those of sleap-nn get no ratio.
+default. Both may use all cores. What is made once is timed apart: the export to an empty cache, and those of bf16 and int8,
+by frames that are not judged. Rows whose poses are not those of sleap-nn get no ratio.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ class Case:
         models: directories of one pipeline.
         video: to predict.
         n_frames: of it, from the first.
-        unseen: frames of it to calibrate int8 on, none of the first `n_frames`.
+        unseen: frames of it to export bf16 and int8 by, none of the first `n_frames`.
         ways: backends and precisions of sleap-infer.
         batch_sizes: to try with sleap-nn, besides its default.
-        int8_export: more options of `sleap-infer export` for int8.
+        export_options: more options of `sleap-infer export` for bf16 and int8.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Case:
     unseen: Sequence[int] = ()
     ways: Sequence[tuple[str, str]] = FP32
     batch_sizes: Sequence[int] = (1, 8)
-    int8_export: tuple[str, ...] = ()
+    export_options: tuple[str, ...] = ()
 
 
 CORPUS_CASES = {
@@ -142,7 +142,14 @@ LARGE_CASES = {
     "1024x1024 top-down": Large(("centroid", "centered_instance"), (1024, 1024), 9),
     "1024x1280 bottom-up": Large(("bottomup",), (1024, 1280), 9),
 }
+EXPORTED = ("bf16", "int8")
+"""Precisions whose weights are rounded by real frames."""
+
+N_UNSEEN = 400
+"""Frames that they are exported by, about; enough to hold 100 instances."""
+
 N_UNSEEN_LARGE = 4
+N_CHECKED = 64
 
 
 @frozen
@@ -191,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, help="Instead of what each case has by itself.")
     parser.add_argument("--batch-sizes", nargs="*", type=int, help="To try with sleap-nn besides its default.")
     parser.add_argument(
-        "--int8-export", metavar="OPTIONS", help="Options of `sleap-infer export` for int8, as one word."
+        "--export-options", metavar="OPTIONS", help="Options of `sleap-infer export` for bf16 and int8, as one word."
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--note", help="What else the JSON has to say.")
@@ -280,7 +287,7 @@ def find_cases(given: argparse.Namespace, folder: Path) -> Iterator[Case]:
     wanted: dict[str, Any] = {"ways": given.ways} if given.ways else {}
     wanted |= {} if given.batch_sizes is None else {"batch_sizes": given.batch_sizes}
     wanted |= {"n_frames": given.frames} if given.frames else {}
-    wanted |= {"int8_export": tuple(shlex.split(given.int8_export))} if given.int8_export else {}
+    wanted |= {"export_options": tuple(shlex.split(given.export_options))} if given.export_options else {}
     if given.models:
         yield own_case(given.models, given.video, wanted)
         return
@@ -302,7 +309,7 @@ def own_case(models: Sequence[Path], video: Path, wanted: Mapping[str, Any]) -> 
     case = evolve(case, **wanted)
     with open_source(video) as source:
         rest = range(case.n_frames, source.n_frames or 0)
-    return evolve(case, unseen=rest[:: max(1, len(rest) // 100)])
+    return evolve(case, unseen=rest[:: max(1, len(rest) // N_UNSEEN)])
 
 
 def large_case(name: str, folder: Path, wanted: Mapping[str, Any]) -> Case:
@@ -361,13 +368,13 @@ def prepare(case: Case, backend: str, precision: str, folder: Path) -> Way:
     if precision in ("fp16", "bf16") and not computes_lower(precision):
         return Way(backend, precision, reason=f"this processor has no arithmetic in {precision}")
     models, cache = case.models, folder / "cache"
-    fresh = backend != "torch" and precision != "int8" and not (cache.exists() and any(cache.iterdir()))
+    fresh = backend != "torch" and precision not in EXPORTED and not (cache.exists() and any(cache.iterdir()))
     made_once: dict[str, Any] = {}
     options = ["-r", backend, "-d", "cpu", "--peak-threshold", THRESHOLD, "--overwrite"]
     try:
-        if precision == "int8":
-            models = (folder / "int8",)
-            made_once = export_int8(case, models[0], folder)
+        if precision in EXPORTED:
+            models = (folder / precision,)
+            made_once = export_lower(case, precision, models[0], folder)
         else:
             options += ["-p", precision]
         options += [word for model in models for word in ("-m", str(model))]
@@ -385,8 +392,8 @@ def prepare(case: Case, backend: str, precision: str, folder: Path) -> Way:
     return Way(backend, precision, program, made_once=made_once)
 
 
-def export_int8(case: Case, place: Path, folder: Path) -> dict[str, Any]:
-    """Export a case in int8, once, calibrated on frames that are not judged: how long it took, and what the check said.
+def export_lower(case: Case, precision: str, place: Path, folder: Path) -> dict[str, Any]:
+    """Export a case, once, by frames that are not judged: how long it took, and what the check said.
 
     Raises:
         ProgramError: there are no such frames, or the export failed.
@@ -402,9 +409,9 @@ def export_int8(case: Case, place: Path, folder: Path) -> dict[str, Any]:
         for number, image in enumerate(images):
             cv2.imwrite(str(frames / f"{number:05}.png"), np.ascontiguousarray(image.transpose(1, 2, 0)[..., ::-1]))
         words = [sys.executable, "-m", "sleap_infer", "export", *map(str, case.models), "-o", str(place)]
-        words += ["--precision", "int8", "--calibration", str(frames), "--frames", str(frames), "--overwrite"]
-        words += case.int8_export
-        took = start(words, {}, folder, codes=(0, 1) if "--force" in case.int8_export else (0,))
+        words += ["--precision", precision, "--calibration", str(frames), "--frames", str(frames), "--overwrite"]
+        words += ["--n-frames", str(N_CHECKED), *case.export_options]
+        took = start(words, {}, folder, codes=(0, 1) if "--force" in words else (0,))
         said = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         check = [each.strip() for each in said if each.strip().startswith("check ")]
         specs = [read_spec(path).exported for path in expand_model_path(place)]

@@ -171,7 +171,7 @@ def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: 
         n_points=len(tally.distances),
         p50_px=float(np.median(px)),
         p95_px=float(np.percentile(px, 95)),
-        p99_px=float(np.percentile(px, 99)),
+        p97_5_px=float(np.percentile(px, 97.5)),
         max_px=float(px.max()),
         lost=int(tally.lost.sum()),
         gained=int(tally.gained.sum()),

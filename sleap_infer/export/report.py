@@ -100,7 +100,7 @@ class PoseErrors:
         n_frames: that were compared.
         n_instances: that the source finds.
         nodes: per node.
-        n_points, p50_px, p95_px, p99_px, max_px: of all points that both have.
+        n_points, p50_px, p95_px, p97_5_px, max_px: of all points that both have.
         lost, gained: points that only the source has, or only the export, in instances that both have.
         instances_lost, instances_gained: likewise.
         oks: mean object keypoint similarity of the instances that both have; NaN for none.
@@ -114,7 +114,7 @@ class PoseErrors:
     n_points: int
     p50_px: float
     p95_px: float
-    p99_px: float
+    p97_5_px: float
     max_px: float
     lost: int
     gained: int
@@ -189,7 +189,8 @@ class Report:
     def line(self) -> str:
         """One line for people."""
         poses, worst = self.poses, self.poses.worst
-        raw = max((row.max_abs for row in self.raw if not row.is_position), default=0.0)
+        values = [row.max_abs for row in self.raw if not row.is_position]
+        raw = f"; raw values within {max(values):.1g}" if values else ""
         where = f" ({worst.node}, frame {worst.frame})" if worst else ""
         full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
@@ -197,7 +198,7 @@ class Report:
             f"{self.verdict}: {poses.n_frames} frames ({self.frames}){kind}; {poses.n_points} points, median "
             f"{poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; points "
             f"lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
-            f"{poses.instances_gained}; OKS {poses.oks:.4f}; raw values within {raw:.1g}{full}"
+            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}"
         )
 
     def __str__(self) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from sleap_infer.graphs.compensating import Rounded, values_of
+from sleap_infer.graphs.layers import write_weights
 from sleap_infer.model.blocks import block_of, is_kept
 
 LEAST_WEIGHTS = 256
 """Smaller arrays (biases, norms) are not worth rounding."""
 
 
-def round_weights(graph: Path, output: Path, kept: Collection[str] = ()) -> None:
+def round_weights(graph: Path, output: Path, kept: Collection[str] = (), rounded: Sequence[Rounded] = ()) -> None:
     """Round large weights of networks to bfloat16, and store them as such, half as large, with a cast behind each.
 
     Runtimes do that cast once, when they open the graph.
@@ -20,6 +22,7 @@ def round_weights(graph: Path, output: Path, kept: Collection[str] = ()) -> None
         graph: an ONNX file in 32 bits.
         output: file to write; it may be the same.
         kept: names of blocks that stay as they are.
+        rounded: layers that were rounded by what they see; the weights of others go to the nearest numbers.
     """
     import ml_dtypes
     import numpy as np
@@ -27,6 +30,7 @@ def round_weights(graph: Path, output: Path, kept: Collection[str] = ()) -> None
     from onnx import helper, numpy_helper
 
     model = onnx.load(str(graph))
+    write_weights(model, values_of(item for item in rounded if not is_kept(item.layer.block, kept)))
     blocks: dict[str, set[str | None]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -41,10 +45,10 @@ def round_weights(graph: Path, output: Path, kept: Collection[str] = ()) -> None
             continue
         stored = f"{item.name}_bfloat16"
         casts.append(helper.make_node("Cast", [stored], [item.name], name=f"{stored}_cast", to=onnx.TensorProto.FLOAT))
-        rounded, shape = values.astype(ml_dtypes.bfloat16), list(item.dims)
+        lower, shape = values.astype(ml_dtypes.bfloat16), list(item.dims)
         item.Clear()
         item.CopyFrom(
-            helper.make_tensor(stored, onnx.TensorProto.BFLOAT16, shape, rounded.view(np.uint16).tobytes(), raw=True)
+            helper.make_tensor(stored, onnx.TensorProto.BFLOAT16, shape, lower.view(np.uint16).tobytes(), raw=True)
         )
     for number, cast in enumerate(casts):
         model.graph.node.insert(number, cast)

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from sleap_infer.errors import BackendNotInstalledError, OptionError
 from sleap_infer.graphs.blocks import QUANTIZED, layer_groups
+from sleap_infer.graphs.compensating import Rounded, values_of
+from sleap_infer.graphs.layers import write_weights
+from sleap_infer.graphs.unrounding import unround_others
 from sleap_infer.model.graph import ERRORS_ONLY
 from sleap_infer.runners.graph_io import IMAGE_INPUT
 
@@ -70,7 +73,13 @@ def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
         return Ranges(graph, calibrator.compute_data(), groups)
 
 
-def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: bool = False) -> None:
+def quantize(
+    ranges: Ranges,
+    output: Path,
+    kept: Iterable[str] = (),
+    symmetric: bool = False,
+    rounded: Sequence[Rounded] = (),
+) -> None:
     """Write a graph whose network is quantized but for some groups of layers.
 
     Args:
@@ -78,6 +87,7 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: 
         output: file to write.
         kept: names of groups that stay in 32 bits.
         symmetric: in the form that TensorRT takes.
+        rounded: layers whose weights were rounded by what they see; those of others go to the nearest numbers.
     """
     import onnx
     from onnx import helper
@@ -89,6 +99,8 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: 
     kept = set(kept)
     chosen = [name for group, names in ranges.groups.items() if group not in kept for name in names]
     every = [node.name for node in model.graph.node]
+    rounded = [item for item in rounded if item.layer.name in chosen]
+    write_weights(model, values_of(rounded))
     quantizer = quantization.QDQQuantizer(
         onnx.shape_inference.infer_shapes(model),
         per_channel=True,
@@ -99,12 +111,24 @@ def quantize(ranges: Ranges, output: Path, kept: Iterable[str] = (), symmetric: 
         nodes_to_quantize=chosen,
         nodes_to_exclude=sorted(set(every) - set(chosen)),
         op_types_to_quantize=list(QUANTIZED),
-        extra_options={"ForceQuantizeNoInputCheck": False, **(SYMMETRIC if symmetric else {})},
+        extra_options={
+            "ForceQuantizeNoInputCheck": False,
+            "QDQKeepRemovableActivations": True,
+            "TensorQuantOverrides": {item.layer.weights: _steps(item) for item in rounded},
+            **(SYMMETRIC if symmetric else {}),
+        },
     )
     if chosen:
         quantizer.quantize_model()
+        unround_others(quantizer.model.model.graph, chosen)
     helper.set_model_props(quantizer.model.model, properties)
     onnx.save(quantizer.model.model, str(output))
+
+
+def _steps(item: Rounded) -> list[dict[str, Any]]:
+    """The scales of a layer's weights in the tool's words."""
+    assert item.scales is not None
+    return [{"axis": item.layer.axis, "scale": scale, "zero_point": np.int8(0)} for scale in item.scales]
 
 
 class _Reader:

@@ -19,6 +19,10 @@ ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f
 CAPABILITIES: Mapping[str, str] = {"f16": "FP16", "bf16": "BF16"}
 FULL = "f32"
 
+SHAPE = "ShapeOf"
+"""Sees no numbers. OpenVINO gives biases their form by that of what they are added to, and adds them within the
+convolution only if nothing on that way is marked."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -88,7 +92,7 @@ def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
     constant: set[str] = set()
     for operation in operations:
         sources = [source.get_source_output().get_node().get_friendly_name() for source in operation.inputs()]
-        if operation.get_type_name() == "Constant" or (sources and constant.issuperset(sources)):
+        if operation.get_type_name() in ("Constant", SHAPE) or (sources and constant.issuperset(sources)):
             constant.add(operation.get_friendly_name())
     found: dict[str, str] = {}
     for operation in reversed(operations):
@@ -100,9 +104,12 @@ def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
 
 
 def _block_behind(operation: Any, found: Mapping[str, str], is_constant: bool) -> str | None:
-    """The block that an operation without a name of ours goes with: that of all that takes its results."""
+    """The block that an operation without a name of ours goes with: that of all that takes its numbers."""
     takers = [
-        target.get_node().get_friendly_name() for out in operation.outputs() for target in out.get_target_inputs()
+        target.get_node().get_friendly_name()
+        for out in operation.outputs()
+        for target in out.get_target_inputs()
+        if target.get_node().get_type_name() != SHAPE
     ]
     if not takers or any(taker not in found for taker in takers):
         return None

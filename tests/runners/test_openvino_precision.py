@@ -57,7 +57,21 @@ def test_the_network_and_nothing_else_may_be_in_lower_precision(exports: Mapping
     peaks = [name for name in others if "max" in name or "topk" in name or "round" in name]
     assert peaks
     assert all(precise[name] for name in peaks)
+    real = {each.get_friendly_name() for each in model.get_ordered_ops() if each.get_output_element_type(0).is_real()}
+    others = [name for name in others if name in real]
     assert sum(precise[name] for name in others) > 0.8 * len(others), "only constants of the network are not"
+
+
+@pytest.mark.parametrize("kind", ["bottomup", "single_instance"])
+def test_constants_of_the_network_are_in_lower_precision_with_it(
+    exports: Mapping[str, ExportResult], kind: str
+) -> None:
+    """What is added to 16 bits in 32 takes all that it meets to 32."""
+    model = keep_precise(CORE, CORE.read_model(exports[kind].graph), facts_of(exports[kind], "bf16"))
+    assert model is not None
+    constants = [each for each in model.get_ordered_ops() if each.get_friendly_name().endswith((".weight", ".bias"))]
+    assert len(constants) > 10
+    assert not any("precis" in str(note).lower() for each in constants for note in each.get_rt_info())
 
 
 def test_crops_are_placed_in_32_bits_between_two_networks(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Rounding of weights such that what a layer gives changes least: each weight's error is made good by those after it.
+
+After GPTQ (Frantar et al. 2022, arXiv:2210.17323), which is Optimal Brain Quantization (2022) in a fixed order. The
+bias, which is not rounded, comes last and takes what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles: TypeAlias = NDArray[np.float64]
+
+Grid: TypeAlias = Callable[[Doubles], Doubles]
+"""Rounds a column of weights (O,)."""
+
+DAMPING = 0.01
+"""Added to the moments' diagonal, as a share of its mean; the value of the paper."""
+
+N_AT_ONCE = 128
+"""Columns whose errors are handed on together to those behind them; for speed only."""
+
+
+def round_compensated(weights: Doubles, moments: Doubles, grid: Grid, n_free: int = 0) -> Doubles:
+    """Round weights so that their products with what a layer sees change least, in the mean of squares.
+
+    Args:
+        weights: (O, K), a row for each output.
+        moments: (K, K), sums of products of the inputs of an output, over many places.
+        grid: rounds one column.
+        n_free: columns at the end that take errors and are not rounded, e.g. biases.
+
+    Returns:
+        (O, K).
+
+    >>> weights = np.array([[0.4, 0.4, 0.4]])  # inputs are always alike: what counts is the sum
+    >>> round_compensated(weights, np.ones((3, 3)), np.round)
+    array([[0., 1., 0.]])
+    """
+    rounded = weights.astype(np.float64)
+    factor = _factor(moments)
+    n_columns = rounded.shape[1] - n_free
+    for begin in range(0, n_columns, N_AT_ONCE):
+        end = min(begin + N_AT_ONCE, n_columns)
+        errors = np.zeros((len(rounded), end - begin))
+        for column in range(begin, end):
+            wanted = rounded[:, column].copy()
+            rounded[:, column] = grid(wanted)
+            error = (wanted - rounded[:, column]) / factor[column, column]
+            rounded[:, column + 1 : end] -= np.outer(error, factor[column, column + 1 : end])
+            errors[:, column - begin] = error
+        rounded[:, end:] -= errors @ factor[begin:end, end:]
+    return rounded
+
+
+def _factor(moments: Doubles) -> Doubles:
+    """The upper triangle U with UᵀU = inverse of the damped moments."""
+    from scipy.linalg import cholesky, solve_triangular
+
+    damped = np.array(moments, np.float64)
+    diagonal = damped.diagonal().copy()
+    np.fill_diagonal(damped, diagonal + DAMPING * max(float(diagonal.mean()), np.finfo(np.float64).tiny))
+    upper = cholesky(damped[::-1, ::-1], lower=True)[::-1, ::-1]
+    inverse: Any = solve_triangular(upper, np.eye(len(upper)), lower=False)
+    return np.asarray(inverse)
+
+
+def scales_of(weights: Doubles, highest: int = 127) -> Doubles:
+    """What one step is of the integers that each row (O, K) is rounded to, (O,)."""
+    return np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny * highest) / highest
+
+
+def integer_grid(scales: Doubles, highest: int = 127) -> Grid:
+    """Multiples of a step per row, from -`highest` to `highest` of them."""
+    return lambda column: np.clip(np.rint(column / scales), -highest, highest) * scales
+
+
+def bfloat16_grid(column: Doubles) -> Doubles:
+    """The nearest numbers of bfloat16."""
+    import ml_dtypes
+
+    return column.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
