@@ -165,6 +165,9 @@ class Checker:
         source: trained models.
         frames: to compare on, as in `export`.
         options: of the export.
+
+    Attributes:
+        expected: poses of the source, frame by frame.
     """
 
     def __init__(self, source: Source, frames: Any, options: ExportOptions) -> None:
@@ -175,15 +178,15 @@ class Checker:
         self._predictor = Predictor.from_model_paths(paths, device=options.device, **own)
         self._graphs = _graphs(source, options)
         self._frames: list[CheckFrames] = []
-        self._expected: list[Outputs] = []
+        self.expected: list[Outputs] = []
         for times in TIMES:
-            n_seen = len(self._expected)
+            n_seen = len(self.expected)
             self._frames = choose_frames(frames, paths, source.settings, channels, options.n_frames * times)
-            self._expected = [outputs for item in self._frames for outputs in predict_frames(self._predictor, item)]
-            n_instances = sum(len(points_of(outputs)) for outputs in self._expected)
+            self.expected = [outputs for item in self._frames for outputs in predict_frames(self._predictor, item)]
+            n_instances = sum(len(points_of(outputs)) for outputs in self.expected)
             if options.precision == "fp32" or not self._are_real or n_instances >= LEAST_INSTANCES:
                 break
-            if len(self._expected) == n_seen:  # that is all there is
+            if len(self.expected) == n_seen:  # that is all there is
                 break
 
     def __enter__(self) -> Self:
@@ -231,7 +234,7 @@ class Checker:
             precision=self._options.precision,
             budget_px=self._options.budget_px,
             raw=tuple(raw),
-            poses=compare_poses(self._expected, found, nodes),
+            poses=compare_poses(self.expected, found, nodes),
         )
 
 

@@ -111,7 +111,7 @@ def _round(
     done = np.stack(
         [
             round_compensated(matrix, products, grid, n_free=int(bias is not None))
-            for matrix, products, grid in zip(matrices, moments.astype(np.float64), grids, strict=True)
+            for matrix, products, grid in zip(matrices, moments, grids, strict=True)
         ]
     )
     n_scales = weights.shape[layer.axis]

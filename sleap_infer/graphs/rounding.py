@@ -7,7 +7,7 @@ bias, which is not rounded, comes last and takes what is left.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ N_AT_ONCE = 128
 """Columns whose errors are handed on together to those behind them; for speed only."""
 
 
-def round_compensated(weights: Doubles, moments: Doubles, grid: Grid, n_free: int = 0) -> Doubles:
+def round_compensated(weights: Doubles, moments: NDArray[np.floating], grid: Grid, n_free: int = 0) -> Doubles:
     """Round weights so that their products with what a layer sees change least, in the mean of squares.
 
     Args:
@@ -56,16 +56,16 @@ def round_compensated(weights: Doubles, moments: Doubles, grid: Grid, n_free: in
     return rounded
 
 
-def _factor(moments: Doubles) -> Doubles:
-    """The upper triangle U with UᵀU = inverse of the damped moments."""
-    from scipy.linalg import cholesky, solve_triangular
+def _factor(moments: NDArray[np.floating]) -> Doubles:
+    """The upper triangle U with UᵀU = inverse of the damped moments; in place, for these can be large."""
+    from scipy.linalg import cholesky, lapack
 
-    damped = np.array(moments, np.float64)
+    damped = np.array(moments[::-1, ::-1], np.float64, order="F")
     diagonal = damped.diagonal().copy()
     np.fill_diagonal(damped, diagonal + DAMPING * max(float(diagonal.mean()), np.finfo(np.float64).tiny))
-    upper = cholesky(damped[::-1, ::-1], lower=True)[::-1, ::-1]
-    inverse: Any = solve_triangular(upper, np.eye(len(upper)), lower=False)
-    return np.asarray(inverse)
+    lower = cholesky(damped, lower=True, overwrite_a=True, check_finite=False)
+    inverse, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)  # a factor has no zero on its diagonal
+    return np.asarray(inverse)[::-1, ::-1]
 
 
 def scales_of(weights: Doubles, highest: int = 127) -> Doubles:

@@ -12,10 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 from sleap_infer import Predictor
+from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
 from sleap_infer.export.lowering import Attempt, back_off
 from sleap_infer.export.report import NodeErrors, PoseErrors
+from sleap_infer.export.validating import Checker, Source
 from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
@@ -123,6 +125,19 @@ def test_int8_by_force_stays_int8(models: Path, videos: Path, tmp_path: Path) ->
     assert facts is not None
     assert (facts.precision, facts.kept) == ("int8", ())
     assert facts.verdict.startswith("FAIL")
+
+
+@pytest.mark.parametrize(
+    ("precision", "n_frames", "expected"),
+    [("fp32", 8, 8), ("bf16", 8, 64), ("bf16", 20, 80), ("bf16", 70, 70), ("bf16", 100, 100)],
+)
+def test_as_many_frames_are_looked_at_as_a_hundredth_of_the_instances_needs(
+    models: Path, videos: Path, precision: Precision, n_frames: int, expected: int
+) -> None:
+    """Two animals in each of a hundred frames; at most eight times as many frames as were asked for."""
+    source = Source.read(models / "centroid", {})
+    with Checker(source, videos / "two_flies.mp4", ExportOptions(precision=precision, n_frames=n_frames)) as checker:
+        assert len(checker.expected) == expected
 
 
 def test_int8_needs_real_frames(models: Path, tmp_path: Path) -> None:
