@@ -69,7 +69,7 @@ def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=calibrate.CalibrationMethod.MinMax,
         )
-        calibrator.collect_data(_Reader(images))
+        calibrator.collect_data(_Reader(images, _takes_any_number(graph)))
         return Ranges(graph, calibrator.compute_data(), groups)
 
 
@@ -131,11 +131,19 @@ def _steps(item: Rounded) -> list[dict[str, Any]]:
     return [{"axis": item.layer.axis, "scale": scale, "zero_point": np.int8(0)} for scale in item.scales]
 
 
-class _Reader:
-    """Batches of images as the calibration tool takes them."""
+def _takes_any_number(graph: Path) -> bool:
+    import onnx
 
-    def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        self._images = iter(images)
+    inputs = {item.name: item for item in onnx.load(str(graph), load_external_data=False).graph.input}
+    return not inputs[IMAGE_INPUT].type.tensor_type.shape.dim[0].dim_value
+
+
+class _Reader:
+    """Batches of images as the calibration tool takes them; one by one if they may be, for less memory."""
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]], one_by_one: bool) -> None:
+        single = (batch[number : number + 1] for batch in images for number in range(len(batch)))
+        self._images = single if one_by_one else iter(images)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next input, or `None` behind the last."""
