@@ -33,7 +33,7 @@ DEFAULT_BUDGET_PX = 0.5
 MAX_CHANGED = 0.01
 """Share of points, and of instances, that an export of lower precision may lose or gain."""
 
-GRAPH, CHECK, INT8 = "Graph", "Check", "int8"
+GRAPH, CHECK, ROUNDING = "Graph", "Check", "int8 and bf16"
 """Headings in the help of the command line."""
 
 
@@ -130,9 +130,9 @@ class ExportOptions(GraphOptions):
     force: bool = said(False, "Keep the export although the comparison failed.", CHECK)
     device: str = said("cpu", "Where the trained model runs for the comparison.", CHECK)
     calibration: str | Path | Any = said(
-        None, "Video or .slp that ranges are measured on; by default that of --frames.", INT8
+        None, "Video or .slp that weights are rounded and ranges measured by; by default that of --frames.", ROUNDING
     )
-    calibration_frames: int = said(128, "Frames of it.", INT8, validator=_positive)
+    calibration_frames: int = said(128, "Frames of it.", ROUNDING, validator=_positive)
     overwrite: bool = said(False, "Replace an export that is there already.")
 
     @property

@@ -161,6 +161,10 @@ def _check(source: Source, options: ExportOptions) -> None:
         raise OptionError("fused puts two models of a top-down pipeline into one graph: give both, or leave it out.")
     if options.self_contained and len(source.models) == 2 and not options.fused:
         raise OptionError("self_contained with two models needs fused: crops are cut between them. Add fused.")
+    if options.calibration is not None and options.precision not in LOWERED:
+        raise OptionError(
+            f"calibration has no effect in {options.precision}: only int8 and bf16 look at frames. Leave it out."
+        )
 
 
 @contextmanager

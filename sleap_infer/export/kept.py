@@ -13,6 +13,7 @@ from sleap_infer import __version__
 from sleap_infer.errors import OutputError
 from sleap_infer.export.exporting import export
 from sleap_infer.graph_options import ExportOptions
+from sleap_infer.graphs.cache import FORM
 from sleap_infer.model import expand_model_path, find_model_files, read_spec
 from sleap_infer.model.exported import hash_file
 from sleap_infer.storage import CACHE_VARIABLE, cache_directory
@@ -55,5 +56,5 @@ def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[st
 
 def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
     files = [find_model_files(path) for path in paths]
-    facts = [__version__, [[hash_file(model.weights), hash_file(model.config)] for model in files], dict(given)]
+    facts = [__version__, FORM, [[hash_file(model.weights), hash_file(model.config)] for model in files], dict(given)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -34,8 +34,8 @@ BATCH_SIZE = 4
 LEAST_INSTANCES = 100
 """Of lower precision: with fewer, a hundredth of them, which may change, is none."""
 
-TIMES = (1, 2, 4, 8)
-"""So many times the frames that were asked for are looked at, one after the other, until that many are seen."""
+MOST_TIMES = 8
+"""So many times the frames that were asked for are looked at, at most, to see that many."""
 
 
 @frozen
@@ -177,17 +177,17 @@ class Checker:
         own = {"return_images": True, "batch_size": BATCH_SIZE, **source.given}
         self._predictor = Predictor.from_model_paths(paths, device=options.device, **own)
         self._graphs = _graphs(source, options)
-        self._frames: list[CheckFrames] = []
-        self.expected: list[Outputs] = []
-        for times in TIMES:
-            n_seen = len(self.expected)
-            self._frames = choose_frames(frames, paths, source.settings, channels, options.n_frames * times)
-            self.expected = [outputs for item in self._frames for outputs in predict_frames(self._predictor, item)]
-            n_instances = sum(len(points_of(outputs)) for outputs in self.expected)
-            if options.precision == "fp32" or not self._are_real or n_instances >= LEAST_INSTANCES:
-                break
-            if len(self.expected) == n_seen:  # that is all there is
-                break
+
+        def look(n_frames: int) -> tuple[list[CheckFrames], list[Outputs]]:
+            chosen = choose_frames(frames, paths, source.settings, channels, n_frames)
+            return chosen, [outputs for item in chosen for outputs in predict_frames(self._predictor, item)]
+
+        self._frames, self.expected = look(options.n_frames)
+        if options.precision != "fp32" and self._are_real and len(self.expected) >= options.n_frames:
+            n_seen = sum(len(points_of(outputs)) for outputs in self.expected)
+            times = min(-(-LEAST_INSTANCES // max(n_seen, 1)), MOST_TIMES)
+            if times > 1:
+                self._frames, self.expected = look(options.n_frames * times)
 
     def __enter__(self) -> Self:
         """Enter the lifetime of the source."""

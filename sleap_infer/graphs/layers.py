@@ -56,7 +56,11 @@ class Layer:
 
 def find_layers(model: Any) -> list[Layer]:
     """The layers of the networks in a graph (an `onnx.ModelProto`), in order; those with odd forms are left out."""
-    shapes = {item.name: tuple(item.dims) for item in model.graph.initializer if item.data_type == 1}
+    import onnx
+
+    shapes = {
+        item.name: tuple(item.dims) for item in model.graph.initializer if item.data_type == onnx.TensorProto.FLOAT
+    }
     taken: dict[str, int] = {}
     for node in model.graph.node:
         for name in node.input:

@@ -129,7 +129,7 @@ def test_int8_by_force_stays_int8(models: Path, videos: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("precision", "n_frames", "expected"),
-    [("fp32", 8, 8), ("bf16", 8, 64), ("bf16", 20, 80), ("bf16", 70, 70), ("bf16", 100, 100)],
+    [("fp32", 8, 8), ("bf16", 4, 32), ("bf16", 8, 56), ("bf16", 40, 80), ("bf16", 60, 60), ("bf16", 200, 100)],
 )
 def test_as_many_frames_are_looked_at_as_a_hundredth_of_the_instances_needs(
     models: Path, videos: Path, precision: Precision, n_frames: int, expected: int
@@ -138,6 +138,12 @@ def test_as_many_frames_are_looked_at_as_a_hundredth_of_the_instances_needs(
     source = Source.read(models / "centroid", {})
     with Checker(source, videos / "two_flies.mp4", ExportOptions(precision=precision, n_frames=n_frames)) as checker:
         assert len(checker.expected) == expected
+
+
+def test_frames_to_round_by_have_no_effect_in_other_precisions(models: Path, videos: Path, tmp_path: Path) -> None:
+    options = ExportOptions(calibration=videos / "two_flies.mp4")
+    with pytest.raises(OptionError, match="no effect in fp32"):
+        export(models / "centroid", tmp_path / "c", options)
 
 
 def test_int8_needs_real_frames(models: Path, tmp_path: Path) -> None:

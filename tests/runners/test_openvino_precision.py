@@ -63,9 +63,7 @@ def test_the_network_and_nothing_else_may_be_in_lower_precision(exports: Mapping
 
 
 @pytest.mark.parametrize("kind", ["bottomup", "single_instance"])
-def test_constants_of_the_network_are_in_lower_precision_with_it(
-    exports: Mapping[str, ExportResult], kind: str
-) -> None:
+def test_constants_of_a_network_are_lowered_with_it(exports: Mapping[str, ExportResult], kind: str) -> None:
     """What is added to 16 bits in 32 takes all that it meets to 32."""
     model = keep_precise(CORE, CORE.read_model(exports[kind].graph), facts_of(exports[kind], "bf16"))
     assert model is not None
