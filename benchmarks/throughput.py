@@ -4,8 +4,9 @@
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
-video. Each part is run in turn with the others; the first round warms up and does not count. The two shares are of the
-slower of decoding and network; and of both, where the network keeps all cores busy and decoding takes its time from it.
+video. Each part is run in turn with the others; the first round warms up and does not count. Batches are of the size
+that was fastest in a round before, as `--backend auto` chooses it too. The two shares are of the slower of decoding and
+network; and of both, where the network keeps all cores busy and decoding takes its time from it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 from journal import into_journal
 
 import sleap_infer
 from sleap_infer import Predictor, open_source
 from sleap_infer.cores import available_cores
+from sleap_infer.frames import FrameBatch
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.pipeline import run_stages
 from sleap_infer.predictors.choice import machine_facts
@@ -43,6 +46,7 @@ OWN = (
 REAL = (("single_instance",), ("centroid",), ("centroid", "centered_instance"), ("bottomup",), ("multiclass_bottomup",))
 PACKAGES = ("torch", "onnxruntime", "openvino", "sleap-io", "av", "numpy")
 SECONDS = 4.0
+BATCH_SIZES = "4,16"
 
 
 def main() -> None:
@@ -54,7 +58,7 @@ def main() -> None:
     )
     for models, video in pipelines(given):
         for backend in given.backends.split(","):
-            row = measure(models, video, backend, given.repeats)
+            row = measure(models, video, backend, given)
             rows.append(row)
             rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
             shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
@@ -83,6 +87,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--backends", default="torch,onnx,openvino")
+    parser.add_argument("--batch-sizes", type=lambda text: [int(size) for size in text.split(",")], default=BATCH_SIZES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
@@ -99,46 +104,33 @@ def pipelines(given: argparse.Namespace) -> list[tuple[list[Path], Path]]:
     return [([ASSETS / "models" / name for name in names], given.video) for names in OWN]
 
 
-def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> dict[str, Any]:
+def measure(models: Sequence[Path], video: Path, backend: str, given: argparse.Namespace) -> dict[str, Any]:
     """Frames per second of each part, run in turn."""
     with Predictor.from_model_paths(models, device="cpu", backend=backend) as predictor:
         n_frames = frames_for(predictor, video)
-        with open_source(video, range(min(n_frames, video_length(video)))) as opened:
-            batches = list(opened.batches(predictor.batch_size))
-        n_times = -(-n_frames // sum(len(batch.images) for batch in batches))
-        n_frames = n_times * sum(len(batch.images) for batch in batches)
-        sources, wanted = [video] * n_times, range(n_frames // n_times)
 
-        def decode() -> None:
-            with open_source(sources, wanted) as source:
-                for _ in source.batches(predictor.batch_size):
-                    pass
+        def parts(batch_size: int) -> Parts:
+            predictor.batch_size = batch_size
+            return Parts.of(predictor, video, n_frames)
 
-        def network() -> None:
-            def wait(work: Work) -> None:
-                work.wait()
-
-            works = (predictor._preprocess(batch) for batch in batches * n_times)
-            with run_stages(works, [*predictor._stages()[1:-1], wait], predictor._queue_size()) as results:
-                for _ in results:
-                    pass
-
-        def to_file() -> None:
-            with tempfile.TemporaryDirectory() as folder, open_source(sources, wanted) as source:
-                journal = into_journal(predictor, source, Path(folder))
-                write(collect(journal, source), {"slp": Path(folder) / "poses.slp"}, {})
-
-        rates = in_turn({"decode": decode, "network": network, "to_file": to_file}, n_frames, repeats)
+        tried = {}
+        for batch_size in given.batch_sizes:
+            made = parts(batch_size)
+            tried[batch_size] = in_turn({"to_file": made.to_file}, made.n_frames, repeats=1)["to_file"][0]
+        made = parts(max(tried, key=lambda size: tried[size]))
+        named = {"decode": made.decode, "network": made.network, "to_file": made.to_file}
+        rates = in_turn(named, made.n_frames, given.repeats)
         assert predictor.profile is not None
         bound = np.minimum(rates["decode"], rates["network"])
-        shared = 1 / (1 / rates["network"] + processor_seconds(decode, repeats) / n_frames / available_cores())
+        taken = processor_seconds(made.decode, given.repeats) / made.n_frames / available_cores()
+        shared = 1 / (1 / rates["network"] + taken)
         return {
             "models": " + ".join(path.name for path in models),
             "kind": predictor.settings.kind,
             "backend": backend,
             "precision": predictor.runners[0].precision,
             "batch_size": predictor.batch_size,
-            "n_frames": n_frames,
+            "n_frames": made.n_frames,
             **{name: spread(values) for name, values in rates.items()},
             "share_of_bound": float(np.median(rates["to_file"] / bound)),
             "on_shared_cores": spread(shared),
@@ -147,12 +139,58 @@ def measure(models: Sequence[Path], video: Path, backend: str, repeats: int) -> 
         }
 
 
+@frozen
+class Parts:
+    """What is timed, of so many frames: a video as often as it takes."""
+
+    predictor: Predictor
+    sources: list[Path]
+    wanted: range
+    batches: list[FrameBatch]
+
+    @classmethod
+    def of(cls, predictor: Predictor, video: Path, n_frames: int) -> Parts:
+        """Parts of a run, with the frames of the video in memory, once."""
+        wanted = range(min(n_frames, video_length(video)))
+        with open_source(video, wanted) as opened:
+            batches = list(opened.batches(predictor.batch_size))
+        return cls(predictor, [video] * -(-n_frames // len(wanted)), wanted, batches)
+
+    @property
+    def n_frames(self) -> int:
+        """In all."""
+        return len(self.sources) * len(self.wanted)
+
+    def decode(self) -> None:
+        """Frames alone."""
+        with open_source(self.sources, self.wanted) as source:
+            for _ in source.batches(self.predictor.batch_size):
+                pass
+
+    def network(self) -> None:
+        """From frames in memory to candidates."""
+
+        def wait(work: Work) -> None:
+            work.wait()
+
+        works = (self.predictor._preprocess(batch) for batch in self.batches * len(self.sources))
+        with run_stages(works, [*self.predictor._stages()[1:-1], wait], self.predictor._queue_size()) as results:
+            for _ in results:
+                pass
+
+    def to_file(self) -> None:
+        """All of it."""
+        with tempfile.TemporaryDirectory() as folder, open_source(self.sources, self.wanted) as source:
+            journal = into_journal(self.predictor, source, Path(folder))
+            write(collect(journal, source), {"slp": Path(folder) / "poses.slp"}, {})
+
+
 def frames_for(predictor: Predictor, video: Path) -> int:
     """As many frames as take some seconds, at least 48."""
     predictor.predict(video, frames=range(8))
     begin = perf_counter()
     predictor.predict(video, frames=range(16))
-    return int(np.clip(SECONDS * 16 / (perf_counter() - begin), 48, 800)) // 8 * 8
+    return int(np.clip(SECONDS * 16 / (perf_counter() - begin), 48, 2000)) // 8 * 8
 
 
 def video_length(video: Path) -> int:

@@ -110,6 +110,8 @@ class ExportOptions(GraphOptions):
         calibration: frames that int8 measures ranges on, as in `Predictor.predict`, and weights of int8 and bf16 are
             rounded by; `None`: those that are compared.
         calibration_frames: so many of these.
+        second_look: where poses of int8 or bf16 do not pass otherwise, images with a peak near its threshold are looked
+            at again by a more precise graph, which is put beside.
         overwrite: replace an export that is there already.
     """
 
@@ -133,6 +135,7 @@ class ExportOptions(GraphOptions):
         None, "Video or .slp that weights are rounded and ranges measured by; by default that of --frames.", ROUNDING
     )
     calibration_frames: int = said(128, "Frames of it.", ROUNDING, validator=_positive)
+    second_look: bool = said(True, "If need be, look again where a peak is near its threshold.", ROUNDING)
     overwrite: bool = said(False, "Replace an export that is there already.")
 
     @property

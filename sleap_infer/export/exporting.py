@@ -165,6 +165,10 @@ def _check(source: Source, options: ExportOptions) -> None:
         raise OptionError(
             f"calibration has no effect in {options.precision}: only int8 and bf16 look at frames. Leave it out."
         )
+    if not options.second_look and options.precision not in LOWERED:
+        raise OptionError(
+            f"second_look has no effect in {options.precision}: only int8 and bf16 have one. Leave it out."
+        )
 
 
 @contextmanager

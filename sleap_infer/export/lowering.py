@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export.gate import predict_frames, record
 from sleap_infer.export.images import CheckFrames, choose_frames
+from sleap_infer.export.margin import measure_margin
 from sleap_infer.export.report import Report
-from sleap_infer.export.validating import BATCH_SIZE, Checker, Source
+from sleap_infer.export.validating import BATCH_SIZE, Checker, Source, cpu_backends
 from sleap_infer.graph_options import ExportOptions
 from sleap_infer.graphs.blocks import layer_groups
 from sleap_infer.graphs.compensating import round_layers
@@ -28,6 +30,7 @@ from sleap_infer.graphs.precision import round_weights
 from sleap_infer.graphs.quantize import measure_ranges, quantize
 from sleap_infer.graphs.writing import describe_graph
 from sleap_infer.model import ModelSpec
+from sleap_infer.model.directory import SECOND_LOOK
 from sleap_infer.predictors import Predictor
 
 MAX_IMAGES = 256
@@ -38,11 +41,12 @@ FULL = "model.fp32.onnx"
 
 @frozen
 class Made:
-    """A graph that lies in a directory beside its place."""
+    """A graph that lies in a directory beside its place, and the margin of its second look."""
 
     directory: Path
     spec: ModelSpec
     inside: dict[str, Any]
+    second_look: float = 0.0
 
 
 @frozen
@@ -101,12 +105,21 @@ def lower_pipeline(
     is_compared = options.validate and options.after is None and not options.has_engines
     with Checker(source, frames, options) as checker:
         for item, seen in zip(made, images, strict=True):
+            careful = _put_aside(item) if _looks_twice(seen, options) else None
             full = item.directory / FULL
             (item.directory / GRAPH_NAME).rename(full)
             graph = _quantized(full, seen, options.has_engines) if is_int8 else _rounded(full, seen)
-            kept = _find_kept(item, graph, checker, work, options, say)
-            done.append(_write(item, graph, kept, options))
+            if careful is not None:
+                _write(item, graph, (), options)
+                margin = measure_margin(careful, item.directory, seen, cpu_backends(options.precision))
+                item = attrs.evolve(item, second_look=margin)
+                say(f"{item.spec.kind}: a second look where a peak is within {margin:.2g} of its threshold")
+            item, kept = _find_kept(item, graph, checker, work, options, say)
+            item = _write(item, graph, kept, options)
+            done.append(item)
             full.unlink()
+            if careful is not None and not (item.spec.exported and item.spec.exported.second_look):
+                shutil.rmtree(careful)
         return done, checker.check_on_cpu(work) if is_compared else None
 
 
@@ -123,6 +136,20 @@ class Lowered:
     write: Callable[[Path, Collection[str]], None]
 
 
+def _looks_twice(images: Sequence[NDArray[np.uint8]], options: ExportOptions) -> bool:
+    """Whether what is uncertain is to be looked at again; what a module behind the graph gives cannot be judged."""
+    return options.second_look and len(images) > 0 and options.after is None and not options.has_engines
+
+
+def _put_aside(made: Made) -> Path:
+    """The graph as it is, for the second look: in 32 bits, or in 16 where the processor computes in fp16."""
+    careful = made.directory / SECOND_LOOK
+    careful.mkdir()
+    shutil.copy(made.directory / GRAPH_NAME, careful)
+    restate(careful, made.spec, "fp16")
+    return careful
+
+
 def _rounded(full: Path, images: Sequence[NDArray[np.uint8]]) -> Lowered:
     """Weights are rounded to bfloat16; the runtime computes in it, where it can."""
     return Lowered(list(layer_groups(full)), partial(round_weights, full, rounded=round_layers(full, images, "bf16")))
@@ -137,20 +164,27 @@ def _quantized(full: Path, images: Sequence[NDArray[np.uint8]], symmetric: bool)
 
 def _find_kept(
     made: Made, graph: Lowered, checker: Checker, work: Path, options: ExportOptions, say: Callable[[str], None]
-) -> tuple[str, ...]:
-    """The blocks to keep in 32 bits; none where nothing is compared, or all is kept anyhow."""
+) -> tuple[Made, tuple[str, ...]]:
+    """Whether to look twice, and the blocks to keep in 32 bits: what costs least first.
+
+    Where nothing is compared, or nothing may go back, no block is kept, and a second look is what helps in doubt.
+    """
     are_whole = options.precision == "bf16" and options.has_engines  # such engines are in bf16 or not, as a whole
     if not options.validate or options.after is not None or are_whole or options.force:
-        return ()
+        return made, ()
 
-    def attempt(kept: Sequence[str]) -> Attempt:
+    def attempt(made: Made, kept: Sequence[str]) -> Attempt:
         _write(made, graph, kept, options)
         found = Attempt(tuple(kept), checker.check_on_cpu(work, poses_only=True))
-        say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
+        looks = ", a second look" if made.second_look else ""
+        say(f"{made.spec.kind}: {_words(kept)} in 32 bits{looks}: {found.report.line()}")
         return found
 
-    whole = attempt([])
-    return whole.kept if whole.is_safe else back_off(graph.blocks, attempt).kept
+    once = attrs.evolve(made, second_look=0.0)
+    for way in [once, made] if made.second_look else [once]:
+        if attempt(way, []).is_safe:
+            return way, ()
+    return made, back_off(graph.blocks, partial(attempt, made)).kept
 
 
 def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
@@ -180,8 +214,9 @@ def _write(made: Made, lowered: Lowered, kept: Sequence[str], options: ExportOpt
     """Write the graph in lower precision and its metadata."""
     graph = made.directory / GRAPH_NAME
     lowered.write(graph, kept)
-    precision: Precision = "fp32" if len(kept) == len(lowered.blocks) else options.precision
-    spec = restate(made.directory, made.spec, precision, kept)
+    is_lowered = len(kept) < len(lowered.blocks)
+    precision: Precision = options.precision if is_lowered else "fp32"
+    spec = restate(made.directory, made.spec, precision, kept, made.second_look if is_lowered else 0.0)
     return attrs.evolve(made, spec=spec, inside=describe_graph(graph))
 
 

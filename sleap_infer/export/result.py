@@ -11,6 +11,7 @@ from attrs import frozen
 from sleap_infer.choices import GraphKind
 from sleap_infer.export.report import Report
 from sleap_infer.model import ModelSpec
+from sleap_infer.model.directory import SECOND_LOOK
 from sleap_infer.runners.trt_engines import ANY_GPU, read_facts
 
 INSIDE_WORDS = {
@@ -63,6 +64,8 @@ class ExportResult:
             lines.append(f"  room for {facts.n_places} {PLACES[self.spec.kind]}; a frame that fills it is reported")
         if facts.kept:
             lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
+        if facts.second_look:
+            lines.append(f"  {SECOND_LOOK}/ again where a peak is within {facts.second_look:.2g} of its threshold")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
         return "\n".join([*lines, "", self.snippet()])

@@ -12,6 +12,7 @@ import numpy as np
 
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
+from sleap_infer.frames.luma import gray_from_luma
 from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
 from sleap_infer.frames.reader import AnyImage, Image
 from sleap_infer.frames.seeking import frames_from
@@ -194,8 +195,10 @@ def is_gray(first: Any) -> bool:
 
 def to_image(frame: Any, grayscale: bool | None) -> Image:
     """(H, W, C) of a decoded frame."""
-    rgb = _to_rgb(frame)
-    return rgb[..., :1] if grayscale else rgb
+    if not grayscale:
+        return _to_rgb(frame)
+    gray = gray_from_luma(frame, _to_rgb)
+    return _to_rgb(frame)[..., :1] if gray is None else gray
 
 
 def _to_rgb(frame: Any) -> Image:

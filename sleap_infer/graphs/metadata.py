@@ -24,7 +24,9 @@ def write_metadata(place: Path, spec: ModelSpec) -> None:
     (place / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
 
 
-def restate(place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[str]) -> ModelSpec:
+def restate(
+    place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[str] = (), second_look: float = 0.0
+) -> ModelSpec:
     """Write what a graph is, inside and beside it, after it was brought to another precision.
 
     Args:
@@ -32,6 +34,7 @@ def restate(place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[s
         spec: its facts until then.
         precision: of its networks.
         kept: blocks that stay in 32 bits.
+        second_look: how near to its threshold a peak has to be for a second look.
 
     Returns:
         The facts as they are now.
@@ -40,7 +43,7 @@ def restate(place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[s
 
     graph = place / GRAPH_NAME
     assert spec.exported is not None
-    facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), sha256="")
+    facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), second_look=second_look, sha256="")
     set_metadata(graph, metadata_inside(attrs.evolve(spec, exported=facts)))
     stated: ModelSpec = attrs.evolve(spec, exported=attrs.evolve(facts, sha256=hash_file(graph)))
     write_metadata(place, stated)

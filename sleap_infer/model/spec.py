@@ -175,6 +175,9 @@ class ExportFacts:
     """Inference options that were given at the export, by name."""
     kept: tuple[str, ...] = ()
     """Groups of layers that stayed in 32-bit floats, in a graph of lower precision."""
+    second_look: float = field(default=0.0, validator=ge(0))
+    """Images with a peak nearer to its threshold than this are looked at again, by the graph in a directory beside; 0:
+    there is none."""
     source: str = ""
     """The trained model that it was made from."""
     source_sha256: str = ""

@@ -69,7 +69,7 @@ def local_peaks(
     ([[6.0, 1.0], [1.5, 3.0]], [True, True, False])
     """
     height, width = maps.shape[-2:]
-    candidates = torch.where(is_candidate(maps, threshold), maps, -torch.inf).flatten(2)
+    candidates = torch.where(is_candidate(maps, threshold).flatten(2), maps.flatten(2), -torch.inf)
     values, index = candidates.topk(n_peaks, dim=2)
     index, order = index.masked_fill(values.isinf(), candidates.shape[2]).sort(dim=2)
     values = values.gather(2, order)
@@ -99,13 +99,15 @@ def count_candidates(maps: Tensor, threshold: float | Tensor) -> Tensor:
 def is_candidate(maps: Tensor, threshold: float | Tensor) -> Tensor:
     """Cells that may be the first cell (in the order of reading) of a peak, (B, N, H, W) bool.
 
-    Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau.
+    Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau. Each map
+    is looked at as an image of one channel: OpenVINO keeps channels innermost, where a few of them fill no vector.
     """
-    padded = F.pad(maps, (1, 1, 1, 1), value=-torch.inf)
+    planes = maps.flatten(0, 1)[:, None]
+    padded = F.pad(planes, (1, 1, 1, 1), value=-torch.inf)
     rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     before = torch.maximum(rows[..., :-2, :], padded[..., 1:-1, :-2])
     after = torch.maximum(rows[..., 2:, :], padded[..., 1:-1, 2:])
-    return (maps > before) & (maps >= after) & (maps > threshold)
+    return ((planes > before) & (planes >= after) & (planes > threshold)).view(maps.shape)
 
 
 def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:

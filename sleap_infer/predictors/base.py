@@ -76,7 +76,7 @@ class Predictor(ABC):
         self.stopwatch = Stopwatch()
         self._session: LiveSession | None = None
         for runner in self.runners:
-            runner.stopwatch = self.stopwatch
+            runner.count_with(self.stopwatch)
 
     @classmethod
     @final

@@ -241,6 +241,10 @@ class BaseInferenceRunner(ABC):
         """Close."""
         self.close()
 
+    def count_with(self, stopwatch: Stopwatch) -> None:
+        """Add the seconds of every stage to a stopwatch from now on."""
+        self.stopwatch = stopwatch
+
     @property
     def device(self) -> str:
         """Where the network runs."""

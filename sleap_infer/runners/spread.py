@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from sleap_infer.candidates import Candidates
 from sleap_infer.errors import DeviceError
+from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
+from sleap_infer.runners.second_look import open_with_second_look
 
 
 class SpreadRunner(BaseInferenceRunner):
@@ -28,10 +30,15 @@ class SpreadRunner(BaseInferenceRunner):
         super().__init__(first.spec, first.settings, first.returned)
         self.runners = tuple(runners)
         self.backend = first.backend  # type: ignore[misc]  # that of its runners
-        for runner in runners:
-            runner.stopwatch = self.stopwatch
+        self.count_with(self.stopwatch)
         self._threads = [ThreadPoolExecutor(1, f"sleap_infer {runner.device}") for runner in runners]
         self._turn = count()
+
+    def count_with(self, stopwatch: Stopwatch) -> None:
+        """Count for all."""
+        super().count_with(stopwatch)
+        for runner in self.runners:
+            runner.count_with(stopwatch)
 
     @property
     def device(self) -> str:
@@ -87,11 +94,11 @@ def open_runner(runner: type[BaseInferenceRunner], opening: Opening) -> BaseInfe
     """
     names = split_devices(opening.device)
     if len(names) == 1:
-        return runner.open(opening)
+        return open_with_second_look(runner, opening)
     opened: list[Any] = []
     try:
         for name in names:
-            opened.append(runner.open(attrs.evolve(opening, device=name)))
+            opened.append(open_with_second_look(runner, attrs.evolve(opening, device=name)))
     except BaseException:
         for other in opened:
             other.close()

@@ -57,7 +57,8 @@ def test_int8_keeps_its_budget_on_other_frames(models: Path, videos: Path, tmp_p
     facts = read_spec(result.directory).exported
     assert facts is not None
     assert facts.precision == "int8"
-    assert sorted(path.name for path in result.directory.iterdir()) == ["export_metadata.json", "model.onnx"]
+    names = sorted(path.name for path in result.directory.iterdir())
+    assert names == ["export_metadata.json", "model.onnx"]  # one look is enough
     assert any("measure ranges" in line for line in said)
     for backend in ("onnx", "openvino"):
         report = validate(result.directory, models / "bottomup", videos / "two_flies_rgb.mp4", options, backend)
@@ -129,7 +130,7 @@ def test_int8_by_force_stays_int8(models: Path, videos: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("precision", "n_frames", "expected"),
-    [("fp32", 8, 8), ("bf16", 4, 32), ("bf16", 8, 56), ("bf16", 40, 80), ("bf16", 60, 60), ("bf16", 200, 100)],
+    [("fp32", 8, 8), ("bf16", 4, 32), ("bf16", 8, 64), ("bf16", 30, 100), ("bf16", 40, 100), ("bf16", 200, 100)],
 )
 def test_as_many_frames_are_looked_at_as_a_hundredth_of_the_instances_needs(
     models: Path, videos: Path, precision: Precision, n_frames: int, expected: int
