@@ -97,7 +97,7 @@ class BaseInferenceRunner(ABC):
         backend_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        """Open one trained model.
+        """Open one model. Of an export that takes a second look, this is the first; predictors take both.
 
         Args:
             path: a model directory, or its configuration or checkpoint file.
