@@ -36,17 +36,19 @@ from sleap_infer.predictors import Predictor
 MAX_IMAGES = 256
 """Images, or crops, of one network that ranges are measured on."""
 
+N_COMPARED = 64
+"""Of these, about, the values of peaks are compared on."""
+
 FULL = "model.fp32.onnx"
 
 
 @frozen
 class Made:
-    """A graph that lies in a directory beside its place, and the margin of its second look."""
+    """A graph that lies in a directory beside its place."""
 
     directory: Path
     spec: ModelSpec
     inside: dict[str, Any]
-    second_look: float = 0.0
 
 
 @frozen
@@ -109,16 +111,11 @@ def lower_pipeline(
             full = item.directory / FULL
             (item.directory / GRAPH_NAME).rename(full)
             graph = _quantized(full, seen, options.has_engines) if is_int8 else _rounded(full, seen)
-            if careful is not None:
-                _write(item, graph, (), options)
-                margin = measure_margin(careful, item.directory, seen, cpu_backends(options.precision))
-                item = attrs.evolve(item, second_look=margin)
-                say(f"{item.spec.kind}: a second look where a peak is within {margin:.2g} of its threshold")
-            item, kept = _find_kept(item, graph, checker, work, options, say)
-            item = _write(item, graph, kept, options)
-            done.append(item)
+            margin_of = partial(_measure_margin, item, graph, careful, seen, options) if careful else lambda: 0.0
+            kept, margin = _find_kept(item, graph, margin_of, checker, work, options, say)
+            done.append(_write(item, graph, kept, margin, options))
             full.unlink()
-            if careful is not None and not (item.spec.exported and item.spec.exported.second_look):
+            if careful and not margin:
                 shutil.rmtree(careful)
         return done, checker.check_on_cpu(work) if is_compared else None
 
@@ -162,29 +159,46 @@ def _quantized(full: Path, images: Sequence[NDArray[np.uint8]], symmetric: bool)
     return Lowered(list(ranges.groups), partial(quantize, ranges, symmetric=symmetric, rounded=rounded))
 
 
+def _measure_margin(
+    made: Made, graph: Lowered, careful: Path, images: Sequence[NDArray[np.uint8]], options: ExportOptions
+) -> float:
+    """The margin of a second look, for a graph of which nothing is kept."""
+    _write(made, graph, (), 0.0, options)
+    return measure_margin(careful, made.directory, thinned(images, N_COMPARED), cpu_backends(options.precision))
+
+
 def _find_kept(
-    made: Made, graph: Lowered, checker: Checker, work: Path, options: ExportOptions, say: Callable[[str], None]
-) -> tuple[Made, tuple[str, ...]]:
-    """Whether to look twice, and the blocks to keep in 32 bits: what costs least first.
+    made: Made,
+    graph: Lowered,
+    margin_of: Callable[[], float],
+    checker: Checker,
+    work: Path,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> tuple[tuple[str, ...], float]:
+    """The blocks to keep in 32 bits, and the margin of a second look, 0 for none: what costs least is tried first.
 
     Where nothing is compared, or nothing may go back, no block is kept, and a second look is what helps in doubt.
     """
     are_whole = options.precision == "bf16" and options.has_engines  # such engines are in bf16 or not, as a whole
     if not options.validate or options.after is not None or are_whole or options.force:
-        return made, ()
+        return (), margin_of()
 
-    def attempt(made: Made, kept: Sequence[str]) -> Attempt:
-        _write(made, graph, kept, options)
+    def attempt(kept: Sequence[str], margin: float = 0.0) -> Attempt:
+        _write(made, graph, kept, margin, options)
         found = Attempt(tuple(kept), checker.check_on_cpu(work, poses_only=True))
-        looks = ", a second look" if made.second_look else ""
-        say(f"{made.spec.kind}: {_words(kept)} in 32 bits{looks}: {found.report.line()}")
+        say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
         return found
 
-    once = attrs.evolve(made, second_look=0.0)
-    for way in [once, made] if made.second_look else [once]:
-        if attempt(way, []).is_safe:
-            return way, ()
-    return made, back_off(graph.blocks, partial(attempt, made)).kept
+    if attempt(()).is_safe:
+        return (), 0.0
+    margin = margin_of()
+    if margin:
+        say(f"{made.spec.kind}: looking again where a peak is within {margin:.2g} of its threshold")
+        if attempt((), margin).is_safe:
+            return (), margin
+    best = back_off(graph.blocks, partial(attempt, margin=margin))
+    return best.kept, margin if len(best.kept) < len(graph.blocks) else 0.0
 
 
 def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
@@ -210,13 +224,12 @@ def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt])
     return best
 
 
-def _write(made: Made, lowered: Lowered, kept: Sequence[str], options: ExportOptions) -> Made:
+def _write(made: Made, lowered: Lowered, kept: Sequence[str], margin: float, options: ExportOptions) -> Made:
     """Write the graph in lower precision and its metadata."""
     graph = made.directory / GRAPH_NAME
     lowered.write(graph, kept)
-    is_lowered = len(kept) < len(lowered.blocks)
-    precision: Precision = options.precision if is_lowered else "fp32"
-    spec = restate(made.directory, made.spec, precision, kept, made.second_look if is_lowered else 0.0)
+    precision: Precision = "fp32" if len(kept) == len(lowered.blocks) else options.precision
+    spec = restate(made.directory, made.spec, precision, kept, margin)
     return attrs.evolve(made, spec=spec, inside=describe_graph(graph))
 
 
@@ -251,13 +264,13 @@ def _network_inputs(work: Path, frames: CheckFrames) -> list[list[NDArray[np.uin
     with Predictor.from_model_paths(work, backend="onnx", device="cpu", batch_size=BATCH_SIZE) as predictor:
         recording, recorders = record(predictor)
         predict_frames(recording, frames)
-        return [_thinned(recorder.inputs) for recorder in recorders]
+        return [thinned(recorder.inputs, MAX_IMAGES) for recorder in recorders]
 
 
-def _thinned(batches: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
-    """At most so many images, spread over all."""
+def thinned(batches: Sequence[NDArray[Any]], at_most: int) -> list[NDArray[np.uint8]]:
+    """About so many images, spread over all; one of each batch at least."""
     total = sum(map(len, batches))
-    step = max(1, -(-total // MAX_IMAGES))
+    step = max(1, -(-total // at_most))
     return [np.asarray(batch[::step]) for batch in batches if len(batch)]
 
 

@@ -18,7 +18,6 @@ from sleap_infer.runners.second_look import LEAST_THRESHOLD
 SHARE = 99
 """Percentile of the differences."""
 
-N_IMAGES = 64
 REACH = 2.0
 """Peaks of two graphs that are nearer than so many cells are the same."""
 
@@ -37,15 +36,13 @@ def measure_margin(full: Path, lowered: Path, images: Sequence[Images], backends
     Returns:
         What 99 % of the differences do not exceed, on the worst of the backends; 0 without peaks.
     """
-    step = max(1, -(-sum(map(len, images)) // N_IMAGES))
-    thinned = [batch[::step] for batch in images if len(batch)]
     with _open(full, "onnx") as runner:
-        expected = [runner.infer(batch) for batch in thinned]
+        expected = [runner.infer(batch) for batch in images]
         reach = REACH * runner.spec.map_head("ConfmapsHead").output_stride
     margins = [0.0]
     for backend in backends:
         with _open(lowered, backend) as runner:
-            pairs = zip(expected, map(runner.infer, thinned), strict=True)
+            pairs = zip(expected, map(runner.infer, images), strict=True)
             differences = np.concatenate([compare_values(wanted, found, reach) for wanted, found in pairs])
         margins.append(float(np.percentile(differences, SHARE)) if len(differences) else 0.0)
     return max(margins)

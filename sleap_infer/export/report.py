@@ -144,6 +144,7 @@ class Report:
         budget_px: distance that points may have: all of them in fp32, 95 % of them else.
         raw: of each output of each graph.
         poses: of the whole pipeline.
+        looked_twice: share of the images that a second look was taken at, of the model where it is larger.
     """
 
     frames: str
@@ -153,6 +154,7 @@ class Report:
     budget_px: float
     raw: tuple[RawErrors, ...]
     poses: PoseErrors
+    looked_twice: float = 0.0
 
     @property
     def raw_verdict(self) -> Verdict:
@@ -193,12 +195,13 @@ class Report:
         raw = f"; raw values within {max(values):.1g}" if values else ""
         where = f" ({worst.node}, frame {worst.frame})" if worst else ""
         full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
+        twice = f"; {self.looked_twice:.0%} looked at twice" if self.looked_twice else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
         return (
             f"{self.verdict}: {poses.n_frames} frames ({self.frames}){kind}; {poses.n_points} points, median "
             f"{poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; points "
             f"lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
-            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}"
+            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}{twice}"
         )
 
     def __str__(self) -> str:

@@ -27,6 +27,7 @@ from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners.cuda import find_gpu
 from sleap_infer.runners.openvino import computes_lower
+from sleap_infer.runners.second_look import looked_twice
 from sleap_infer.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
 
 BATCH_SIZE = 4
@@ -235,6 +236,7 @@ class Checker:
             budget_px=self._options.budget_px,
             raw=tuple(raw),
             poses=compare_poses(self.expected, found, nodes),
+            looked_twice=max(looked_twice(runner) for runner in other.runners),
         )
 
 

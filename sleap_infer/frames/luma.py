@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+ToRgb: TypeAlias = Callable[[Any], NDArray[np.uint8]]
+"""From an `av.VideoFrame` to (H, W, 3)."""
 
 PLANAR = frozenset({"yuv420p", "yuvj420p"})
 """Formats of pictures in three planes of bytes: what almost all videos are decoded to."""
@@ -19,13 +23,12 @@ NEUTRAL = 128
 N_LEVELS = 256
 
 
-def gray_from_luma(frame: Any, to_rgb: Any) -> NDArray[np.uint8] | None:
+def gray_from_luma(frame: Any, to_rgb: ToRgb) -> NDArray[np.uint8] | None:
     """The red channel of a decoded picture without colour, as a conversion to RGB gives it, for a third of its time.
 
     Args:
         frame: an `av.VideoFrame`.
-        to_rgb: the conversion, from such a frame to (H, W, 3). It is run once for each kind of video, on all levels of
-            luma.
+        to_rgb: the conversion. It is run once for each kind of video, on all levels of luma.
 
     Returns:
         (H, W, 1) uint8; `None` where the picture has colour, or is of another form than those known here. FFmpeg
@@ -46,7 +49,7 @@ def _pixels(plane: Any) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=32)
-def _levels(format_name: str, colorspace: int, color_range: int, to_rgb: Any) -> NDArray[np.uint8]:
+def _levels(format_name: str, colorspace: int, color_range: int, to_rgb: ToRgb) -> NDArray[np.uint8]:
     """What the conversion makes of each level of luma, (256,)."""
     frame = av.VideoFrame(N_LEVELS, 2, format_name)
     frame.colorspace, frame.color_range = colorspace, color_range

@@ -18,15 +18,15 @@ from sleap_infer.candidates import Candidates
 from sleap_infer.errors import ExportedModelError
 from sleap_infer.model import ModelSpec, find_model_files, read_spec
 from sleap_infer.model.directory import METADATA_NAME, SECOND_LOOK
-from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
+from sleap_infer.runners.outer import OuterRunner
 from sleap_infer.settings import StageSettings
 
 LEAST_THRESHOLD = 0.5
 """Peaks are looked for down to this share of a threshold, and no lower."""
 
 
-class SecondLookRunner(BaseInferenceRunner):
+class SecondLookRunner(OuterRunner):
     """Runs one network in lower precision, and again in a higher one on images of which that is not sure.
 
     Args:
@@ -40,45 +40,9 @@ class SecondLookRunner(BaseInferenceRunner):
     """
 
     def __init__(self, quick: BaseInferenceRunner, careful: BaseInferenceRunner, margin: float) -> None:
-        super().__init__(quick.spec, careful.settings, quick.returned)
+        super().__init__((quick, careful), careful.settings)
         self.quick, self.careful, self.margin = quick, careful, margin
-        self.backend = quick.backend  # type: ignore[misc]  # that of its runners
         self.n_images = self.n_twice = 0
-        self.count_with(self.stopwatch)
-
-    def count_with(self, stopwatch: Stopwatch) -> None:
-        """Count for both."""
-        super().count_with(stopwatch)
-        self.quick.count_with(stopwatch)
-        self.careful.count_with(stopwatch)
-
-    @property
-    def device(self) -> str:
-        """Where both networks run."""
-        return self.quick.device
-
-    @property
-    def precision(self) -> str:
-        """What the first look is computed in."""
-        return self.quick.precision
-
-    @property
-    def runs_beside(self) -> bool:
-        """As the first look."""
-        return self.quick.runs_beside
-
-    @property
-    def n_lanes(self) -> int:
-        """As the first look."""
-        return self.quick.n_lanes
-
-    @property
-    def n_batches(self) -> int:
-        """As the first look."""
-        return self.quick.n_batches
-
-    def _predict(self, images: Images) -> Candidates:
-        return self._start(images)()
 
     def _start(self, images: Images) -> Pending:
         begun = self.quick.start(images)
@@ -88,13 +52,14 @@ class SecondLookRunner(BaseInferenceRunner):
             unsure = find_unsure(found, self.settings, self.margin)
             self.n_images += len(unsure)
             self.n_twice += int(unsure.sum())
-            return replace(found, unsure, self.careful.infer(images[unsure])) if unsure.any() else found
+            return replace(found, unsure, self.careful.start(images[unsure])()) if unsure.any() else found
 
         return take
 
-    def _close(self) -> None:
-        self.quick.close()
-        self.careful.close()
+
+def looked_twice(runner: BaseInferenceRunner) -> float:
+    """The share of images so far that a runner has looked at twice."""
+    return runner.n_twice / max(runner.n_images, 1) if isinstance(runner, SecondLookRunner) else 0.0
 
 
 def find_unsure(found: Candidates, settings: StageSettings, margin: float) -> NDArray[np.bool_]:
@@ -108,20 +73,25 @@ def find_unsure(found: Candidates, settings: StageSettings, margin: float) -> ND
     Returns:
         (B,).
     """
-    is_pipeline = "centroid_vals" in found and "peak_vals" in found
+    is_fused = "centroid_vals" in found and "peak_vals" in found
     thresholds = {
-        "centroid_vals": settings.centroid_threshold if is_pipeline else settings.peak_threshold,
+        "centroid_vals": settings.centroid_threshold if is_fused else settings.peak_threshold,
         "peak_vals": settings.peak_threshold,
     }
     unsure = np.zeros(len(next(iter(found.values()))), bool)
     for name, threshold in thresholds.items():
         if name in found:
             values = found[name]
-            near = np.abs(values - np.float32(threshold)) < min(margin, threshold * LEAST_THRESHOLD)
-            if is_pipeline:  # other places hold what was found in crops of nobody
+            near = np.abs(values - np.float32(threshold)) < _reach(threshold, margin)
+            if is_fused:  # other places hold what was found in crops of nobody
                 near &= found["instance_valid"].astype(bool).reshape(near.shape[:2] + (1,) * (near.ndim - 2))
             unsure |= near.reshape(len(near), -1).any(axis=1)
     return unsure
+
+
+def _reach(threshold: float, margin: float) -> float:
+    """The margin of a threshold, of low ones less."""
+    return min(margin, threshold * (1.0 - LEAST_THRESHOLD))
 
 
 def replace(found: Candidates, which: NDArray[np.bool_], better: Candidates) -> Candidates:
@@ -136,7 +106,7 @@ def lower_thresholds(settings: StageSettings, margin: float) -> StageSettings:
     """Settings that find what lies so far below the thresholds, too."""
 
     def lower(threshold: float) -> float:
-        return threshold - min(margin, threshold * LEAST_THRESHOLD)
+        return threshold - _reach(threshold, margin)
 
     given = settings.peaks.peak_threshold
     lowered: Any = tuple(map(lower, given)) if isinstance(given, tuple) else lower(given)
@@ -151,13 +121,12 @@ def open_with_second_look(runner: type[BaseInferenceRunner], opening: Opening) -
         BackendError: the backend or the device is not there.
         OptionError: this backend does not have the precision.
     """
-    facts = opening.spec.exported
-    files = find_model_files(opening.path)
-    if facts is None or not facts.second_look or files.config.name != METADATA_NAME:  # a graph alone has only itself
+    margin = opening.spec.exported.second_look if opening.spec.exported else 0.0
+    files = find_model_files(opening.path) if margin else None
+    if files is None or files.config.name != METADATA_NAME:  # a graph alone has only itself
         return runner.open(opening)
     path = files.directory / SECOND_LOOK
     careful_spec = _read(path, files.directory)
-    margin = facts.second_look
     quick = runner.open(attrs.evolve(opening, settings=lower_thresholds(opening.settings, margin)))
     try:
         careful = runner.open(attrs.evolve(opening, path=path, spec=careful_spec, precision=None))

@@ -11,14 +11,13 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates
 from sleap_infer.errors import DeviceError
-from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
+from sleap_infer.runners.outer import OuterRunner
 from sleap_infer.runners.second_look import open_with_second_look
 
 
-class SpreadRunner(BaseInferenceRunner):
+class SpreadRunner(OuterRunner):
     """Runs one network on several devices, each fed by a thread of its own.
 
     Args:
@@ -26,29 +25,14 @@ class SpreadRunner(BaseInferenceRunner):
     """
 
     def __init__(self, runners: Sequence[BaseInferenceRunner]) -> None:
-        first = runners[0]
-        super().__init__(first.spec, first.settings, first.returned)
-        self.runners = tuple(runners)
-        self.backend = first.backend  # type: ignore[misc]  # that of its runners
-        self.count_with(self.stopwatch)
+        super().__init__(runners)
         self._threads = [ThreadPoolExecutor(1, f"sleap_infer {runner.device}") for runner in runners]
         self._turn = count()
-
-    def count_with(self, stopwatch: Stopwatch) -> None:
-        """Count for all."""
-        super().count_with(stopwatch)
-        for runner in self.runners:
-            runner.count_with(stopwatch)
 
     @property
     def device(self) -> str:
         """All devices."""
         return ",".join(runner.device for runner in self.runners)
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in."""
-        return self.runners[0].precision
 
     @property
     def runs_beside(self) -> bool:
@@ -65,9 +49,6 @@ class SpreadRunner(BaseInferenceRunner):
         """Of all devices, which take turns."""
         return sum(runner.n_batches for runner in self.runners)
 
-    def _predict(self, images: Images) -> Candidates:
-        return self._start(images)()
-
     def _start(self, images: Images) -> Pending:
         return self._take_turn(lambda runner: runner.start(images))
 
@@ -80,9 +61,9 @@ class SpreadRunner(BaseInferenceRunner):
         return lambda: started.result()()
 
     def _close(self) -> None:
-        for thread, runner in zip(self._threads, self.runners, strict=True):
+        for thread in self._threads:
             thread.shutdown()
-            runner.close()
+        super()._close()
 
 
 def open_runner(runner: type[BaseInferenceRunner], opening: Opening) -> BaseInferenceRunner:

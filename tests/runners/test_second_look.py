@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sleap_infer import FakeRunner, Predictor
 from sleap_infer.candidates import Candidates
+from sleap_infer.choices import StageName
 from sleap_infer.errors import ExportedModelError, OptionError
 from sleap_infer.export import ExportOptions, export
 from sleap_infer.export.margin import compare_values
@@ -123,16 +124,40 @@ def test_what_is_counted_is_counted_once(real: BaseInferenceRunner) -> None:
     spread.close()
 
 
+def test_a_device_beside_the_host_is_counted_once(real: BaseInferenceRunner) -> None:
+    """What starts and waits is the runner inside; the one around it adds nothing."""
+
+    class Beside(FakeRunner):
+        runs_beside = True  # type: ignore[assignment]  # as on a GPU
+
+    class Counting(Stopwatch):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages: list[StageName] = []
+
+        def add(self, stage: StageName, seconds: float) -> None:
+            self.stages.append(stage)
+
+    def look(batch: NDArray[Any]) -> Candidates:
+        return {"peaks": np.zeros((len(batch), 2, 2)), "peak_vals": np.full((len(batch), 2), THRESHOLD)}
+
+    runner = SecondLookRunner(*(Beside(look, real.spec, real.settings) for _ in range(2)), MARGIN)
+    runner.count_with(watch := Counting())
+    assert runner.start(images(3))()["peak_vals"].shape == (3, 2)
+    assert watch.stages == ["transfer", "network"] * 2  # a first and a second look
+
+
 def test_an_export_that_looks_twice(models: Path, videos: Path, tmp_path: Path) -> None:
     """With a threshold that is the value of a peak: unsure frames have the poses of one graph, others of the other."""
-    video, place, said = videos / "two_flies.mp4", tmp_path / "b", []
+    video, place = videos / "two_flies.mp4", tmp_path / "b"
     options = ExportOptions(precision="bf16", n_frames=8, calibration_frames=8, force=True)
-    (result,) = export(models / "bottomup", place, options, video, said.append)
+    (result,) = export(models / "bottomup", place, options, video)
     facts = read_spec(place).exported
     assert facts is not None
     assert 0 < facts.second_look < 0.1
     assert "again where a peak is within" in str(result)
-    assert any("a second look where" in line for line in said)
+    assert result.report is not None
+    assert "looked at twice" in result.report.line()
     second = read_spec(place / SECOND_LOOK).exported
     assert second is not None
     assert (second.precision, second.second_look) == ("fp16", 0.0)
