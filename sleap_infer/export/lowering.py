@@ -112,7 +112,7 @@ def lower_pipeline(
             (item.directory / GRAPH_NAME).rename(full)
             graph = _quantized(full, seen, options.has_engines) if is_int8 else _rounded(full, seen)
             margin_of = partial(_measure_margin, item, graph, careful, seen, options) if careful else lambda: 0.0
-            kept, margin = _find_kept(item, graph, margin_of, checker, work, options, say)
+            kept, margin = find_kept(item, graph, margin_of, checker, work, options, say)
             done.append(_write(item, graph, kept, margin, options))
             full.unlink()
             if careful and not margin:
@@ -167,7 +167,7 @@ def _measure_margin(
     return measure_margin(careful, made.directory, thinned(images, N_COMPARED), cpu_backends(options.precision))
 
 
-def _find_kept(
+def find_kept(
     made: Made,
     graph: Lowered,
     margin_of: Callable[[], float],

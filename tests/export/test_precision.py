@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import attrs
 import numpy as np
@@ -15,7 +16,7 @@ from sleap_infer import Predictor
 from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
-from sleap_infer.export.lowering import Attempt, back_off
+from sleap_infer.export.lowering import Attempt, Lowered, Made, back_off, find_kept
 from sleap_infer.export.report import NodeErrors, PoseErrors
 from sleap_infer.export.validating import Checker, Source
 from sleap_infer.graphs.precision import round_weights
@@ -173,6 +174,50 @@ def attempt_with(harms: dict[str, float], kept: list[str]) -> Attempt:
 def test_groups_that_harm_most_are_kept_first(harms: dict[str, float], kept: set[str]) -> None:
     best = back_off(list(harms), lambda names: attempt_with(harms, list(names)))
     assert set(best.kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("harms", "margin", "kept", "expected_margin", "n_measured"),
+    [
+        ({"a": 0.2, "b": 0.2}, 0.01, (), 0.0, 0),  # one look is enough, and nothing is measured
+        ({"a": 0.4, "b": 0.4}, 0.01, (), 0.01, 1),  # a second look halves what is harmed
+        ({"a": 2.0, "b": 0.4}, 0.01, ("a",), 0.01, 1),
+        ({"a": 2.0, "b": 0.4}, 0.0, ("a",), 0.0, 1),  # no peaks, no margin
+        ({"a": 2.0, "b": 2.0}, 0.01, ("a", "b"), 0.0, 1),  # nothing is left to look at twice
+    ],
+)
+def test_a_second_look_comes_before_blocks_are_kept(
+    harms: dict[str, float],
+    margin: float,
+    kept: tuple[str, ...],
+    expected_margin: float,
+    n_measured: int,
+    exports: Mapping[str, ExportResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[tuple[Sequence[str], float]] = []
+    measured: list[float] = []
+
+    class Pretended:
+        def check_on_cpu(self, _work: Path, poses_only: bool) -> Report:
+            names, twice = written[-1]
+            share = 0.5 if twice else 1.0
+            return attempt_with({name: harm * share for name, harm in harms.items()}, list(names)).report
+
+    def write(_made: Made, _graph: Lowered, names: Sequence[str], margin: float, _options: ExportOptions) -> None:
+        written.append((names, margin))
+
+    def measure() -> float:
+        measured.append(margin)
+        return margin
+
+    monkeypatch.setattr("sleap_infer.export.lowering._write", write)
+    result = exports["centroid"]
+    made = Made(result.directory, result.spec, dict(result.inside))
+    graph, options = Lowered(list(harms), lambda *_: None), ExportOptions(precision="int8")
+    found = find_kept(made, graph, measure, cast(Checker, Pretended()), Path(), options, lambda _: None)
+    assert (tuple(sorted(found[0])), found[1]) == (kept, expected_margin)
+    assert len(measured) == n_measured
 
 
 @pytest.mark.parametrize("n_kept", range(1, 16))
