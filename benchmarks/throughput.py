@@ -5,7 +5,7 @@
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
 video. Each part is run in turn with the others; the first round warms up and does not count. Batches are of the size
-that was fastest in a round before, as `--backend auto` chooses it too. The two shares are of the slower of decoding and
+that was fastest in a round before (`--backend auto` tries 1, 4 and 8). The two shares are of the slower of decoding and
 network; and of both, where the network keeps all cores busy and decoding takes its time from it.
 """
 
