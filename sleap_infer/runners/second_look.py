@@ -1,8 +1,8 @@
 """A second look: images with a peak near its threshold go through a more precise graph too.
 
 In lower precision the values of peaks change a little. That moves points by little; but where a value lies at the
-threshold, a point, or an animal, comes or goes. Such images, of most models few, can be told by these values. They get
-what the more precise graph finds. In all others the same peaks would be above the threshold.
+threshold, a point, or an animal, comes or goes. Such images can be told by these values. They get what the more precise
+graph finds. In all others the same peaks would be above the threshold.
 """
 
 from __future__ import annotations
