@@ -82,7 +82,7 @@ def export_facts(spec: ModelSpec) -> dict[str, str]:
     if facts.kept:
         rows["kept in fp32"] = ", ".join(facts.kept)
     if facts.second_look:
-        rows["second look"] = f"where a peak is within {facts.second_look:.2g} of its threshold"
+        rows["second look"] = str(facts.second_look)
     return rows
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sleap_infer.candidates import Candidates
 from sleap_infer.export.images import CheckFrames
 from sleap_infer.export.report import NodeErrors, PoseErrors, RawErrors, Worst
-from sleap_infer.ops.agreement import match_poses, similarity
+from sleap_infer.ops.agreement import cautious_limit, match_poses, similarity
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners import BaseInferenceRunner
@@ -171,7 +171,7 @@ def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: 
         n_points=len(tally.distances),
         p50_px=float(np.median(px)),
         p95_px=float(np.percentile(px, 95)),
-        p97_5_px=float(np.percentile(px, 97.5)),
+        cautious_px=cautious_limit(px),
         max_px=float(px.max()),
         lost=int(tally.lost.sum()),
         gained=int(tally.gained.sum()),

@@ -17,7 +17,7 @@ from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export.gate import predict_frames, record
 from sleap_infer.export.images import CheckFrames, choose_frames
-from sleap_infer.export.margin import measure_margin
+from sleap_infer.export.margin import measure_margins
 from sleap_infer.export.report import Report
 from sleap_infer.export.validating import BATCH_SIZE, Checker, Source, cpu_backends
 from sleap_infer.graph_options import ExportOptions
@@ -31,13 +31,17 @@ from sleap_infer.graphs.quantize import measure_ranges, quantize
 from sleap_infer.graphs.writing import describe_graph
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import SECOND_LOOK
+from sleap_infer.model.spec import Margins
 from sleap_infer.predictors import Predictor
 
 MAX_IMAGES = 256
 """Images, or crops, of one network that ranges are measured on."""
 
 N_COMPARED = 64
-"""Of these, about, the values of peaks are compared on."""
+"""Of these, about, the numbers of peaks are compared on."""
+
+MOST_TWICE = 0.5
+"""Where more than this share of the images are looked at twice, lower precision is not worth it."""
 
 FULL = "model.fp32.onnx"
 
@@ -65,12 +69,17 @@ class Attempt:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the budget is kept with a margin: half as many points are farther off as may be.
+        """Whether the budget is kept with a margin: half as many points are farther off as may be, or it is proven.
 
         Frames that were not seen do a little worse. And a centroid that is off by little moves every so many crops by a
         whole pixel, so that errors come in two sizes; how many are of the larger one varies from video to video.
         """
-        return self.report.pose_verdict != "FAIL" and self.report.poses.p97_5_px <= self.report.budget_px
+        return self.report.pose_verdict != "FAIL" and self.report.poses.cautious_px <= self.report.budget_px
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether most of the images are looked at once."""
+        return self.report.looked_twice <= MOST_TWICE
 
 
 def lower_pipeline(
@@ -111,11 +120,11 @@ def lower_pipeline(
             full = item.directory / FULL
             (item.directory / GRAPH_NAME).rename(full)
             graph = _quantized(full, seen, options.has_engines) if is_int8 else _rounded(full, seen)
-            margin_of = partial(_measure_margin, item, graph, careful, seen, options) if careful else lambda: 0.0
-            kept, margin = find_kept(item, graph, margin_of, checker, work, options, say)
-            done.append(_write(item, graph, kept, margin, options))
+            measure = partial(_measure, item, graph, careful, seen, options) if careful else lambda: None
+            kept, margins = find_kept(item, graph, measure, checker, work, options, say)
+            done.append(_write(item, graph, kept, margins, options))
             full.unlink()
-            if careful and not margin:
+            if careful and not margins:
                 shutil.rmtree(careful)
         return done, checker.check_on_cpu(work) if is_compared else None
 
@@ -159,46 +168,57 @@ def _quantized(full: Path, images: Sequence[NDArray[np.uint8]], symmetric: bool)
     return Lowered(list(ranges.groups), partial(quantize, ranges, symmetric=symmetric, rounded=rounded))
 
 
-def _measure_margin(
+def _measure(
     made: Made, graph: Lowered, careful: Path, images: Sequence[NDArray[np.uint8]], options: ExportOptions
-) -> float:
-    """The margin of a second look, for a graph of which nothing is kept."""
-    _write(made, graph, (), 0.0, options)
-    return measure_margin(careful, made.directory, thinned(images, N_COMPARED), cpu_backends(options.precision))
+) -> Margins | None:
+    """The margins of a second look, for a graph of which nothing is kept."""
+    _write(made, graph, (), None, options)
+    return measure_margins(careful, made.directory, thinned(images, N_COMPARED), cpu_backends(options.precision))
 
 
 def find_kept(
     made: Made,
     graph: Lowered,
-    margin_of: Callable[[], float],
+    measure: Callable[[], Margins | None],
     checker: Checker,
     work: Path,
     options: ExportOptions,
     say: Callable[[str], None],
-) -> tuple[tuple[str, ...], float]:
-    """The blocks to keep in 32 bits, and the margin of a second look, 0 for none: what costs least is tried first.
+) -> tuple[tuple[str, ...], Margins | None]:
+    """The blocks to keep in 32 bits, and the margins of a second look, if any: what costs least is tried first.
 
     Where nothing is compared, or nothing may go back, no block is kept, and a second look is what helps in doubt.
     """
     are_whole = options.precision == "bf16" and options.has_engines  # such engines are in bf16 or not, as a whole
     if not options.validate or options.after is not None or are_whole or options.force:
-        return (), margin_of()
+        return (), measure()
 
-    def attempt(kept: Sequence[str], margin: float = 0.0) -> Attempt:
-        _write(made, graph, kept, margin, options)
+    def attempt(kept: Sequence[str], margins: Margins | None = None) -> Attempt:
+        _write(made, graph, kept, margins, options)
         found = Attempt(tuple(kept), checker.check_on_cpu(work, poses_only=True))
         say(f"{made.spec.kind}: {_words(kept)} in 32 bits: {found.report.line()}")
         return found
 
     if attempt(()).is_safe:
-        return (), 0.0
-    margin = margin_of()
-    if margin:
-        say(f"{made.spec.kind}: looking again where a peak is within {margin:.2g} of its threshold")
-        if attempt((), margin).is_safe:
-            return (), margin
-    best = back_off(graph.blocks, partial(attempt, margin=margin))
-    return best.kept, margin if len(best.kept) < len(graph.blocks) else 0.0
+        return (), None
+    margins = None
+    for tried in _looks(measure()):
+        say(f"{made.spec.kind}: looking again {tried}")
+        found = attempt((), tried)
+        if not found.is_worth_it:
+            break
+        margins = tried
+        if found.is_safe:
+            return (), margins
+    best = back_off(graph.blocks, partial(attempt, margins=margins))
+    return best.kept, margins if len(best.kept) < len(graph.blocks) else None
+
+
+def _looks(margins: Margins | None) -> list[Margins]:
+    """What to look again by: the thresholds alone, which is cheaper, and all that is unsure."""
+    if margins is None:
+        return []
+    return [attrs.evolve(margins, scores=0.0), margins] if margins.scores else [margins]
 
 
 def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt]) -> Attempt:
@@ -224,12 +244,12 @@ def back_off(blocks: Sequence[str], attempt: Callable[[Sequence[str]], Attempt])
     return best
 
 
-def _write(made: Made, lowered: Lowered, kept: Sequence[str], margin: float, options: ExportOptions) -> Made:
+def _write(made: Made, lowered: Lowered, kept: Sequence[str], margins: Margins | None, options: ExportOptions) -> Made:
     """Write the graph in lower precision and its metadata."""
     graph = made.directory / GRAPH_NAME
     lowered.write(graph, kept)
     precision: Precision = "fp32" if len(kept) == len(lowered.blocks) else options.precision
-    spec = restate(made.directory, made.spec, precision, kept, margin)
+    spec = restate(made.directory, made.spec, precision, kept, margins)
     return attrs.evolve(made, spec=spec, inside=describe_graph(graph))
 
 

@@ -100,7 +100,7 @@ class PoseErrors:
         n_frames: that were compared.
         n_instances: that the source finds.
         nodes: per node.
-        n_points, p50_px, p95_px, p97_5_px, max_px: of all points that both have.
+        n_points, p50_px, p95_px, cautious_px, max_px: of all points that both have; see `ops.agreement.cautious_limit`.
         lost, gained: points that only the source has, or only the export, in instances that both have.
         instances_lost, instances_gained: likewise.
         oks: mean object keypoint similarity of the instances that both have; NaN for none.
@@ -114,7 +114,7 @@ class PoseErrors:
     n_points: int
     p50_px: float
     p95_px: float
-    p97_5_px: float
+    cautious_px: float
     max_px: float
     lost: int
     gained: int

@@ -65,7 +65,7 @@ class ExportResult:
         if facts.kept:
             lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
         if facts.second_look:
-            lines.append(f"  {SECOND_LOOK}/ again where a peak is within {facts.second_look:.2g} of its threshold")
+            lines.append(f"  {SECOND_LOOK}/ again {facts.second_look}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
         return "\n".join([*lines, "", self.snippet()])

@@ -16,6 +16,7 @@ from sleap_infer.graphs.making import GRAPH_NAME
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import METADATA_NAME
 from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside, spec_to_json
+from sleap_infer.model.spec import Margins
 
 
 def write_metadata(place: Path, spec: ModelSpec) -> None:
@@ -25,7 +26,11 @@ def write_metadata(place: Path, spec: ModelSpec) -> None:
 
 
 def restate(
-    place: Path, spec: ModelSpec, precision: Precision, kept: Sequence[str] = (), second_look: float = 0.0
+    place: Path,
+    spec: ModelSpec,
+    precision: Precision,
+    kept: Sequence[str] = (),
+    second_look: Margins | None = None,
 ) -> ModelSpec:
     """Write what a graph is, inside and beside it, after it was brought to another precision.
 
@@ -34,7 +39,7 @@ def restate(
         spec: its facts until then.
         precision: of its networks.
         kept: blocks that stay in 32 bits.
-        second_look: how near to its threshold a peak has to be for a second look.
+        second_look: where a second look is taken, if at all.
 
     Returns:
         The facts as they are now.

@@ -22,7 +22,7 @@ from sleap_infer.export.validating import Checker, Source
 from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
-from sleap_infer.model.spec import ExportFacts
+from sleap_infer.model.spec import ExportFacts, Margins
 
 
 def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
@@ -176,48 +176,60 @@ def test_groups_that_harm_most_are_kept_first(harms: dict[str, float], kept: set
     assert set(best.kept) == kept
 
 
+BOTH, VALUES = Margins(0.01, 0.02), Margins(0.01)
+
+
 @pytest.mark.parametrize(
-    ("harms", "margin", "kept", "expected_margin", "n_measured"),
+    ("harms", "margins", "share", "kept", "expected", "n_tried"),
     [
-        ({"a": 0.2, "b": 0.2}, 0.01, (), 0.0, 0),  # one look is enough, and nothing is measured
-        ({"a": 0.4, "b": 0.4}, 0.01, (), 0.01, 1),  # a second look halves what is harmed
-        ({"a": 2.0, "b": 0.4}, 0.01, ("a",), 0.01, 1),
-        ({"a": 2.0, "b": 0.4}, 0.0, ("a",), 0.0, 1),  # no peaks, no margin
-        ({"a": 2.0, "b": 2.0}, 0.01, ("a", "b"), 0.0, 1),  # nothing is left to look at twice
+        ({"a": 0.2, "b": 0.2}, BOTH, 0.2, (), None, 0),  # one look is enough, and nothing is measured
+        ({"a": 0.4, "b": 0.4}, BOTH, 0.2, (), VALUES, 1),  # a second look at values leaves half of what is harmed
+        ({"a": 0.8, "b": 0.4}, BOTH, 0.2, (), BOTH, 2),  # one at scores too, a quarter
+        ({"a": 4.0, "b": 0.4}, BOTH, 0.2, ("a",), BOTH, 2),
+        ({"a": 2.0, "b": 0.4}, VALUES, 0.2, ("a",), VALUES, 1),  # no pairs, no scores
+        ({"a": 2.0, "b": 0.4}, None, 0.2, ("a",), None, 0),  # no peaks, no margins
+        ({"a": 4.0, "b": 4.0}, BOTH, 0.2, ("a", "b"), None, 2),  # nothing is left to look at twice
+        ({"a": 0.8, "b": 0.4}, BOTH, 0.3, ("a",), VALUES, 2),  # by scores, most would be looked at twice
+        ({"a": 0.4, "b": 0.4}, BOTH, 0.6, ("a",), None, 1),  # by values, too
     ],
 )
 def test_a_second_look_comes_before_blocks_are_kept(
     harms: dict[str, float],
-    margin: float,
+    margins: Margins | None,
+    share: float,
     kept: tuple[str, ...],
-    expected_margin: float,
-    n_measured: int,
+    expected: Margins | None,
+    n_tried: int,
     exports: Mapping[str, ExportResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    written: list[tuple[Sequence[str], float]] = []
-    measured: list[float] = []
+    written: list[tuple[Sequence[str], Margins | None]] = []
+    measured: list[Margins | None] = []
 
     class Pretended:
         def check_on_cpu(self, _work: Path, poses_only: bool) -> Report:
             names, twice = written[-1]
-            share = 0.5 if twice else 1.0
-            return attempt_with({name: harm * share for name, harm in harms.items()}, list(names)).report
+            left = 1.0 if twice is None else 0.25 if twice.scores else 0.5
+            report = attempt_with({name: harm * left for name, harm in harms.items()}, list(names)).report
+            return attrs.evolve(report, looked_twice=share * round(0.5 / left))
 
-    def write(_made: Made, _graph: Lowered, names: Sequence[str], margin: float, _options: ExportOptions) -> None:
-        written.append((names, margin))
+    def write(
+        _made: Made, _graph: Lowered, names: Sequence[str], used: Margins | None, _options: ExportOptions
+    ) -> None:
+        written.append((names, used))
 
-    def measure() -> float:
-        measured.append(margin)
-        return margin
+    def measure() -> Margins | None:
+        measured.append(margins)
+        return margins
 
     monkeypatch.setattr("sleap_infer.export.lowering._write", write)
     result = exports["centroid"]
     made = Made(result.directory, result.spec, dict(result.inside))
     graph, options = Lowered(list(harms), lambda *_: None), ExportOptions(precision="int8")
     found = find_kept(made, graph, measure, cast(Checker, Pretended()), Path(), options, lambda _: None)
-    assert (tuple(sorted(found[0])), found[1]) == (kept, expected_margin)
-    assert len(measured) == n_measured
+    assert (tuple(sorted(found[0])), found[1]) == (kept, expected)
+    assert len(measured) == (expected is not None or n_tried > 0 or len(kept) > 0)
+    assert len([used for names, used in written if used and not names]) == n_tried
 
 
 @pytest.mark.parametrize("n_kept", range(1, 16))

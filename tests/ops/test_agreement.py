@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sleap_infer.ops.agreement import compare_poses
+from sleap_infer.ops.agreement import cautious_limit, compare_poses
 
 NAN = float("nan")
 
@@ -53,3 +53,22 @@ def test_nothing_to_match(found: list[list[tuple[float, float]]], expected: list
     agreement = compare_poses(poses(found), poses(expected), reach=1e9)
     assert agreement.distances.shape == (0,)
     assert (agreement.n_expected, agreement.n_matched, agreement.n_surplus) == (len(expected), 0, len(found))
+
+
+@pytest.mark.parametrize(("n_points", "n_far"), [(0, 0), (1, 0), (39, 0), (40, 1), (200, 5), (410, 13), (1000, 38)])
+def test_so_many_may_be_far_off(n_points: int, n_far: int) -> None:
+    """Half of 5 %, or what is proven, by the table of the binomial distribution."""
+    distances = np.zeros(n_points)
+    distances[:n_far] = 9.0
+    assert cautious_limit(distances) == 0
+    distances[: n_far + 1] = 9.0
+    assert cautious_limit(distances) == (9 if n_points else 0)
+
+
+def test_what_is_proven_is_rarely_wrong() -> None:
+    """Of sources of which 6 % of the points are far off, one in twenty at most is taken for a good one."""
+    rng = np.random.default_rng(0)
+    taken = [cautious_limit((rng.uniform(size=1000) < 0.06).astype(float)) == 0 for _ in range(400)]
+    assert np.mean(taken) < 0.05
+    taken = [cautious_limit((rng.uniform(size=1000) < 0.03).astype(float)) == 0 for _ in range(400)]
+    assert np.mean(taken) > 0.9
