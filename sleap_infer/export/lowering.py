@@ -187,10 +187,13 @@ def find_kept(
 ) -> tuple[tuple[str, ...], Margins | None]:
     """The blocks to keep in 32 bits, and the margins of a second look, if any: what costs least is tried first.
 
-    Where nothing is compared, or nothing may go back, no block is kept, and a second look is what helps in doubt.
+    Where nothing may go back, all that is unsure is looked at again. Where nothing is compared, only what is near a
+    threshold is: how often pairings are unsure is not known then.
     """
     are_whole = options.precision == "bf16" and options.has_engines  # such engines are in bf16 or not, as a whole
-    if not options.validate or options.after is not None or are_whole or options.force:
+    if not options.validate or options.after is not None or are_whole:
+        return (), next(iter(_looks(measure())), None)
+    if options.force:
         return (), measure()
 
     def attempt(kept: Sequence[str], margins: Margins | None = None) -> Attempt:

@@ -232,6 +232,26 @@ def test_a_second_look_comes_before_blocks_are_kept(
     assert len([used for names, used in written if used and not names]) == n_tried
 
 
+@pytest.mark.parametrize(
+    ("given", "measured", "expected"),
+    [
+        ({"force": True}, BOTH, BOTH),
+        ({"force": True}, None, None),
+        ({"validate": False}, BOTH, VALUES),
+        ({"validate": False}, None, None),
+        ({"validate": False, "force": True}, BOTH, VALUES),
+    ],
+)
+def test_a_second_look_where_nothing_goes_back(
+    given: dict[str, bool], measured: Margins | None, expected: Margins | None, exports: Mapping[str, ExportResult]
+) -> None:
+    result = exports["centroid"]
+    made = Made(result.directory, result.spec, dict(result.inside))
+    graph, options = Lowered(["a"], lambda *_: None), ExportOptions(precision="int8", **given)
+    found = find_kept(made, graph, lambda: measured, cast(Checker, None), Path(), options, lambda _: None)
+    assert found == ((), expected)
+
+
 @pytest.mark.parametrize("n_kept", range(1, 16))
 def test_halving_tries_few(n_kept: int) -> None:
     harms = {str(number): 0.499 / (16 - n_kept) for number in range(16)}
