@@ -109,7 +109,8 @@ def describe(
         "precision": precision,
         "backend": backend,
         "verdict": report.verdict,
-        "megabytes": sum(result.graph.stat().st_size for result in results) / 1e6,
+        "megabytes": sum(graph.stat().st_size for result in results for graph in result.directory.rglob("*.onnx"))
+        / 1e6,
         "kept": [f"{result.spec.kind}: {name}" for result in results for name in _kept(result)],
         "p50_px": poses.p50_px,
         "p95_px": poses.p95_px,
@@ -117,6 +118,7 @@ def describe(
         "n_points": poses.n_points,
         "points_changed": poses.lost + poses.gained,
         "instances_changed": poses.instances_lost + poses.instances_gained,
+        "looked_twice": dict(report.looked_twice),
     }
 
 
@@ -134,10 +136,11 @@ def open_with_inputs(
 def line(row: dict[str, Any]) -> str:
     """A row of the table in docs/quantization.md."""
     time = row["ms_per_frame"]
+    kept, twice = ", ".join(row["kept"]) or "-", max(row["looked_twice"].values(), default=0.0)
     return (
         f"| {row['pipeline']} | {row['precision']} | {row['backend']} | {time['median']:.2f} | "
         f"{row['megabytes']:.2f} | {row['p50_px']:.4f} | {row['p95_px']:.4f} | {row['max_px']:.2f} | "
-        f"{row['points_changed']} + {row['instances_changed']} | {row['verdict']} | {', '.join(row['kept']) or '-'} |"
+        f"{row['points_changed']} + {row['instances_changed']} | {row['verdict']} | {twice:.0%} | {kept} |"
     )
 
 

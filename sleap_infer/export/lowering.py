@@ -76,11 +76,6 @@ class Attempt:
         """
         return self.report.pose_verdict != "FAIL" and self.report.poses.cautious_px <= self.report.budget_px
 
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether most of the images are looked at once."""
-        return self.report.looked_twice <= MOST_TWICE
-
 
 def lower_pipeline(
     source: Source,
@@ -208,11 +203,12 @@ def find_kept(
     for tried in _looks(measure()):
         say(f"{made.spec.kind}: looking again {tried}")
         found = attempt((), tried)
-        if not found.is_worth_it:
+        share = found.report.looked_twice.get(made.spec.kind, 0.0)
+        if share > MOST_TWICE:
             break
-        margins = tried
         if found.is_safe:
-            return (), margins
+            return (), tried
+        margins = tried if share else margins  # what is never used is not put beside
     best = back_off(graph.blocks, partial(attempt, margins=margins))
     return best.kept, margins if len(best.kept) < len(graph.blocks) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -144,7 +145,7 @@ class Report:
         budget_px: distance that points may have: all of them in fp32, 95 % of them else.
         raw: of each output of each graph.
         poses: of the whole pipeline.
-        looked_twice: share of the images that a second look was taken at, of the model where it is larger.
+        looked_twice: share of the images that a second look was taken at, by kind of model; of those that take one.
     """
 
     frames: str
@@ -154,7 +155,7 @@ class Report:
     budget_px: float
     raw: tuple[RawErrors, ...]
     poses: PoseErrors
-    looked_twice: float = 0.0
+    looked_twice: Mapping[str, float] = field(factory=dict)
 
     @property
     def raw_verdict(self) -> Verdict:
@@ -195,7 +196,7 @@ class Report:
         raw = f"; raw values within {max(values):.1g}" if values else ""
         where = f" ({worst.node}, frame {worst.frame})" if worst else ""
         full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
-        twice = f"; {self.looked_twice:.0%} looked at twice" if self.looked_twice else ""
+        twice = f"; {max(self.looked_twice.values()):.0%} looked at twice" if self.looked_twice else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
         return (
             f"{self.verdict}: {poses.n_frames} frames ({self.frames}){kind}; {poses.n_points} points, median "

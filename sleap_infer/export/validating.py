@@ -236,7 +236,7 @@ class Checker:
             budget_px=self._options.budget_px,
             raw=tuple(raw),
             poses=compare_poses(self.expected, found, nodes),
-            looked_twice=max(looked_twice(runner) for runner in other.runners),
+            looked_twice=looked_twice(other.runners),
         )
 
 

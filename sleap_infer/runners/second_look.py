@@ -8,6 +8,7 @@ would be above the threshold, and joined to the same others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -55,9 +56,13 @@ class SecondLookRunner(OuterRunner):
         return take
 
 
-def looked_twice(runner: BaseInferenceRunner) -> float:
-    """The share of images so far that a runner has looked at twice."""
-    return runner.n_twice / max(runner.n_images, 1) if isinstance(runner, SecondLookRunner) else 0.0
+def looked_twice(runners: Sequence[BaseInferenceRunner]) -> dict[str, float]:
+    """The share of images so far that were looked at twice, by kind of model, of runners that do."""
+    return {
+        runner.spec.kind: runner.n_twice / max(runner.n_images, 1)
+        for runner in runners
+        if isinstance(runner, SecondLookRunner)
+    }
 
 
 def replace(found: Candidates, which: NDArray[np.bool_], better: Candidates) -> Candidates:

@@ -191,6 +191,7 @@ BOTH, VALUES = Margins(0.01, 0.02), Margins(0.01)
         ({"a": 4.0, "b": 4.0}, BOTH, 0.2, ("a", "b"), None, 2),  # nothing is left to look at twice
         ({"a": 0.8, "b": 0.4}, BOTH, 0.3, ("a",), VALUES, 2),  # by scores, most would be looked at twice
         ({"a": 0.4, "b": 0.4}, BOTH, 0.6, ("a",), None, 1),  # by values, too
+        ({"a": 4.0, "b": 0.4}, BOTH, 0.0, ("a",), None, 2),  # nothing is unsure
     ],
 )
 def test_a_second_look_comes_before_blocks_are_kept(
@@ -211,7 +212,7 @@ def test_a_second_look_comes_before_blocks_are_kept(
             names, twice = written[-1]
             left = 1.0 if twice is None else 0.25 if twice.scores else 0.5
             report = attempt_with({name: harm * left for name, harm in harms.items()}, list(names)).report
-            return attrs.evolve(report, looked_twice=share * round(0.5 / left))
+            return attrs.evolve(report, looked_twice={made.spec.kind: share * round(0.5 / left)} if twice else {})
 
     def write(
         _made: Made, _graph: Lowered, names: Sequence[str], used: Margins | None, _options: ExportOptions
