@@ -167,9 +167,11 @@ class Margins:
         return f"where a peak is within {self.values:.2g} of its threshold{pairing}"
 
 
-def _margins(given: Margins | dict[str, float] | None) -> Margins | None:
-    """As metadata have them."""
-    return Margins(**given) if isinstance(given, dict) else given or None
+def _margins(given: Margins | dict[str, float] | float | None) -> Margins | None:
+    """As metadata have them; a number, in those of exports before margins of scores, is that of values, or 0."""
+    if isinstance(given, (int, float)):
+        return Margins(given) if given else None
+    return Margins(**given) if isinstance(given, dict) else given
 
 
 @frozen

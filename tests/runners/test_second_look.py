@@ -20,7 +20,8 @@ from sleap_infer.export import ExportOptions, export
 from sleap_infer.export.margin import compare
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.directory import SECOND_LOOK
-from sleap_infer.model.spec import Margins
+from sleap_infer.model.exported import spec_from_json, spec_to_json
+from sleap_infer.model.spec import ExportFacts, Margins
 from sleap_infer.ops.grouping import group_instances
 from sleap_infer.ops.identity import group_by_class
 from sleap_infer.options import PeakOptions
@@ -211,6 +212,28 @@ def test_an_export_that_looks_twice(models: Path, videos: Path, tmp_path: Path) 
     shutil.rmtree(place / SECOND_LOOK)
     with pytest.raises(ExportedModelError, match=r"second_look/ is not there.*Copy the whole directory"):
         Predictor.from_model_paths(place)
+
+
+def test_margins_as_metadata_have_them(models: Path) -> None:
+    """Those of today, and those of exports that looked at values only."""
+    spec = attrs.evolve(read_spec(models / "bottomup"), exported=ExportFacts("", 20))
+    data = spec_to_json(spec)
+    for given, expected in [
+        (None, None),
+        ({"values": 0.01, "scores": 0.02}, Margins(0.01, 0.02)),
+        (0.0, None),
+        (0.01, Margins(0.01)),
+    ]:
+        data["exported"]["second_look"] = given
+        facts = spec_from_json(data, Path()).exported
+        assert facts is not None
+        assert facts.second_look == expected
+        written = spec_to_json(attrs.evolve(spec, exported=facts))["exported"]["second_look"]
+        assert written == (attrs.asdict(expected) if expected else None)
+    for wrong in ("much", {"values": -1.0}, {"value": 0.01}):
+        data["exported"]["second_look"] = wrong
+        with pytest.raises((TypeError, ValueError)):
+            spec_from_json(data, Path())
 
 
 def test_an_export_that_looks_once(models: Path, videos: Path, tmp_path: Path) -> None:
