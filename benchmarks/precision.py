@@ -109,8 +109,7 @@ def describe(
         "precision": precision,
         "backend": backend,
         "verdict": report.verdict,
-        "megabytes": sum(graph.stat().st_size for result in results for graph in result.directory.rglob("*.onnx"))
-        / 1e6,
+        "megabytes": sum(graph.stat().st_size for graph in place.rglob("*.onnx")) / 1e6,
         "kept": [f"{result.spec.kind}: {name}" for result in results for name in _kept(result)],
         "p50_px": poses.p50_px,
         "p95_px": poses.p95_px,

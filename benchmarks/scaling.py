@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from time import perf_counter
 
@@ -78,8 +78,8 @@ def series(name: str, label: str, values: Sequence[int], work: Callable[[int], f
     """Milliseconds per frame for each value; all values take turns."""
     rounds = np.array([[work(value) for value in values] for _ in range(repeats + 1)][1:])
     low, median, high = np.percentile(rounds, [25, 50, 75], axis=0)
-    points = [tuple(round(float(x), 5) for x in point) for point in zip(values, low, median, high, strict=True)]
-    return Scaling(name, label, tuple(points))  # type: ignore[arg-type]
+    rounded = np.round(np.stack([values, low, median, high], axis=1), 5).tolist()
+    return Scaling(name, label, tuple((value, first, middle, last) for value, first, middle, last in rounded))
 
 
 def run(n_frames: int, n_animals: int, n_nodes: int) -> float:
@@ -119,8 +119,8 @@ def network(spec: ModelSpec, n_animals: int) -> Callable[[object], Candidates]:
             fields[:, 2 * edge, y, x], fields[:, 2 * edge + 1, y, x] = float(unit[0]), float(unit[1])
     scoring = LineScoring(spec.paf_edges, 4, 10, 0.25, 1.0)
 
-    def find(images: object) -> Candidates:
-        n = len(images)  # type: ignore[arg-type]
+    def find(images: Sized) -> Candidates:
+        n = len(images)
         lines = score_lines(fields[:n], peaks[:n], scoring).numpy()
         is_peak = np.ones_like(values[:n], bool)
         found = {"peaks": peaks[:n].numpy(), "peak_vals": values[:n], "peak_mask": is_peak}

@@ -26,7 +26,10 @@ LEAST_THRESHOLD = 0.5
 
 
 def find_unsure(found: Candidates, spec: ModelSpec, settings: StageSettings, margins: Margins) -> Which:
-    """Which images would have other points, or other instances, if numbers were off by a margin.
+    """Which images are near to having other points, or other instances.
+
+    Where none is, values that are off by their margin change nothing, and pairings only change if their sums do by
+    more than the margin of scores, or if a peak comes or goes beside another.
 
     Args:
         found: with thresholds that are lower by the margin of values.
@@ -78,7 +81,7 @@ def near_other_pairs(found: Candidates, spec: ModelSpec, settings: StageSettings
     sources, destinations = np.array(spec.paf_edges).T
     is_source, is_destination = is_peak[:, sources], is_peak[:, destinations]
     least = settings.grouping.min_line_scores
-    lead, paired = nearest_exchange(scores, is_source, is_destination, least - margin)
+    lead, paired = nearest_exchange(scores, is_source, is_destination, least)
 
     there = is_source[..., :, None] & is_destination[..., None, :] & np.isfinite(scores)
     scores = np.where(there, scores, np.float32(-np.inf))

@@ -3,7 +3,7 @@
 In lower precision all numbers change a little. That moves points by little; but where a value lies at the threshold, a
 point, or an animal, comes or goes, and where two pairings score about the same, points change places. Such images can
 be told by these numbers (`runners.doubts`). They get what the more precise graph finds. In all others the same peaks
-would be above the threshold, and joined to the same others.
+are above the threshold, and almost always joined to the same others.
 """
 
 from __future__ import annotations

@@ -281,17 +281,18 @@ def test_pairs_that_are_unsure(bottomup: ModelSpec) -> None:
     scores = np.array(
         [
             [[0.9, 0.1], [0.1, 0.8]],
-            [[0.9, 0.7], [0.9, 0.71]],  # about as good the other way round
+            [[0.9, 0.895], [0.895, 0.9]],  # about as good the other way round
             [[0.9, 0.0], [0.1, 0.26]],  # about to be no connection
             [[0.1, 0.1], [0.1, 0.1]],  # none, whichever way
             [[0.9, np.nan], [np.nan, 0.8]],
-            [[0.9, 0.5], [0.6, 0.1]],  # the first gives way
+            [[0.8, 0.5], [0.9, 0.1]],  # the first source gives way
+            [[0.8, 0.9], [0.5, 0.1]],  # the first destination does
             [[0.9, 0.3], [0.24, -0.3]],  # the second has nobody else; alone, it would nearly do
             [[0.9, 0.2], [0.2, -0.3]],
         ]
     )
     found = connected(scores)
-    expected = [False, True, True, False, False, True, True, False]
+    expected = [False, True, True, False, False, True, True, True, False]
     assert find_unsure(found, bottomup, settings, Margins(0.01, 0.02)).tolist() == expected
     assert not find_unsure(found, bottomup, settings, Margins(0.01, 0.0)).any()
     found["peak_mask"][1, :, 1] = False  # one pair is left
