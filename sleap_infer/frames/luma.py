@@ -37,7 +37,7 @@ def gray_from_luma(frame: Any, to_rgb: ToRgb) -> NDArray[np.uint8] | None:
     if frame.format.name not in PLANAR or frame.rotation or frame.width % 2 or frame.height % 2:
         return None
     luma, *chroma = (_pixels(plane) for plane in frame.planes)
-    if any((plane != NEUTRAL).any() for plane in chroma):
+    if any(cv2.minMaxLoc(plane)[:2] != (NEUTRAL, NEUTRAL) for plane in chroma):
         return None
     table = _levels(frame.format.name, int(frame.colorspace), int(frame.color_range), to_rgb)
     return np.asarray(cv2.LUT(luma, table))[..., None]

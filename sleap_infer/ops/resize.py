@@ -2,7 +2,7 @@
 
 uint8 images go through 16-bit fixed-point weights, columns first, with a rounding to uint8 in between: equal, bit by
 bit, to PyTorch's native kernel for uint8 (`interpolate(..., mode="bilinear", antialias=True)` on AVX2 and arm64). Where
-PyTorch is loaded anyway its kernel does the work, which is faster.
+PyTorch is loaded anyway its kernel resizes colour, for which it is faster; gray is faster here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,24 @@ from numpy.typing import NDArray
 
 Image = TypeVar("Image", bound=np.generic)
 
+COLOURS = 3
+
 MAX_WEIGHT = 1 << 15
 MAX_PRECISION = 22
 
 EXACT_IN_FLOAT32 = 16
 """Bits of weights up to which 255 times their sum is below 2**24, so that 32-bit floats hold it exactly."""
 
-PIECE = 16
-"""Rows that are made at once: more, and most of the products are with zeros."""
+PIECE = 8
+"""Rows that are made by one product: more, and most of it is with zeros."""
+
+VALUES = 1 << 16
+"""Numbers that products are made of at once: as many as stay in the cache; and few calls, for between two of them other
+threads want Python's lock.
+"""
 
 PRODUCT = 1 << 18
-"""Multiplications of one product: as many as stay in the cache, and no library starts threads for."""
+"""Multiplications of one product: so few that no library starts threads for them."""
 
 
 def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
@@ -44,7 +51,7 @@ def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
     if images.shape[2:] == size:
         return images
     lines = 1 in (*images.shape[2:], *size)  # some of these make PyTorch's kernel stop at an assertion of its own
-    if sys.modules.get("torch") is not None and not lines:
+    if sys.modules.get("torch") is not None and images.shape[1] == COLOURS and not lines:
         return resize_with_torch(images, size)
     return resize_with_numpy(images, size)
 
@@ -81,52 +88,55 @@ def _resize_rows(image: NDArray[Image], n_rows: int) -> NDArray[Image]:
     """Resize (H, W, C) to (n_rows, W, C)."""
     if len(image) == n_rows:
         return image
-    exact = image.dtype == np.uint8
     lines = image.reshape(len(image), -1)
-    out = np.empty((n_rows, *image.shape[1:]), image.dtype)
-    for piece in _pieces(len(image), n_rows, exact):
-        made = out[piece.new].reshape(len(piece.weights), -1)
-        step = max(PRODUCT // piece.weights.size, 1)
-        for first in range(0, lines.shape[1], step):
-            columns = slice(first, first + step)
-            summed = piece.weights @ lines[piece.old, columns].astype(piece.weights.dtype, copy=False)
+    exact = image.dtype == np.uint8
+    pieces = _pieces(len(image), n_rows, exact)
+    n_pieces, _, reach = pieces.weights.shape
+    out = np.empty((n_pieces * PIECE, lines.shape[1]), image.dtype)
+    width = max(PRODUCT // (PIECE * reach), 1)
+    for left in range(0, lines.shape[1], width):
+        strip = np.ascontiguousarray(lines[:, left : left + width])
+        step = max(VALUES // (reach * strip.shape[1]), 1)
+        for first in range(0, n_pieces, step):
+            now = slice(first, first + step)
+            old = strip.take(pieces.rows[now], axis=0).astype(pieces.weights.dtype, copy=False)
+            summed = np.matmul(pieces.weights[now], old)
             if exact:
                 summed += 0.5  # what follows rounds down; weights are of sum 1 to a thousandth, so none is above 255
-            made[:, columns] = summed
-    return out
+            made = out[first * PIECE : (first + step) * PIECE]
+            made[:, left : left + width] = summed.reshape(len(made), -1)
+    return out[:n_rows].reshape(n_rows, *image.shape[1:])
 
 
 @frozen
-class _Piece:
-    """How some neighbouring rows are made.
+class _Pieces:
+    """How all rows are made, `PIECE` neighbours at a time. P pieces, each of R old rows.
 
     Attributes:
-        new: these rows.
-        old: the rows that they are made of.
-        weights: (new, old) of each in each. For whole-numbered pixels they are whole numbers times a power of two, in a
-            type in which no sum is rounded, whatever the order.
+        rows: (P, R) the old rows.
+        weights: (P, PIECE, R) of each in each new one; none in rows behind the last. For whole-numbered pixels they are
+            whole numbers times a power of two, in a type in which no sum is rounded, whatever the order.
     """
 
-    new: slice
-    old: slice
+    rows: NDArray[np.int64]
     weights: NDArray[Any]
 
 
 @lru_cache(maxsize=32)
-def _pieces(old: int, new: int, exact: bool) -> tuple[_Piece, ...]:
+def _pieces(old: int, new: int, exact: bool) -> _Pieces:
     rows = [_filter_row(row, old, new) for row in range(new)]
     precision = _precision(max(float(weights.max()) for _, weights in rows))
     one, kind = 1 << precision, np.float32 if precision <= EXACT_IN_FLOAT32 or not exact else np.float64
-    pieces = []
-    for place in range(0, new, PIECE):
-        some = rows[place : place + PIECE]
-        begin, end = some[0][0], max(first + len(weights) for first, weights in some)
-        matrix = np.zeros((len(some), end - begin), kind)
-        for line, (first, weights) in zip(matrix, some, strict=True):
-            whole = np.floor(weights * one + 0.5) / one if exact else weights
-            line[first - begin : first - begin + len(weights)] = whole
-        pieces.append(_Piece(slice(place, place + len(some)), slice(begin, end), matrix))
-    return tuple(pieces)
+    some = [rows[place : place + PIECE] for place in range(0, new, PIECE)]
+    reach = max(max(first + len(weights) for first, weights in piece) - piece[0][0] for piece in some)
+    begins = np.array([min(piece[0][0], old - reach) for piece in some])
+    matrices = np.zeros((len(some), PIECE, reach), kind)
+    for row, (first, weights) in enumerate(rows):
+        piece, line = divmod(row, PIECE)
+        place = first - begins[piece]
+        whole = np.floor(weights * one + 0.5) / one if exact else weights
+        matrices[piece, line, place : place + len(weights)] = whole
+    return _Pieces(begins[:, None] + np.arange(reach), matrices)
 
 
 def _filter_row(row: int, old: int, new: int) -> tuple[int, NDArray[np.float64]]:

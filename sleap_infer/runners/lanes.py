@@ -1,4 +1,4 @@
-"""Images of a batch side by side, each on cores of its own.
+"""Images of a batch side by side, each on cores of its own; small ones in twos to fours.
 
 On a processor this beats all cores working on one image: threads need not meet after every operation, and what the
 decoder and the grouping take of one core holds up nobody else.
@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
@@ -22,10 +22,13 @@ from sleap_infer.model import ModelSpec
 from sleap_infer.options import ReturnOptions
 from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
-from sleap_infer.settings import SECOND_STAGES, StageSettings
+from sleap_infer.settings import StageSettings
 
-CROPS_AT_ONCE = 4
-"""Crops are small: several go through the network together."""
+MOST_AT_ONCE = 4
+"""Small images, crops above all, go through the network together, up to so many."""
+
+PIXELS_AT_ONCE = 1 << 17
+"""Of these together. More pays no longer: their activations leave the cache."""
 
 MOST_LANES = 8
 """Each holds the activations of its images: beyond this, cores share an image."""
@@ -78,16 +81,21 @@ class Lanes:
         n_lanes = given.get("lanes", 1)
         return cls(n_lanes, given.get(threads_name, max(1, available_cores() // n_lanes))), rest
 
-    def batches_at_once(self, batch_size: int) -> int:
-        """How many batches it takes to keep every lane busy.
+    def batches_at_once(self, batch_size: int, unit: int = 1) -> int:
+        """How many batches it takes to keep every lane busy, where so many images go through the network at once.
 
-        >>> Lanes(4, 1).batches_at_once(3)
-        2
+        >>> Lanes(4, 1).batches_at_once(3), Lanes(4, 1).batches_at_once(3, unit=2)
+        (2, 3)
         """
-        return -(-self.n_lanes // batch_size)
+        return -(-self.n_lanes * unit // batch_size)
 
     def start(
-        self, work: Callable[[Images], Candidates], images: Images, stopwatch: Stopwatch, unit: int = 1
+        self,
+        work: Callable[[Images], Candidates],
+        images: Images,
+        stopwatch: Stopwatch,
+        unit: int = 1,
+        n_ahead: int = 0,
     ) -> Pending:
         """Begin to work on a batch, spread over the lanes.
 
@@ -97,6 +105,7 @@ class Lanes:
             stopwatch: takes the seconds of each lane as those of the network.
             unit: images that the network takes at once, counted from the first of the batch, so that results do not
                 depend on how many lanes there are.
+            n_ahead: parts that may wait at the runtime's door while all lanes work.
 
         Returns:
             What waits for the candidates of all images, in order.
@@ -110,7 +119,7 @@ class Lanes:
         if self.n_lanes == 1:
             found = join([timed(part) for part in parts])
             return lambda: found
-        pool = _pool(self.n_lanes)
+        pool = _pool(self.n_lanes + n_ahead)
         started = [pool.submit(timed, part) for part in parts]
         return lambda: join([part.result() for part in started])
 
@@ -126,6 +135,9 @@ class RunnerInLanes(BaseInferenceRunner):
         at_once: images of a full batch.
     """
 
+    _n_ahead: ClassVar[int] = 0
+    """Parts that wait at the runtime's door, where it has threads of its own: one that is done finds work at once."""
+
     def __init__(
         self,
         spec: ModelSpec,
@@ -136,6 +148,7 @@ class RunnerInLanes(BaseInferenceRunner):
     ) -> None:
         super().__init__(spec, settings, returned)
         self.lanes, self._at_once = lanes or Lanes(1, 1), at_once
+        self._unit = 1
 
     @property
     def n_lanes(self) -> int:
@@ -144,8 +157,8 @@ class RunnerInLanes(BaseInferenceRunner):
 
     @property
     def n_batches(self) -> int:
-        """As many as fill the lanes."""
-        return self.lanes.batches_at_once(self._at_once)
+        """As many as fill the lanes with images of the size that was seen last."""
+        return self.lanes.batches_at_once(self._at_once, self._unit)
 
     @property
     def runs_beside(self) -> bool:
@@ -161,8 +174,18 @@ class RunnerInLanes(BaseInferenceRunner):
 
     def _start(self, images: Images) -> Pending:
         facts = self.spec.exported
-        unit = (facts and facts.batch_size) or (CROPS_AT_ONCE if self.spec.kind in SECOND_STAGES else 1)
-        return self.lanes.start(self._work, images, self.stopwatch, unit)
+        self._unit = (facts and facts.batch_size) or images_at_once(*images.shape[2:])
+        return self.lanes.start(self._work, images, self.stopwatch, self._unit, self._n_ahead)
+
+
+def images_at_once(height: int, width: int) -> int:
+    """How many images of a size go through the network together. Each call costs some tenths of a millisecond, which
+    is a good part of what a network takes for a small image.
+
+    >>> images_at_once(1024, 1280), images_at_once(240, 240), images_at_once(160, 160)
+    (1, 2, 4)
+    """
+    return min(max(PIXELS_AT_ONCE // (height * width), 1), MOST_AT_ONCE)
 
 
 def in_units(images: Images, unit: int) -> list[Images]:
@@ -176,6 +199,6 @@ def in_units(images: Images, unit: int) -> list[Images]:
 
 
 @lru_cache(maxsize=8)
-def _pool(n_lanes: int) -> ThreadPoolExecutor:
+def _pool(n_threads: int) -> ThreadPoolExecutor:
     """One for all runners of a process, kept for good: those of a pipeline share the cores."""
-    return ThreadPoolExecutor(n_lanes, "processor lane")
+    return ThreadPoolExecutor(n_threads, "processor lane")

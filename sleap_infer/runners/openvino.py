@@ -54,6 +54,7 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
     """
 
     backend: ClassVar[Backend | None] = "openvino"
+    _n_ahead: ClassVar[int] = 1
 
     def __init__(
         self,

@@ -74,8 +74,11 @@ class StandIn:
         StandIn.n_opened += 1
 
     def decode(self, data: bytes, time: int) -> list[tuple[int, torch.Tensor]]:
-        packet = av.Packet(data) if data else None
-        if packet is not None:
+        packet = None
+        if data:
+            # in memory of its own: a thread of dav1d that gave back Python's would wait for whoever closes it
+            packet = av.Packet(len(data))
+            packet.update(data)
             packet.pts = time
         try:
             frames = self._context.decode(packet)

@@ -18,7 +18,7 @@ from sleap_infer.errors import OptionError
 from sleap_infer.profile import Stopwatch
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.base import Images
-from sleap_infer.runners.lanes import Lanes, in_units
+from sleap_infer.runners.lanes import MOST_AT_ONCE, Lanes, images_at_once, in_units
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -73,6 +73,23 @@ def test_batches_of_a_fixed_size_are_not_torn_apart() -> None:
     assert [len(part) for part in parts] == [4, 4, 2]
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"), [((96, 96), MOST_AT_ONCE), ((160, 280), 2), ((363, 362), 1), ((2048, 2048), 1), ((1, 1), 4)]
+)
+def test_small_images_go_together(size: tuple[int, int], expected: int) -> None:
+    assert images_at_once(*size) == expected
+
+
+def test_one_part_more_than_lanes_may_wait_at_the_door() -> None:
+    inside = threading.Barrier(3, timeout=10)
+
+    def work(images: Images) -> Candidates:
+        inside.wait()
+        return {"peak_vals": images[:, 0, 0]}
+
+    Lanes(2, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8), Stopwatch(), n_ahead=1)()
+
+
 THREADS = {"onnx": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
 
 
@@ -92,6 +109,21 @@ def test_neither_lanes_nor_batches_change_a_bit(backend: str, kind: str, exports
     assert opened[1].n_lanes == 3
     for name in one:
         np.testing.assert_array_equal(three[name], one[name], err_msg=name)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_images_that_go_together_are_seen_as_each_alone(backend: str, exports: Mapping[str, ExportResult]) -> None:
+    options = {"lanes": 3, THREADS[backend]: 1}
+    runner = find_runner(backend).from_model_path(
+        exports["bottomup"].directory, device="cpu", backend_options=options, peak_threshold=0.01
+    )
+    images = np.random.default_rng(1).integers(0, 256, (9, 1, 96, 96), dtype=np.uint8)
+    assert runner.n_batches == 1  # of four images, for three lanes, as far as it is known
+    together, alone = runner.infer(images), join([runner.infer(images[n : n + 1]) for n in range(9)])
+    assert runner.n_batches == 3
+    assert together["peak_mask"].any()
+    for name in together:
+        np.testing.assert_array_equal(together[name], alone[name], err_msg=name)
 
 
 @pytest.mark.parametrize(
