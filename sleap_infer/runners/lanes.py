@@ -22,7 +22,7 @@ from sleap_infer.model import ModelSpec
 from sleap_infer.options import ReturnOptions
 from sleap_infer.profile import Stopwatch
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
-from sleap_infer.settings import StageSettings
+from sleap_infer.settings import SECOND_STAGES, StageSettings
 
 MOST_AT_ONCE = 4
 """Small images, crops above all, go through the network together, up to so many."""
@@ -135,6 +135,10 @@ class RunnerInLanes(BaseInferenceRunner):
         at_once: images of a full batch.
     """
 
+    _neighbours_count: ClassVar[bool] = False
+    """Whether the last bits of what is found in an image depend on those beside it. Frames then go one by one, so that
+    neither the size of batches nor a crash that halves them changes a bit."""
+
     _n_ahead: ClassVar[int] = 0
     """Parts that wait at the runtime's door, where it has threads of its own: one that is done finds work at once."""
 
@@ -173,8 +177,8 @@ class RunnerInLanes(BaseInferenceRunner):
         return self._start(images)()
 
     def _start(self, images: Images) -> Pending:
-        facts = self.spec.exported
-        self._unit = (facts and facts.batch_size) or images_at_once(*images.shape[2:])
+        facts, alone = self.spec.exported, self._neighbours_count and self.spec.kind not in SECOND_STAGES
+        self._unit = (facts and facts.batch_size) or (1 if alone else images_at_once(*images.shape[2:]))
         return self.lanes.start(self._work, images, self.stopwatch, self._unit, self._n_ahead)
 
 

@@ -53,6 +53,7 @@ class InferenceRunnerONNX(RunnerInLanes):
     """
 
     backend: ClassVar[Backend | None] = "onnx"
+    _neighbours_count: ClassVar[bool] = True
 
     def __init__(
         self,
