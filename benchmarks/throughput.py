@@ -1,12 +1,14 @@
 """How fast a video becomes a `.slp` file, against decoding alone and the networks alone, for every kind of model.
 
-    python benchmarks/throughput.py [--corpus DIR] [--backends torch,onnx,openvino] [--output FILE.json]
+    python benchmarks/throughput.py [--corpus DIR] [--production] [--backends torch,onnx,openvino] [--output FILE.json]
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
-video. Each part is run in turn with the others; the first round warms up and does not count. Batches are of the size
-that was fastest in a round before (`--backend auto` tries 1, 4 and 8). The two shares are of the slower of decoding and
-network; and of both, where the network keeps all cores busy and decoding takes its time from it.
+video, and of its own the one kind that is not there. With `--production` also a single-instance model of the size that
+labs train, with random weights. Each row is a process of its own, in which each part is run in turn with the others;
+the first round warms up and does not count. Batches are of the size that was fastest in a round before (`--backend
+auto` tries 1, 4 and 8). The two shares are of the slower of decoding and network; and of both, where the network keeps
+all cores busy and decoding takes its time from it.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -54,15 +58,17 @@ def main() -> None:
     given = read_arguments()
     rows = []
     print(
-        f"{'models':<52}{'backend':<10}{'decode':>8}{'network':>9}{'to file':>9}  frames/s, median of {given.repeats}"
+        f"{'models':<52}{'backend':<15}{'decode':>9}{'network':>9}{'to file':>9}  frames/s, median of {given.repeats}",
+        flush=True,
     )
-    for models, video in pipelines(given):
-        for backend in given.backends.split(","):
-            row = measure(models, video, backend, given)
-            rows.append(row)
-            rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
-            shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
-            print(f"{row['models']:<52}{backend:<9}{rates}  {shares}; {row['profile']}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for models, video in [*pipelines(given), *production(given, Path(folder))]:
+            for backend in given.backends.split(","):
+                row = measure_apart(models, video, backend, given)
+                rows.append(row)
+                rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
+                shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
+                print(f"{row['models']:<52}{backend:<15}{rates}  {shares}; {row['profile']}", flush=True)
     if given.output:
         write_report(given.output, "throughput", 2, rows)
 
@@ -86,6 +92,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", type=Path)
     parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
     parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--production", action="store_true")
     parser.add_argument("--backends", default="torch,onnx,openvino")
     parser.add_argument("--batch-sizes", type=lambda text: [int(size) for size in text.split(",")], default=BATCH_SIZES)
     parser.add_argument("--repeats", type=int, default=5)
@@ -100,8 +107,24 @@ def pipelines(given: argparse.Namespace) -> list[tuple[list[Path], Path]]:
     if given.corpus:
         video = given.corpus / "videos" / "centered_pair_small.mp4"
         real = [[given.corpus / "models" / f"minimal_instance_{name}" for name in names] for names in REAL]
-        return [(models, video) for models in real]
+        own = [ASSETS / "models" / name for name in OWN[-1]]
+        return [*((models, video) for models in real), (own, given.video)]
     return [([ASSETS / "models" / name for name in names], given.video) for names in OWN]
+
+
+def production(given: argparse.Namespace, folder: Path) -> Iterator[tuple[list[Path], Path]]:
+    """A large model for small images, made in a folder, with a video."""
+    if given.production:
+        from production_models import write_model, write_video  # torch, which takes its time
+
+        model = write_model(folder / "single_instance_production", "single_instance", markers=True, filters_rate=2.0)
+        yield [model], write_video(folder / "video.mp4", (192, 192), 200, 1)
+
+
+def measure_apart(models: Sequence[Path], video: Path, backend: str, given: argparse.Namespace) -> dict[str, Any]:
+    """`measure` in a process that has run nothing else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, models, video, backend, given).result()
 
 
 def measure(models: Sequence[Path], video: Path, backend: str, given: argparse.Namespace) -> dict[str, Any]:

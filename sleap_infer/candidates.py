@@ -1,7 +1,7 @@
 """The contract between the network and the instances: one set of arrays, the same for every backend.
 
 B is the batch, N nodes, K places for peaks per node, I places for centroids, E edges, C classes. Positions are (x, y)
-in pixels of the network's input. Places without a peak hold NaN positions and values of 0.
+in pixels of the network's input. Places without a peak hold NaN positions, scores and probabilities, and values of 0.
 
 | kind                                | arrays                                                                        |
 |-------------------------------------|-------------------------------------------------------------------------------|
@@ -56,11 +56,55 @@ MAP_NAMES: Mapping[str, str] = {
 }
 """Maps that come with the candidates on request, and the field of `Outputs` that takes them."""
 
+CONFIDENCES = ("peak_vals", "centroid_vals")
+"""Arrays that hold 0 where there is nothing; others in floats hold NaN."""
+
+PAIRS = ("line_scores", "candidate_mask")
+"""Arrays of each place with each."""
+
 
 def join(parts: list[Candidates]) -> Candidates:
-    """Candidates of several batches as those of one; all parts have the same names and shapes but for B.
+    """Candidates of several batches as those of one; all have the same names, and shapes but for B, K and I.
 
-    >>> join([{"peak_vals": np.zeros((2, 3))}, {"peak_vals": np.ones((1, 3))}])["peak_vals"].shape
-    (3, 3)
+    >>> few = {"centroid_vals": np.ones((2, 1)), "instance_valid": np.ones((2, 1), bool)}
+    >>> many = {"centroid_vals": np.ones((1, 3)), "instance_valid": np.ones((1, 3), bool)}
+    >>> join([few, many])["centroid_vals"]
+    array([[1., 0., 0.],
+           [1., 0., 0.],
+           [1., 1., 1.]])
     """
+    n_places = max(_count_places(part) for part in parts)
+    parts = [_with_places(part, n_places) for part in parts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _count_places(part: Candidates) -> int:
+    """K, or I where each place is of an instance; 0 where every node has one place."""
+    places = part.get("peak_mask", part.get("instance_valid"))
+    return 0 if places is None else places.shape[-1]
+
+
+def _with_places(part: Candidates, n_places: int) -> Candidates:
+    """The same candidates with empty places behind, so many in all."""
+    missing = n_places - _count_places(part)
+    if not missing:
+        return part
+    axis = 2 if "peak_mask" in part else 1
+    grown = {}
+    for name, values in part.items():
+        if name in MAP_NAMES:
+            grown[name] = values
+        elif name in PAIRS:
+            square = values.reshape(*values.shape[:2], n_places - missing, n_places - missing)
+            behind = [(0, 0), (0, 0), (0, missing), (0, missing)]
+            padded = np.pad(square, behind, constant_values=_nothing(name, values))
+            grown[name] = padded.reshape(*values.shape[:2], -1)
+        else:
+            behind = [(0, missing if dimension == axis else 0) for dimension in range(values.ndim)]
+            grown[name] = np.pad(values, behind, constant_values=_nothing(name, values))
+    return grown
+
+
+def _nothing(name: str, values: NDArray[Any]) -> float:
+    """What stands in a place that holds nothing."""
+    return np.nan if values.dtype.kind == "f" and name not in CONFIDENCES else 0

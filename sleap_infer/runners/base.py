@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sleap_infer.candidates import CANDIDATE_NAMES, Candidates, join
 from sleap_infer.choices import Aim, Backend, Precision
-from sleap_infer.errors import BackendError, ImageError, OptionError
+from sleap_infer.errors import BackendError, ImageError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
@@ -331,18 +331,6 @@ class BaseInferenceRunner(ABC):
         """Outputs of images in memory point to them, which costs nothing; what the network saw is kept on request."""
         return attrs.evolve(
             outputs, original_image=image, processed_image=processed if self.returned.return_images else None
-        )
-
-
-def refuse_backend_options(backend: str, options: Mapping[str, Any]) -> None:
-    """For backends that take none.
-
-    Raises:
-        OptionError: there are some.
-    """
-    if options:
-        raise OptionError(
-            f"The backend {backend!r} takes no backend_options, found {', '.join(options)}. Leave them out."
         )
 
 

@@ -7,27 +7,26 @@ decoder and the grouping take of one core holds up nobody else.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sleap_infer.candidates import Candidates, join
 from sleap_infer.choices import Aim
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import OptionError
 from sleap_infer.model import ModelSpec
-from sleap_infer.options import ReturnOptions
-from sleap_infer.profile import Stopwatch
-from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
+from sleap_infer.options import DEFAULT_BATCH_SIZE, ReturnOptions
+from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
 from sleap_infer.settings import SECOND_STAGES, StageSettings
 
 MOST_AT_ONCE = 4
 """Small images, crops above all, go through the network together, up to so many."""
 
-PIXELS_AT_ONCE = 1 << 17
+PIXELS_AT_ONCE = 384 * 384
 """Of these together. More pays no longer: their activations leave the cache."""
 
 MOST_LANES = 8
@@ -40,18 +39,20 @@ class Lanes:
 
     Attributes:
         n_lanes: images, or parts of a batch, that are worked on at the same time.
-        n_threads: cores that work on each.
+        n_threads: cores that work on each; 0 leaves it to the runtime.
+        at_once: images of a full batch.
     """
 
-    n_lanes: int
-    n_threads: int
+    n_lanes: int = 1
+    n_threads: int = 0
+    at_once: int = DEFAULT_BATCH_SIZE
 
     @classmethod
     def divide(cls, aim: Aim, n_cores: int | None = None) -> Lanes:
         """One image at a time on all cores where latency counts, else as many at a time as there are cores.
 
         >>> Lanes.divide("throughput", 12), Lanes.divide("latency", 12)
-        (Lanes(n_lanes=6, n_threads=2), Lanes(n_lanes=1, n_threads=12))
+        (Lanes(n_lanes=6, n_threads=2, at_once=4), Lanes(n_lanes=1, n_threads=12, at_once=4))
         """
         cores = n_cores or available_cores()
         if aim == "latency":
@@ -60,40 +61,39 @@ class Lanes:
         return cls(max(1, cores // n_threads), n_threads)
 
     @classmethod
-    def read(cls, options: Mapping[str, Any], threads_name: str, aim: Aim) -> tuple[Lanes, dict[str, Any]]:
-        """The division that `backend_options` ask for, and the rest of these options.
+    def read(cls, opening: Opening, threads_name: str) -> tuple[Lanes, dict[str, Any]]:
+        """The division that `backend_options` ask for, else one for what it is opened for; and the rest of the options.
 
         Args:
-            options: may hold `lanes`, and the runtime's own name for threads.
+            opening: its options may hold `lanes`, and the runtime's own name for threads.
             threads_name: that name. Given without lanes, it limits the threads of all.
-            aim: what the division is for where nothing is asked for.
 
         Raises:
             OptionError: these are not numbers from 1 up.
         """
-        rest = dict(options)
+        rest = dict(opening.backend_options)
         given = {name: rest.pop(name) for name in ("lanes", threads_name) if name in rest}
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"backend option {name}={value!r}: expected a whole number from 1 up.")
         if not given:
-            return cls.divide(aim), rest
+            return evolve(cls.divide(opening.aim), at_once=opening.at_once), rest
         n_lanes = given.get("lanes", 1)
-        return cls(n_lanes, given.get(threads_name, max(1, available_cores() // n_lanes))), rest
+        n_threads = given.get(threads_name, max(1, available_cores() // n_lanes))
+        return cls(n_lanes, n_threads, opening.at_once), rest
 
-    def batches_at_once(self, batch_size: int, unit: int = 1) -> int:
+    def n_batches(self, unit: int = 1) -> int:
         """How many batches it takes to keep every lane busy, where so many images go through the network at once.
 
-        >>> Lanes(4, 1).batches_at_once(3), Lanes(4, 1).batches_at_once(3, unit=2)
+        >>> Lanes(4, 1, at_once=3).n_batches(), Lanes(4, 1, at_once=3).n_batches(unit=2)
         (2, 3)
         """
-        return -(-self.n_lanes * unit // batch_size)
+        return -(-self.n_lanes * unit // self.at_once)
 
     def start(
         self,
         work: Callable[[Images], Candidates],
         images: Images,
-        stopwatch: Stopwatch,
         unit: int = 1,
         n_ahead: int = 0,
     ) -> Pending:
@@ -102,7 +102,6 @@ class Lanes:
         Args:
             work: images (B, C, H, W) to candidates; called in several threads at once.
             images: of the batch.
-            stopwatch: takes the seconds of each lane as those of the network.
             unit: images that the network takes at once, counted from the first of the batch, so that results do not
                 depend on how many lanes there are.
             n_ahead: parts that may wait at the runtime's door while all lanes work.
@@ -110,17 +109,12 @@ class Lanes:
         Returns:
             What waits for the candidates of all images, in order.
         """
-
-        def timed(part: Images) -> Candidates:
-            with stopwatch.timing("network"):
-                return work(part)
-
         parts = in_units(images, unit)
         if self.n_lanes == 1:
-            found = join([timed(part) for part in parts])
+            found = join([work(part) for part in parts])
             return lambda: found
         pool = _pool(self.n_lanes + n_ahead)
-        started = [pool.submit(timed, part) for part in parts]
+        started = [pool.submit(work, part) for part in parts]
         return lambda: join([part.result() for part in started])
 
 
@@ -132,7 +126,6 @@ class RunnerInLanes(BaseInferenceRunner):
         settings: its resolved settings.
         returned: the heavy things that outputs carry.
         lanes: how the cores are divided.
-        at_once: images of a full batch.
     """
 
     _neighbours_count: ClassVar[bool] = False
@@ -148,10 +141,9 @@ class RunnerInLanes(BaseInferenceRunner):
         settings: StageSettings,
         returned: ReturnOptions | None = None,
         lanes: Lanes | None = None,
-        at_once: int = 1,
     ) -> None:
         super().__init__(spec, settings, returned)
-        self.lanes, self._at_once = lanes or Lanes(1, 1), at_once
+        self.lanes = lanes or Lanes()
         self._unit = 1
 
     @property
@@ -162,7 +154,7 @@ class RunnerInLanes(BaseInferenceRunner):
     @property
     def n_batches(self) -> int:
         """As many as fill the lanes with images of the size that was seen last."""
-        return self.lanes.batches_at_once(self._at_once, self._unit)
+        return self.lanes.n_batches(self._unit)
 
     @property
     def runs_beside(self) -> bool:
@@ -171,25 +163,30 @@ class RunnerInLanes(BaseInferenceRunner):
 
     @abstractmethod
     def _work(self, images: Images) -> Candidates:
-        """Run the network on a batch, or on a part of one; called in several threads at once."""
+        """Run the network on a batch, or on a part of one, and count the time; called in several threads at once."""
 
     def _predict(self, images: Images) -> Candidates:
         return self._start(images)()
 
     def _start(self, images: Images) -> Pending:
+        self._unit = self._images_at_once(images)
+        return self.lanes.start(self._work, images, self._unit, self._n_ahead)
+
+    def _images_at_once(self, images: Images) -> int:
+        """How many images of a batch go through the network together."""
         facts, alone = self.spec.exported, self._neighbours_count and self.spec.kind not in SECOND_STAGES
-        self._unit = (facts and facts.batch_size) or (1 if alone else images_at_once(*images.shape[2:]))
-        return self.lanes.start(self._work, images, self.stopwatch, self._unit, self._n_ahead)
+        return (facts and facts.batch_size) or (1 if alone else images_at_once(*images.shape[2:]))
 
 
 def images_at_once(height: int, width: int) -> int:
-    """How many images of a size go through the network together. Each call costs some tenths of a millisecond, which
-    is a good part of what a network takes for a small image.
+    """How many images of a size go through the network together, a power of two. Each call costs some tenths of a
+    millisecond, which is a good part of what a network takes for a small image.
 
     >>> images_at_once(1024, 1280), images_at_once(240, 240), images_at_once(160, 160)
     (1, 2, 4)
     """
-    return min(max(PIXELS_AT_ONCE // (height * width), 1), MOST_AT_ONCE)
+    most = min(max(PIXELS_AT_ONCE // (height * width), 1), MOST_AT_ONCE)
+    return 1 << most.bit_length() - 1
 
 
 def in_units(images: Images, unit: int) -> list[Images]:

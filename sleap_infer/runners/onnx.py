@@ -49,7 +49,6 @@ class InferenceRunnerONNX(RunnerInLanes):
         returned: the heavy things that outputs carry; a graph gives no maps.
         records: whether the session was opened with `enable_cuda_graph`.
         lanes: images on a processor that are worked on at the same time; the session has the threads of one.
-        at_once: images of a full batch.
     """
 
     backend: ClassVar[Backend | None] = "onnx"
@@ -63,9 +62,8 @@ class InferenceRunnerONNX(RunnerInLanes):
         returned: ReturnOptions | None = None,
         records: bool = False,
         lanes: Lanes | None = None,
-        at_once: int = 1,
     ) -> None:
-        super().__init__(spec, settings, returned, lanes, at_once)
+        super().__init__(spec, settings, returned, lanes)
         require_export(spec, self.returned, "onnx")
         self.session = session
         inputs = {item.name: item.shape for item in session.get_inputs()}
@@ -75,7 +73,7 @@ class InferenceRunnerONNX(RunnerInLanes):
         self._names = [item.name for item in session.get_outputs()]
         self._bound = None
         if self.device != "cpu":
-            self.lanes = Lanes(1, 1)
+            self.lanes = Lanes()
             self._bound = BoundSession(session, self.device, self._thresholds, records)
 
     @classmethod
@@ -86,7 +84,7 @@ class InferenceRunnerONNX(RunnerInLanes):
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
         require_precision(opening.spec, opening.precision)
-        lanes, given = Lanes.read(opening.backend_options, "intra_op_num_threads", opening.aim)
+        lanes, given = Lanes.read(opening, "intra_op_num_threads")
         options, for_provider = session_options(given, lanes.n_threads)
         by_tensorrt = read_provider(for_provider.pop("provider", None))
         provider, own = find_provider("cuda" if by_tensorrt and opening.device == "auto" else opening.device)
@@ -102,7 +100,7 @@ class InferenceRunnerONNX(RunnerInLanes):
         session = open_graph(find_model_files(opening.path).weights, providers, options)
         _check_provider(session, TENSORRT if by_tensorrt else provider, "cuda" if by_tensorrt else opening.device)
         records = str(for_provider.get("enable_cuda_graph", 0)) in ("1", "True")
-        return cls(session, opening.spec, opening.settings, opening.returned, records, lanes, opening.at_once)
+        return cls(session, opening.spec, opening.settings, opening.returned, records, lanes)
 
     @property
     def device(self) -> str:
@@ -135,7 +133,8 @@ class InferenceRunnerONNX(RunnerInLanes):
 
     def _work(self, images: Images) -> Candidates:
         check_size(images.shape, self._image_shape, self.spec)
-        return run_graph(self._run, images, self.spec)
+        with self.stopwatch.timing("network"):
+            return run_graph(self._run, images, self.spec)
 
     def _run(self, images: Images) -> dict[str, NDArray[Any]]:
         if self._bound is not None:

@@ -50,7 +50,6 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
         lanes: images on a processor that are worked on at the same time.
-        at_once: images of a full batch.
     """
 
     backend: ClassVar[Backend | None] = "openvino"
@@ -63,9 +62,8 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         settings: StageSettings,
         returned: ReturnOptions | None = None,
         lanes: Lanes | None = None,
-        at_once: int = 1,
     ) -> None:
-        super().__init__(spec, settings, returned, lanes, at_once)
+        super().__init__(spec, settings, returned, lanes)
         require_export(spec, self.returned, "openvino")
         self.model = model
         self._here = threading.local()
@@ -94,7 +92,7 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
             ) from error
         _set_thresholds(model, opening.settings)
         model, numbers = _in_numbers(core, name, model, opening)
-        lanes, asked = Lanes.read(opening.backend_options, "INFERENCE_NUM_THREADS", opening.aim)
+        lanes, asked = Lanes.read(opening, "INFERENCE_NUM_THREADS")
         division: dict[str, Any] = {}
         if name == "CPU":
             division = {"NUM_STREAMS": lanes.n_lanes, "INFERENCE_NUM_THREADS": lanes.n_lanes * lanes.n_threads}
@@ -104,8 +102,8 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise OptionError(f"OpenVINO does not take these options for {name}: {given} ({reason}).") from error
-        lanes = lanes if name == "CPU" else Lanes(1, 1)
-        return cls(compiled, opening.spec, opening.settings, opening.returned, lanes, opening.at_once)
+        lanes = lanes if name == "CPU" else Lanes()
+        return cls(compiled, opening.spec, opening.settings, opening.returned, lanes)
 
     @property
     def device(self) -> str:
@@ -114,7 +112,8 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
 
     def _work(self, images: Images) -> Candidates:
         check_size(images.shape, self._image_shape, self.spec)
-        return run_graph(self._run, images, self.spec)
+        with self.stopwatch.timing("network"):
+            return run_graph(self._run, images, self.spec)
 
     def _run(self, images: Images) -> dict[str, NDArray[Any]]:
         if not hasattr(self._here, "request"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,15 +16,9 @@ from sleap_infer.choices import Backend, Precision
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
-from sleap_infer.runners.base import (
-    BaseInferenceRunner,
-    Images,
-    Opening,
-    Pending,
-    kept_maps,
-    refuse_backend_options,
-)
-from sleap_infer.settings import StageSettings
+from sleap_infer.runners.base import Images, Opening, Pending, kept_maps
+from sleap_infer.runners.lanes import Lanes, RunnerInLanes
+from sleap_infer.settings import SECOND_STAGES, StageSettings
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +34,17 @@ LEAST_ROOM = 8
 """Peaks per map that a GPU has room for at first."""
 
 
-class InferenceRunnerTorch(BaseInferenceRunner):
+class InferenceRunnerTorch(RunnerInLanes):
     """Runs the network with PyTorch on `cpu`, `cuda`, `cuda:N` or `mps`.
 
     On CUDA, batches are uploaded, worked on and taken back at the same time (`torch_cuda`), crops are cut there, and
     nothing but candidates comes back. How many peaks a batch has is not looked up in between: there is room for as many
     as any batch so far had, and a batch with more is run again.
+
+    On a CPU, `backend_options={"lanes": 1}` makes all cores work on one image, instead of each on its own, and
+    `num_threads` says how many cores work on each; where only that is given, there is one lane. A frame that comes
+    alone has all cores. Last bits depend on how many images go through the network together, so frames always do in
+    the same number.
 
     Args:
         module: the bare network: (B, C, H, W) float in [0, 1] to a dict of raw maps by head name.
@@ -53,9 +53,11 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         device: where to run; `"auto"` takes the first of cuda, mps, cpu that is there.
         returned: the heavy things that outputs carry.
         precision: of the network: `"fp32"`, `"bf16"`, or on GPUs `"fp16"`.
+        lanes: images on a CPU that are worked on at the same time; by default one, on as many cores as PyTorch takes.
     """
 
     backend: ClassVar[Backend | None] = "torch"
+    _alone_on_all_cores: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -65,8 +67,9 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         device: str = "auto",
         returned: ReturnOptions | None = None,
         precision: Precision = "fp32",
+        lanes: Lanes | None = None,
     ) -> None:
-        super().__init__(spec, settings, returned)
+        super().__init__(spec, settings, returned, lanes)
         require_torch()
         import torch
 
@@ -94,11 +97,15 @@ class InferenceRunnerTorch(BaseInferenceRunner):
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
-        refuse_backend_options(cls.backend or "torch", opening.backend_options)
         require_torch()
+        lanes, unknown = read_lanes(opening)
+        if unknown:
+            raise OptionError(
+                f"backend_options of torch are lanes and num_threads, both on a CPU; found {', '.join(unknown)}."
+            )
         network = build_network(opening.spec, find_model_files(opening.path))
         precision = opening.precision or "fp32"
-        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision)
+        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision, lanes)
 
     @property
     def device(self) -> str:
@@ -112,8 +119,8 @@ class InferenceRunnerTorch(BaseInferenceRunner):
 
     @property
     def runs_beside(self) -> bool:
-        """On CUDA."""
-        return self._queue is not None
+        """On CUDA, and where there are several lanes."""
+        return self._queue is not None or super().runs_beside
 
     @property
     def takes_device_images(self) -> bool:
@@ -124,9 +131,18 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         """Make the network ready on its device."""
         return module
 
-    def _predict(self, images: Images) -> Candidates:
-        if self._queue is not None:
-            return self._start(images)()
+    def _work(self, images: Images) -> Candidates:
+        from sleap_infer.runners.torch_threads import limit_threads
+
+        if self.lanes.n_threads:
+            limit_threads(self.lanes.n_threads)
+        n_images = len(images)
+        if self._device.type == "cpu" and self._on_frames:
+            images = filled_up(images, self._images_at_once(images))
+        return {name: values[:n_images] for name, values in self._compute(images).items()}
+
+    def _compute(self, images: Images) -> Candidates:
+        """Candidates of images that go through the network together."""
         import torch
 
         from sleap_infer.runners.tensors import to_tensor
@@ -138,10 +154,23 @@ class InferenceRunnerTorch(BaseInferenceRunner):
                 found = self.module.find(maps)
             return {name: value.cpu().numpy() for name, value in found.items()}
 
+    @property
+    def _on_frames(self) -> bool:
+        return self.spec.kind not in SECOND_STAGES
+
+    def _images_at_once(self, images: Images) -> int:
+        if self._device.type != "cpu":
+            return len(images)
+        most = super()._images_at_once(images)
+        return math.gcd(most, self.lanes.at_once) if self._on_frames else most
+
     def _start(self, images: Images) -> Pending:
-        if self._queue is None:
-            return super()._start(images)
-        return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
+        if self._queue is not None:
+            return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
+        if len(images) == 1 < self.lanes.at_once and self.n_lanes > 1 and self._on_frames and self._alone_on_all_cores:
+            found = self._compute(images)
+            return lambda: found
+        return super()._start(images)
 
     def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
         if self._queue is None:
@@ -190,6 +219,30 @@ class InferenceRunnerTorch(BaseInferenceRunner):
         self.module = self.module.to("cpu")
         if self._queue is not None:
             self._queue.close()
+
+
+def filled_up(images: Images, n_images: int) -> Images:
+    """A batch of at least so many images, the last ones empty.
+
+    >>> filled_up(np.ones((3, 1, 2, 2)), 4)[:, 0, 0, 0]
+    array([1., 1., 1., 0.])
+    """
+    missing = n_images - len(images)
+    return images if missing <= 0 else np.concatenate([images, np.zeros_like(images[:1]).repeat(missing, axis=0)])
+
+
+def read_lanes(opening: Opening) -> tuple[Lanes, dict[str, Any]]:
+    """How a CPU's cores are divided, and other options. One lane has as many threads as PyTorch takes by itself.
+
+    Raises:
+        OptionError: a number is none.
+    """
+    if find_device(opening.device).type != "cpu":
+        return Lanes(at_once=opening.at_once), dict(opening.backend_options)
+    lanes, rest = Lanes.read(opening, "num_threads")
+    if lanes.n_lanes == 1 and "num_threads" not in opening.backend_options:
+        lanes = Lanes(at_once=opening.at_once)
+    return lanes, rest
 
 
 def require_torch() -> None:

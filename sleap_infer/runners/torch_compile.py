@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,7 +20,8 @@ from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
-from sleap_infer.runners.torch import InferenceRunnerTorch, find_device, require_torch
+from sleap_infer.runners.lanes import Lanes
+from sleap_infer.runners.torch import InferenceRunnerTorch, find_device, read_lanes, require_torch
 from sleap_infer.settings import StageSettings
 from sleap_infer.storage import cache_directory
 
@@ -44,6 +46,7 @@ class CompileOptions:
         mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may gain some.
         cuda_graph: whether a batch is one launch on the GPU instead of hundreds.
         at_once: images of a full batch; by default as many as the predictor gives.
+        lanes: how a CPU's cores are divided, as in `InferenceRunnerTorch`.
     """
 
     mode: str = attrs.field(
@@ -51,20 +54,24 @@ class CompileOptions:
     )
     cuda_graph: bool = attrs.field(default=True, converter=bool)
     at_once: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    lanes: Lanes = attrs.field(factory=Lanes, validator=attrs.validators.instance_of(Lanes))
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Self:
+    def read(cls, opening: Opening) -> Self:
         """Options by name.
 
         Raises:
             OptionError: an unknown one, or a wrong value.
         """
+        lanes, given = read_lanes(opening)
         try:
-            return cls(**given)
+            options = cls(**{"at_once": opening.at_once, **given})
+            return attrs.evolve(options, lanes=attrs.evolve(lanes, at_once=options.at_once))
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"backend_options of torch_compile are mode ('default' or 'max-autotune-no-cudagraphs'), cuda_graph "
-                f"(true or false) and at_once (a number of images), found {dict(given)}."
+                "(true or false), at_once (a number of images), and on a CPU lanes and num_threads, found "
+                f"{given}."
             ) from error
 
 
@@ -86,6 +93,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     """
 
     backend: ClassVar[Backend | None] = "torch_compile"
+    _alone_on_all_cores: ClassVar[bool] = False
+    """It would be compiled for."""
 
     def __init__(
         self,
@@ -99,8 +108,9 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     ) -> None:
         self._options = options or CompileOptions()
         self._batch_sizes: dict[tuple[int | str, ...], set[int]] = {}
+        self._compiling = threading.Lock()
         self._replays: Any = None
-        super().__init__(module, spec, settings, device, returned, precision)
+        super().__init__(module, spec, settings, device, returned, precision, self._options.lanes)
         if self._queue is not None:
             from sleap_infer.runners.torch_graphs import Replays
 
@@ -114,8 +124,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
-        options = CompileOptions.read({"at_once": opening.at_once, **opening.backend_options})
         require_torch()
+        options = CompileOptions.read(opening)
         network = build_network(opening.spec, find_model_files(opening.path))
         precision = opening.precision or "fp32"
         return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision, options)
@@ -126,36 +136,48 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         os.environ.setdefault(CODE_VARIABLE, str(cache_directory("compiled")))
         import torch
 
-        # Every model and size counts against one limit, beyond which PyTorch would go on without compiling.
-        for limit in ("recompile_limit", "accumulated_recompile_limit"):
-            setattr(torch._dynamo.config, limit, max(getattr(torch._dynamo.config, limit), MOST_SIZES))
         settings = {"freezing": True} if self._device.type == "cpu" else {}
         if self._options.mode != "default":
             settings |= torch._inductor.list_mode_options(self._options.mode)
         module.compile(dynamic=False, fullgraph=True, options=settings)
         return module
 
-    def _predict(self, images: Images) -> Candidates:
-        if self._queue is not None:
-            return self._start(images)()
-        n_images, (channels, height, width) = len(images), images.shape[1:]
-        sizes = self._batch_sizes.setdefault((channels, height, width, images.dtype.str), set())
-        size = padded_size(n_images, sizes, self._options.at_once)
+    def _compute(self, images: Images) -> Candidates:
+        kind = (*images.shape[1:], images.dtype.str)
+        with self._compiling:  # by one lane, while the others wait for what it makes
+            sizes = self._batch_sizes.setdefault(kind, set())
+            size = padded_size(len(images), sizes, min(self._options.at_once, self._images_at_once(images)))
+            if size not in sizes:
+                start, (height, width) = time.perf_counter(), images.shape[2:]
+                allow_many_sizes()
+                logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
+                found = self._compute_in(images, size)
+                sizes.add(size)
+                logger.warning("compiled in %.1f s", time.perf_counter() - start)
+                return found
+        return self._compute_in(images, size)
+
+    def _compute_in(self, images: Images, size: int) -> Candidates:
+        """Candidates of images, in a batch that is filled up to a size."""
+        n_images, channels, height, width = images.shape
         # Always copied: a batch with other strides would be compiled again, too.
         batch = np.zeros((size, height, width, channels), images.dtype).transpose(0, 3, 1, 2)
         batch[:n_images] = images
-        start, is_new = time.perf_counter(), size not in sizes
-        if is_new:
-            logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
-        found = {name: value[:n_images] for name, value in super()._predict(batch).items()}
-        if is_new:
-            sizes.add(size)
-            logger.warning("compiled in %.1f s", time.perf_counter() - start)
-        return found
+        return {name: value[:n_images] for name, value in super()._compute(batch).items()}
 
     def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
+        allow_many_sizes()
         found: Mapping[str, Tensor] = self._replays(images, room)
         return found
+
+
+def allow_many_sizes() -> None:
+    """Let this thread compile for many models and sizes, which count against one limit; beyond it PyTorch refuses."""
+    import torch
+
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        if getattr(torch._dynamo.config, limit) < MOST_SIZES:
+            setattr(torch._dynamo.config, limit, MOST_SIZES)
 
 
 def require_compiler() -> None:

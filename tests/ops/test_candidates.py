@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sleap_infer.candidates import CANDIDATE_NAMES
+from sleap_infer.candidates import CANDIDATE_NAMES, join
 from sleap_infer.choices import ModelKind
 from sleap_infer.model.config_heads import CONFMAP_HEADS
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, ModelSpec, SkeletonSpec, UNetSpec, VectorHeadSpec
@@ -121,3 +122,21 @@ def test_settings_cap_the_peaks_of_a_node(at_most: int | None, values: list[floa
         maps["CentroidConfmapsHead"][0, 0, 5, x] = value
     settings = StageSettings("centroid", peaks=PeakOptions(max_peaks_per_node=at_most))
     assert to_candidates(maps, spec("centroid"), settings)["centroid_vals"].tolist() == [values]
+
+
+@kinds
+def test_batches_with_more_and_fewer_peaks_are_joined(kind: ModelKind) -> None:
+    generator = torch.Generator().manual_seed(3)
+    maps = {name: torch.rand(zeros.shape, generator=generator) for name, zeros in empty_maps(kind, 4).items()}
+    confmaps = next(maps[name] for name in maps if name.endswith("ConfmapsHead"))
+    confmaps *= torch.tensor([0.0, 0.5, 1.0, 0.25])[:, None, None, None]  # images with no, some, many and few peaks
+    settings = StageSettings(kind)
+
+    def find(images: slice) -> dict[str, np.ndarray]:
+        found = to_candidates({name: values[images] for name, values in maps.items()}, spec(kind), settings)
+        return {name: values.numpy() for name, values in found.items()}
+
+    whole, joined = find(slice(0, 4)), join([find(slice(0, 1)), find(slice(1, 3)), find(slice(3, 4))])
+    assert list(joined) == list(whole)
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(joined[name], expected, err_msg=name)

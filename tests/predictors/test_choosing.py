@@ -213,8 +213,8 @@ def test_nothing_that_runs_is_an_error(plan: Plan, clip: Clip, made: list[Preten
 
 
 def test_options_of_a_backend_are_for_the_default_one(models: Path) -> None:
-    with pytest.raises(OptionError, match="'torch' takes no backend_options, found lanes"):
-        Predictor.from_model_paths(models / "bottomup", backend_options={"lanes": 2})
+    with pytest.raises(OptionError, match=r"of torch are lanes and num_threads.*found provider"):
+        Predictor.from_model_paths(models / "bottomup", backend_options={"provider": 2})
 
 
 def test_an_explicit_backend_is_never_measured(models: Path, videos: Path) -> None:

@@ -274,14 +274,14 @@ def test_warming_up_runs_the_second_network_whatever_is_in_the_frame(
     paths = [models / "centroid", models / "centered_instance"]
     with Predictor.from_model_paths(paths, device="cpu", crop_batch_size=4) as predictor:
         sizes = []
-        second = type(predictor.runners[1])._predict
+        second = type(predictor.runners[1])._work
 
         def watched(runner: Any, images: NDArray[Any]) -> Any:
             if runner is predictor.runners[1]:
                 sizes.append(len(images))
             return second(runner, images)
 
-        monkeypatch.setattr(type(predictor.runners[1]), "_predict", watched)
+        monkeypatch.setattr(type(predictor.runners[1]), "_work", watched)
         session = LiveSession(predictor)
         session.warm_up(np.zeros((192, 192), np.uint8))
         assert sizes == [1, 2, 4]

@@ -196,7 +196,7 @@ def test_errors_of_a_network_surface(models: Path, videos: Path, monkeypatch: py
     def break_down(_images: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(run.runners[0], "_predict", break_down)
+    monkeypatch.setattr(run.runners[0], "_work", break_down)
     with pytest.raises(MemoryError, match="no room"):
         run.predict(videos / "two_flies.mp4")
 

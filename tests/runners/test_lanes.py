@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
+from sleap_infer import Predictor
 from sleap_infer.candidates import Candidates, join
 from sleap_infer.errors import OptionError
-from sleap_infer.profile import Stopwatch
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.base import Images
-from sleap_infer.runners.lanes import MOST_AT_ONCE, Lanes, images_at_once, in_units
+from sleap_infer.runners.lanes import MOST_AT_ONCE, Lanes, RunnerInLanes, images_at_once, in_units
+from sleap_infer.runners.torch import InferenceRunnerTorch
+from sleap_infer.runners.torch_compile import COMPILERS
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -42,7 +47,7 @@ def test_order_is_kept_whatever_finishes_first() -> None:
         return {"peak_vals": images[:, 0, 0].copy()}
 
     images = np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1)
-    started = [Lanes(4, 1).start(work, images[n : n + 5], Stopwatch()) for n in range(0, 23, 5)]
+    started = [Lanes(4, 1).start(work, images[n : n + 5]) for n in range(0, 23, 5)]
     found = np.concatenate([pending()["peak_vals"] for pending in started])
     assert found.ravel().tolist() == list(range(23))
 
@@ -54,7 +59,7 @@ def test_lanes_work_at_the_same_time() -> None:
         together.wait()  # would never come back if one part waited for another
         return {"peak_vals": images[:, 0, 0]}
 
-    Lanes(3, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8), Stopwatch())()
+    Lanes(3, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8))()
 
 
 def test_an_error_of_one_part_comes_out() -> None:
@@ -63,7 +68,7 @@ def test_an_error_of_one_part_comes_out() -> None:
             raise MemoryError("no room for image 3")
         return {"peak_vals": images[:, 0, 0]}
 
-    pending = Lanes(2, 1).start(work, np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), Stopwatch())
+    pending = Lanes(2, 1).start(work, np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1))
     with pytest.raises(MemoryError, match="image 3"):
         pending()
 
@@ -87,41 +92,88 @@ def test_one_part_more_than_lanes_may_wait_at_the_door() -> None:
         inside.wait()
         return {"peak_vals": images[:, 0, 0]}
 
-    Lanes(2, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8), Stopwatch(), n_ahead=1)()
+    Lanes(2, 1).start(work, np.zeros((3, 1, 1, 1), np.uint8), n_ahead=1)()
 
 
-THREADS = {"onnx": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+
+THREADS = {"torch": "num_threads", "onnx": "intra_op_num_threads", "openvino": "INFERENCE_NUM_THREADS"}
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-@pytest.mark.parametrize("kind", ["bottomup", "multi_class_topdown"])
-def test_neither_lanes_nor_batches_change_a_bit(backend: str, kind: str, exports: Mapping[str, ExportResult]) -> None:
-    opened = [
-        find_runner(backend).from_model_path(
-            exports[kind].directory, device="cpu", backend_options={"lanes": lanes, THREADS[backend]: 1}
+@pytest.fixture
+def opened(models: Path, exports: Mapping[str, ExportResult]) -> Callable[[str, str, int], RunnerInLanes]:
+    """A runner of a backend for a kind of model, with so many lanes of one core."""
+
+    def opened(backend: str, kind: str, lanes: int) -> RunnerInLanes:
+        path = models / kind if backend == "torch" else exports[kind].directory
+        runner = find_runner(backend).from_model_path(
+            path, device="cpu", backend_options={"lanes": lanes, THREADS[backend]: 1}
         )
-        for lanes in (1, 3)
-    ]
-    side = opened[0].settings.crop_size or 96
+        assert isinstance(runner, RunnerInLanes)
+        return runner
+
+    return opened
+
+
+@pytest.mark.parametrize("backend", list(THREADS))
+@pytest.mark.parametrize("kind", ["bottomup", "multi_class_topdown"])
+def test_neither_lanes_nor_batches_change_a_bit(
+    backend: str, kind: str, opened: Callable[[str, str, int], RunnerInLanes]
+) -> None:
+    one_lane, three_lanes = (opened(backend, kind, lanes) for lanes in (1, 3))
+    side = one_lane.settings.crop_size or 96
     images = np.random.default_rng(0).integers(0, 256, (7, 1, side, side), dtype=np.uint8)
-    one, three = opened[0].infer(images), join([opened[1].infer(images[:4]), opened[1].infer(images[4:])])
-    assert opened[1].runs_beside
-    assert opened[1].n_lanes == 3
+    one, three = one_lane.infer(images), join([three_lanes.infer(images[:4]), three_lanes.infer(images[4:])])
+    assert three_lanes.runs_beside
+    assert three_lanes.n_lanes == 3
     for name in one:
         np.testing.assert_array_equal(three[name], one[name], err_msg=name)
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", list(THREADS))
 @pytest.mark.parametrize("kind", ["single_instance", "bottomup", "centroid"])
-def test_a_frame_gives_the_same_bits_in_any_batch(backend: str, kind: str, exports: Mapping[str, ExportResult]) -> None:
-    runner = find_runner(backend).from_model_path(
-        exports[kind].directory, device="cpu", backend_options={"lanes": 3, THREADS[backend]: 1}
-    )
+def test_a_frame_gives_the_same_bits_in_any_batch(
+    backend: str, kind: str, opened: Callable[[str, str, int], RunnerInLanes]
+) -> None:
+    runner = opened(backend, kind, 3)
     channels = runner.spec.backbone.in_channels
     images = np.random.default_rng(1).integers(0, 256, (9, channels, 96, 96), dtype=np.uint8)
-    together, alone = runner.infer(images), join([runner.infer(images[n : n + 1]) for n in range(9)])
+    together, fewer = runner.infer(images), join([runner.infer(images[n : n + 2]) for n in range(0, 8, 2)])
     for name in together:
-        np.testing.assert_array_equal(together[name], alone[name], err_msg=name)
+        np.testing.assert_array_equal(together[name][:8], fewer[name], err_msg=name)
+    if backend != "torch":  # which gives all cores to a frame that is alone
+        alone = join([runner.infer(images[n : n + 1]) for n in range(9)])
+        for name in together:
+            np.testing.assert_array_equal(together[name], alone[name], err_msg=name)
+
+
+def test_pytorch_gives_all_cores_to_a_frame_that_is_alone(
+    opened: Callable[[str, str, int], RunnerInLanes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, seen = opened("torch", "bottomup", 3), []
+    compute = InferenceRunnerTorch._compute
+
+    def look(self: InferenceRunnerTorch, images: Images) -> Candidates:
+        seen.append((threading.get_ident(), len(images)))
+        return compute(self, images)
+
+    monkeypatch.setattr(InferenceRunnerTorch, "_compute", look)
+    images = np.zeros((5, 1, 96, 96), np.uint8)
+    runner.infer(images[:1])
+    assert seen == [(threading.get_ident(), 1)]
+    runner.infer(images)
+    assert [count for _, count in seen[1:]] == [4, 4]
+    assert threading.get_ident() not in [thread for thread, _ in seen[1:]]
+
+
+@pytest.mark.parametrize(("batch_size", "together"), [(1, 1), (2, 2), (6, 2), (5, 1), (8, 4)])
+def test_pytorch_cuts_batches_without_a_rest(batch_size: int, together: int, models: Path) -> None:
+    with Predictor.from_model_paths(
+        models / "bottomup", device="cpu", backend="torch", batch_size=batch_size
+    ) as opened:
+        runner = opened.runners[0]
+        assert isinstance(runner, InferenceRunnerTorch)
+        assert runner._images_at_once(np.zeros((batch_size, 1, 96, 96), np.uint8)) == together
 
 
 def test_batches_are_as_many_as_fill_the_lanes_with_small_images(exports: Mapping[str, ExportResult]) -> None:
@@ -139,13 +191,78 @@ def test_batches_are_as_many_as_fill_the_lanes_with_small_images(exports: Mappin
         ("onnx", {"intra_op_num_threads": 2}, 1),
         ("onnx", {"lanes": 2, "intra_op_num_threads": 1}, 2),
         ("openvino", {"INFERENCE_NUM_THREADS": 1}, 1),
+        ("torch", {"num_threads": 1}, 1),
+        ("torch", {"lanes": 3}, 3),
+        ("torch_compile", {"lanes": 2, "at_once": 4}, 2),
     ],
 )
 def test_threads_that_were_asked_for(
-    backend: str, options: dict[str, int], lanes: int, exports: Mapping[str, ExportResult]
+    backend: str, options: dict[str, int], lanes: int, models: Path, exports: Mapping[str, ExportResult]
 ) -> None:
-    runner = find_runner(backend).from_model_path(exports["centroid"].directory, device="cpu", backend_options=options)
+    path = models / "centroid" if backend.startswith("torch") else exports["centroid"].directory
+    runner = find_runner(backend).from_model_path(path, device="cpu", backend_options=options)
     assert runner.n_lanes == lanes
+
+
+def test_pytorch_has_the_threads_of_its_lane_and_other_threads_keep_theirs() -> None:
+    from sleap_infer.runners.torch_threads import limit_threads
+
+    seen = []
+
+    def lane(*asked: int) -> None:
+        for n_threads in asked:
+            limit_threads(n_threads)
+            seen.append(torch.get_num_threads())
+
+    before = threads_of_others()
+    in_threads([lambda: lane(before + 1, before + 2, 1)])
+    assert seen == [before + 1, before + 2, 1]
+    assert threads_of_others() == before
+
+
+def test_many_lanes_may_begin_with_pytorch_at_once() -> None:
+    from sleap_infer.runners.torch_threads import limit_threads
+
+    before, together, seen = threads_of_others(), threading.Barrier(8), []
+
+    def lane() -> None:
+        together.wait()
+        limit_threads(before + 3)
+        seen.append(torch.get_num_threads())
+
+    in_threads([lane] * 8)
+    assert seen == [before + 3] * 8
+    assert threads_of_others() == before
+
+
+def threads_of_others() -> int:
+    """How many cores PyTorch uses in a thread that has not used it yet."""
+    found: list[int] = []
+    in_threads([lambda: found.append(torch.get_num_threads())])
+    return found[0]
+
+
+def in_threads(functions: list[Callable[[], None]]) -> None:
+    """Run each in a thread that has not used PyTorch yet."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@needs_compiler
+def test_lanes_share_what_one_of_them_compiles(
+    models: Path, caplog: pytest.LogCaptureFixture, opened: Callable[[str, str, int], RunnerInLanes]
+) -> None:
+    compiled = find_runner("torch_compile").from_model_path(
+        models / "bottomup", device="cpu", backend_options={"lanes": 3, "at_once": 4, "num_threads": 1}
+    )
+    images = np.random.default_rng(2).integers(0, 256, (22, 1, 96, 96), dtype=np.uint8)
+    found, expected = compiled.infer(images), opened("torch", "bottomup", 1).infer(images)
+    assert caplog.text.count("compiling for 4 images") == caplog.text.count("compiling") == 1
+    np.testing.assert_array_equal(found["peak_mask"], expected["peak_mask"])
+    np.testing.assert_allclose(found["peaks"], expected["peaks"], atol=1e-3)
 
 
 @pytest.mark.parametrize("lanes", [0, -1, "many", True])

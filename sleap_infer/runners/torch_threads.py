@@ -1,0 +1,35 @@
+"""How many cores PyTorch uses for one of our threads, without a say about any other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Value = TypeVar("Value")
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def limit_threads(n_threads: int) -> None:
+    """Have PyTorch use so many cores for what this thread asks of it from now on.
+
+    `torch.set_num_threads` counts for the thread that calls it, but also for all threads that use PyTorch for the first
+    time after it; for these, what counted before is put back.
+    """
+    if torch.get_num_threads() == n_threads:
+        return
+    with _ONE_AT_A_TIME:
+        before = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(n_threads)
+        _in_new_thread(lambda: torch.set_num_threads(before))
+
+
+def _in_new_thread(function: Callable[[], Value]) -> Value:
+    found: list[Value] = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
