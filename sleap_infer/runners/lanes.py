@@ -132,6 +132,9 @@ class RunnerInLanes(BaseInferenceRunner):
     """Whether the last bits of what is found in an image depend on those beside it. Frames then go one by one, so that
     neither the size of batches nor a crash that halves them changes a bit."""
 
+    _call_costs: ClassVar[int] = 1
+    """What a call costs, compared with one of a runtime that has the network as a graph: so many more go together."""
+
     _n_ahead: ClassVar[int] = 0
     """Parts that wait at the runtime's door, where it has threads of its own: one that is done finds work at once."""
 
@@ -175,17 +178,19 @@ class RunnerInLanes(BaseInferenceRunner):
     def _images_at_once(self, images: Images) -> int:
         """How many images of a batch go through the network together."""
         facts, alone = self.spec.exported, self._neighbours_count and self.spec.kind not in SECOND_STAGES
-        return (facts and facts.batch_size) or (1 if alone else images_at_once(*images.shape[2:]))
+        if facts is not None and facts.batch_size:
+            return facts.batch_size
+        return 1 if alone else images_at_once(images.shape[2], images.shape[3], self._call_costs)
 
 
-def images_at_once(height: int, width: int) -> int:
+def images_at_once(height: int, width: int, call_costs: int = 1) -> int:
     """How many images of a size go through the network together, a power of two. Each call costs some tenths of a
-    millisecond, which is a good part of what a network takes for a small image.
+    millisecond, which is a good part of what a network takes for a small image; where it costs more, more go together.
 
-    >>> images_at_once(1024, 1280), images_at_once(240, 240), images_at_once(160, 160)
-    (1, 2, 4)
+    >>> images_at_once(1024, 1280), images_at_once(240, 240), images_at_once(160, 160), images_at_once(160, 160, 2)
+    (1, 2, 4, 8)
     """
-    most = min(max(PIXELS_AT_ONCE // (height * width), 1), MOST_AT_ONCE)
+    most = min(max(call_costs * PIXELS_AT_ONCE // (height * width), 1), call_costs * MOST_AT_ONCE)
     return 1 << most.bit_length() - 1
 
 

@@ -57,6 +57,7 @@ class InferenceRunnerTorch(RunnerInLanes):
     """
 
     backend: ClassVar[Backend | None] = "torch"
+    _call_costs: ClassVar[int] = 2
     _alone_on_all_cores: ClassVar[bool] = True
 
     def __init__(

@@ -93,6 +93,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     """
 
     backend: ClassVar[Backend | None] = "torch_compile"
+    _call_costs: ClassVar[int] = 1
     _alone_on_all_cores: ClassVar[bool] = False
     """It would be compiled for."""
 

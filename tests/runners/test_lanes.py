@@ -166,7 +166,7 @@ def test_pytorch_gives_all_cores_to_a_frame_that_is_alone(
     assert threading.get_ident() not in [thread for thread, _ in seen[1:]]
 
 
-@pytest.mark.parametrize(("batch_size", "together"), [(1, 1), (2, 2), (6, 2), (5, 1), (8, 4)])
+@pytest.mark.parametrize(("batch_size", "together"), [(1, 1), (2, 2), (6, 2), (5, 1), (8, 8), (12, 4)])
 def test_pytorch_cuts_batches_without_a_rest(batch_size: int, together: int, models: Path) -> None:
     with Predictor.from_model_paths(
         models / "bottomup", device="cpu", backend="torch", batch_size=batch_size
