@@ -133,14 +133,17 @@ class InferenceRunnerTorch(RunnerInLanes):
         return module
 
     def _work(self, images: Images) -> Candidates:
-        from sleap_infer.runners.torch_threads import limit_threads
-
-        if self.lanes.n_threads:
-            limit_threads(self.lanes.n_threads)
+        self._limit_threads()
         n_images = len(images)
         if self._device.type == "cpu" and self._on_frames:
             images = filled_up(images, self._images_at_once(images))
         return {name: values[:n_images] for name, values in self._compute(images).items()}
+
+    def _limit_threads(self) -> None:
+        from sleap_infer.runners.torch_threads import limit_threads
+
+        if self.lanes.n_threads:
+            limit_threads(self.lanes.n_threads)
 
     def _compute(self, images: Images) -> Candidates:
         """Candidates of images that go through the network together."""
@@ -168,10 +171,13 @@ class InferenceRunnerTorch(RunnerInLanes):
     def _start(self, images: Images) -> Pending:
         if self._queue is not None:
             return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
-        if len(images) == 1 < self.lanes.at_once and self.n_lanes > 1 and self._on_frames and self._alone_on_all_cores:
-            found = self._compute(images)
-            return lambda: found
-        return super()._start(images)
+        takes_all_cores = self.n_lanes == 1 or (self._alone_on_all_cores and self.lanes.at_once > 1)
+        if not (len(images) == 1 and self._on_frames and takes_all_cores):
+            return super()._start(images)
+        if self.n_lanes == 1:
+            self._limit_threads()
+        found = self._compute(images)
+        return lambda: found
 
     def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
         if self._queue is None:

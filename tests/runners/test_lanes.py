@@ -147,10 +147,11 @@ def test_a_frame_gives_the_same_bits_in_any_batch(
             np.testing.assert_array_equal(together[name], alone[name], err_msg=name)
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
 def test_pytorch_gives_all_cores_to_a_frame_that_is_alone(
-    opened: Callable[[str, str, int], RunnerInLanes], monkeypatch: pytest.MonkeyPatch
+    lanes: int, opened: Callable[[str, str, int], RunnerInLanes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner, seen = opened("torch", "bottomup", 3), []
+    runner, seen = opened("torch", "bottomup", lanes), []
     compute = InferenceRunnerTorch._compute
 
     def look(self: InferenceRunnerTorch, images: Images) -> Candidates:
@@ -163,7 +164,7 @@ def test_pytorch_gives_all_cores_to_a_frame_that_is_alone(
     assert seen == [(threading.get_ident(), 1)]
     runner.infer(images)
     assert [count for _, count in seen[1:]] == [4, 4]
-    assert threading.get_ident() not in [thread for thread, _ in seen[1:]]
+    assert (threading.get_ident() in [thread for thread, _ in seen[1:]]) == (lanes == 1)
 
 
 @pytest.mark.parametrize(("batch_size", "together"), [(1, 1), (2, 2), (6, 2), (5, 1), (8, 8), (12, 4)])
@@ -174,6 +175,22 @@ def test_pytorch_cuts_batches_without_a_rest(batch_size: int, together: int, mod
         runner = opened.runners[0]
         assert isinstance(runner, InferenceRunnerTorch)
         assert runner._images_at_once(np.zeros((batch_size, 1, 96, 96), np.uint8)) == together
+
+
+def test_pytorch_has_frames_side_by_side_that_come_one_by_one(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    compute = InferenceRunnerTorch._compute
+
+    def look(self: InferenceRunnerTorch, images: Images) -> Candidates:
+        threads.append(threading.get_ident())
+        return compute(self, images)
+
+    monkeypatch.setattr(InferenceRunnerTorch, "_compute", look)
+    with Predictor.from_model_paths(
+        models / "bottomup", device="cpu", backend="torch", batch_size=1, backend_options={"lanes": 2}
+    ) as opened:
+        opened.runners[0].infer(np.zeros((1, 1, 96, 96), np.uint8))
+    assert threads != [threading.get_ident()]
 
 
 def test_batches_are_as_many_as_fill_the_lanes_with_small_images(exports: Mapping[str, ExportResult]) -> None:
