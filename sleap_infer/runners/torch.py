@@ -59,6 +59,7 @@ class InferenceRunnerTorch(RunnerInLanes):
     backend: ClassVar[Backend | None] = "torch"
     _call_costs: ClassVar[int] = 2
     _alone_on_all_cores: ClassVar[bool] = True
+    """Whether a frame that comes alone is not left to one lane."""
 
     def __init__(
         self,

@@ -147,7 +147,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         kind = (*images.shape[1:], images.dtype.str)
         with self._compiling:  # by one lane, while the others wait for what it makes
             sizes = self._batch_sizes.setdefault(kind, set())
-            size = padded_size(len(images), sizes, min(self._options.at_once, self._images_at_once(images)))
+            size = padded_size(len(images), sizes, self._images_at_once(images))
             if size not in sizes:
                 start, (height, width) = time.perf_counter(), images.shape[2:]
                 allow_many_sizes()
