@@ -4,11 +4,12 @@
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
-video, and of its own the one kind that is not there. With `--production` also a single-instance model of the size that
-labs train, with random weights. Each row is a process of its own, in which each part is run in turn with the others;
-the first round warms up and does not count. Batches are of the size that was fastest in a round before (`--backend
-auto` tries 1, 4 and 8). The two shares are of the slower of decoding and network; and of both, where the network keeps
-all cores busy and decoding takes its time from it.
+video, and of its own the one kind that is not there. With `--production` also models of the size that labs train, with
+random weights, of the kinds that are small otherwise. A video that is short is repeated in one file. Each row is a
+process of its own, in which each part is run in turn with the others; the first round warms up and does not count.
+Batches are of the size that was fastest in a round before (`--backend auto` tries 1, 4 and 8). The two shares are of
+the slower of decoding and network; and of both, where the network keeps all cores busy and decoding takes its time from
+it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 from journal import into_journal
+from long_video import of_length
 
 import sleap_infer
 from sleap_infer import Predictor, open_source
@@ -49,7 +51,15 @@ OWN = (
 )
 REAL = (("single_instance",), ("centroid",), ("centroid", "centered_instance"), ("bottomup",), ("multiclass_bottomup",))
 PACKAGES = ("torch", "onnxruntime", "openvino", "sleap-io", "av", "numpy")
+PRODUCTION = (
+    (("single_instance",), 192, 1),
+    (("multi_class_bottomup",), 256, 2),
+    (("centroid", "multi_class_topdown"), 256, 2),
+)
+"""Kinds of large models; how many pixels high and wide their video is, and how many animals are in it."""
+
 SECONDS = 4.0
+MOST_FRAMES = 3000
 BATCH_SIZES = "4,16"
 
 
@@ -113,12 +123,14 @@ def pipelines(given: argparse.Namespace) -> list[tuple[list[Path], Path]]:
 
 
 def production(given: argparse.Namespace, folder: Path) -> Iterator[tuple[list[Path], Path]]:
-    """A large model for small images, made in a folder, with a video."""
+    """Large models, made in a folder, and videos."""
     if given.production:
         from production_models import write_model, write_video  # torch, which takes its time
 
-        model = write_model(folder / "single_instance_production", "single_instance", markers=True, filters_rate=2.0)
-        yield [model], write_video(folder / "video.mp4", (192, 192), 200, 1)
+        for kinds, size, n_animals in PRODUCTION:
+            place = folder / f"{kinds[-1]}_production"
+            models = [write_model(place / f"{kind}_production", kind, markers=True, filters_rate=2.0) for kind in kinds]
+            yield models, write_video(place / "video.mp4", (size, size), 200, n_animals)
 
 
 def measure_apart(models: Sequence[Path], video: Path, backend: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -129,8 +141,12 @@ def measure_apart(models: Sequence[Path], video: Path, backend: str, given: argp
 
 def measure(models: Sequence[Path], video: Path, backend: str, given: argparse.Namespace) -> dict[str, Any]:
     """Frames per second of each part, run in turn."""
-    with Predictor.from_model_paths(models, device="cpu", backend=backend) as predictor:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Predictor.from_model_paths(models, device="cpu", backend=backend) as predictor,
+    ):
         n_frames = frames_for(predictor, video)
+        video = of_length(video, n_frames, Path(folder))
 
         def parts(batch_size: int) -> Parts:
             predictor.batch_size = batch_size
@@ -164,29 +180,28 @@ def measure(models: Sequence[Path], video: Path, backend: str, given: argparse.N
 
 @frozen
 class Parts:
-    """What is timed, of so many frames: a video as often as it takes."""
+    """What is timed, of the first frames of a video."""
 
     predictor: Predictor
-    sources: list[Path]
+    video: Path
     wanted: range
     batches: list[FrameBatch]
 
     @classmethod
     def of(cls, predictor: Predictor, video: Path, n_frames: int) -> Parts:
-        """Parts of a run, with the frames of the video in memory, once."""
+        """Parts of a run, with the frames in memory, once."""
         wanted = range(min(n_frames, video_length(video)))
         with open_source(video, wanted) as opened:
-            batches = list(opened.batches(predictor.batch_size))
-        return cls(predictor, [video] * -(-n_frames // len(wanted)), wanted, batches)
+            return cls(predictor, video, wanted, list(opened.batches(predictor.batch_size)))
 
     @property
     def n_frames(self) -> int:
-        """In all."""
-        return len(self.sources) * len(self.wanted)
+        """How many."""
+        return len(self.wanted)
 
     def decode(self) -> None:
         """Frames alone."""
-        with open_source(self.sources, self.wanted) as source:
+        with open_source(self.video, self.wanted) as source:
             for _ in source.batches(self.predictor.batch_size):
                 pass
 
@@ -196,14 +211,14 @@ class Parts:
         def wait(work: Work) -> None:
             work.wait()
 
-        works = (self.predictor._preprocess(batch) for batch in self.batches * len(self.sources))
+        works = (self.predictor._preprocess(batch) for batch in self.batches)
         with run_stages(works, [*self.predictor._stages()[1:-1], wait], self.predictor._queue_size()) as results:
             for _ in results:
                 pass
 
     def to_file(self) -> None:
         """All of it."""
-        with tempfile.TemporaryDirectory() as folder, open_source(self.sources, self.wanted) as source:
+        with tempfile.TemporaryDirectory() as folder, open_source(self.video, self.wanted) as source:
             journal = into_journal(self.predictor, source, Path(folder))
             write(collect(journal, source), {"slp": Path(folder) / "poses.slp"}, {})
 
@@ -212,8 +227,8 @@ def frames_for(predictor: Predictor, video: Path) -> int:
     """As many frames as take some seconds, at least 48."""
     predictor.predict(video, frames=range(8))
     begin = perf_counter()
-    predictor.predict(video, frames=range(16))
-    return int(np.clip(SECONDS * 16 / (perf_counter() - begin), 48, 2000)) // 8 * 8
+    predictor.predict(video, frames=range(32))
+    return int(np.clip(SECONDS * 32 / (perf_counter() - begin), 48, MOST_FRAMES)) // 16 * 16
 
 
 def video_length(video: Path) -> int:

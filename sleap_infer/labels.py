@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import compress
 from math import isfinite
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from sleap_infer import __version__
 from sleap_infer.errors import OutputError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
@@ -163,8 +163,8 @@ class LabelsBuilder:
             "inference_start_timestamp": self._started.isoformat(),
             "inference_end_timestamp": datetime.now(UTC).isoformat(),
             "inference_runtime_seconds": round(perf_counter() - self._clock, 3),
-            "sleap_infer_version": version("sleap-infer"),
-            "sleap_io_version": version("sleap-io"),
+            "sleap_infer_version": __version__,
+            "sleap_io_version": self._sio.__version__,
             "model_type": self._settings.kind,
             "source_file": source.name,
             "frame_selection": {"frames_processed": len(self._frames), "frames_failed": n_failed},

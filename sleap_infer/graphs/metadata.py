@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from sleap_infer import __version__
 from sleap_infer.choices import Precision
 from sleap_infer.graphs.making import GRAPH_NAME
 from sleap_infer.model import ModelSpec
@@ -91,6 +91,6 @@ def published_fields(spec: ModelSpec) -> dict[str, Any]:
         "opset_version": facts.opset,
         "layout": facts.layout,
         "preprocessing_inside": facts.inside,
-        "sleap_infer_version": version("sleap-infer"),
+        "sleap_infer_version": __version__,
         "verdict": facts.verdict,
     }

@@ -6,13 +6,13 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
 from attrs import frozen
 
+from sleap_infer import __version__
 from sleap_infer.choices import FrameStatus, OutputFormat
 from sleap_infer.frames import Source
 from sleap_infer.jobs.analysis import write_analysis
@@ -94,12 +94,14 @@ class Results:
         return labels
 
     def _provenance(self) -> dict[str, Any]:
+        import sleap_io as sio
+
         facts = self.journal.facts
         return {
             "inference_start_timestamp": facts["started"],
             "inference_end_timestamp": datetime.now(UTC).isoformat(),
-            "sleap_infer_version": version("sleap-infer"),
-            "sleap_io_version": version("sleap-io"),
+            "sleap_infer_version": __version__,
+            "sleap_io_version": sio.__version__,
             "model_type": facts["settings"]["kind"],
             "source_file": self.source.name,
             "frame_selection": {"frames_processed": self.n_frames, "frames_failed": self.n_failed},
