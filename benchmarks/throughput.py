@@ -68,7 +68,7 @@ def main() -> None:
     given = read_arguments()
     rows = []
     print(
-        f"{'models':<52}{'backend':<15}{'decode':>9}{'network':>9}{'to file':>9}  frames/s, median of {given.repeats}",
+        f"{'models':<66}{'backend':<15}{'decode':>9}{'network':>9}{'to file':>9}  frames/s, median of {given.repeats}",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def main() -> None:
                 rows.append(row)
                 rates = "".join(f"{row[name]['median']:>9.1f}" for name in ("decode", "network", "to_file"))
                 shares = f"{row['share_of_bound']:.0%}, {row['share_of_shared']:.0%}"
-                print(f"{row['models']:<52}{backend:<15}{rates}  {shares}; {row['profile']}", flush=True)
+                print(f"{row['models']:<66}{backend:<15}{rates}  {shares}; {row['profile']}", flush=True)
     if given.output:
         write_report(given.output, "throughput", 2, rows)
 
