@@ -1,4 +1,4 @@
-"""Images of a batch side by side, each on cores of its own; small ones in twos to fours.
+"""Images of a batch side by side, each on cores of its own; small ones in twos to eights.
 
 On a processor this beats all cores working on one image: threads need not meet after every operation, and what the
 decoder and the grouping take of one core holds up nobody else.
