@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
+
+settings.register_profile("any time", deadline=None)  # how long a case takes says something about the machine
+settings.load_profile("any time")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 @given(items=st.lists(st.integers(), max_size=30), queue_size=st.integers(1, 4), n_stages=st.integers(0, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_order_is_kept(items: list[int], queue_size: int, n_stages: int) -> None:
     with run_stages(items, [lambda x: x + 1] * n_stages, queue_size) as results:
         assert list(results) == [item + n_stages for item in items]

@@ -152,7 +152,7 @@ def test_colours_are_those_of_swscale(colour_space: int, full_range: bool) -> No
     assert np.array_equal(red[..., 0], found[..., 0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 70), st.integers(1, 70)),
     limits=st.tuples(*2 * [st.none() | st.integers(1, 90)]),

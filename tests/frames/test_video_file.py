@@ -90,7 +90,7 @@ def test_each_index_has_the_picture_that_was_written(tmp_path, encode, draw, rea
         assert np.argmin(error) == ref.frame_idx
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wanted=st.lists(st.integers(0, 199), min_size=1, max_size=6, unique=True))
 def test_asking_for_frames_gives_the_same_as_reading_all(b_frames, read, same, near, everything, wanted):
     found = read(open_source(b_frames, wanted))
