@@ -9,7 +9,7 @@ from sleap_infer.model.spec import ModelSpec
 from sleap_infer.ops.classes import sample_classes
 from sleap_infer.ops.constants import indices
 from sleap_infer.ops.pafs import LineScoring, score_lines
-from sleap_infer.ops.peaks import count_candidates, global_peaks, local_peaks
+from sleap_infer.ops.peaks import first_cells, global_peaks, local_peaks
 from sleap_infer.settings import StageSettings
 
 LOCAL_KINDS = ("centroid", "bottomup", "multi_class_bottomup")
@@ -22,6 +22,7 @@ def to_candidates(
     settings: StageSettings,
     n_peaks: int | None = None,
     threshold: Tensor | None = None,
+    count: bool = False,
 ) -> dict[str, Tensor]:
     """Find the peaks of a batch of maps and what is needed to make instances of them.
 
@@ -30,14 +31,15 @@ def to_candidates(
         spec: the model's facts.
         settings: its resolved settings.
         n_peaks: room for peaks in each map; `None` counts them first, which no traced graph can.
-
         threshold: confidence that a peak needs, as a scalar that a graph takes as input; by default as in the settings.
+        count: whether to tell how much room each image needed.
 
     Returns:
-        The arrays of `sleap_infer.candidates` for this kind of model.
+        The arrays of `sleap_infer.candidates` for this kind of model; and of the kinds in `LOCAL_KINDS`, if asked for,
+        `n_candidates` (B,): how many places the fullest map needed at most.
     """
     confmap_head = spec.map_head("ConfmapsHead")
-    confmaps = maps[confmap_head.name]
+    confmaps = _row_by_row(maps[confmap_head.name])
     least = settings.peak_threshold if threshold is None else threshold
     if spec.kind not in LOCAL_KINDS:
         peaks, values = global_peaks(confmaps, least, settings.patch_size)
@@ -45,14 +47,16 @@ def to_candidates(
         if spec.kind == "multi_class_topdown":
             found["class_probs"] = maps["ClassVectorsHead"]
         return found
-    room = n_peaks or _room(confmaps, settings)
+    is_first = first_cells(confmaps, least)
+    room = n_peaks or _room(is_first, settings)
     if not torch.compiler.is_compiling():
         room = min(room, confmaps.shape[2] * confmaps.shape[3])
-    peaks, values, is_peak = local_peaks(confmaps, least, settings.patch_size, room)
+    peaks, values, is_peak = local_peaks(confmaps, is_first, settings.patch_size, room)
     peaks = peaks * confmap_head.output_stride
+    needed = {"n_candidates": _count(is_first).amax(dim=1)} if count else {}
     if spec.kind == "centroid":
-        return {"centroids": peaks[:, 0], "centroid_vals": values[:, 0], "instance_valid": is_peak[:, 0]}
-    found = {"peaks": peaks, "peak_vals": values, "peak_mask": is_peak}
+        return {"centroids": peaks[:, 0], "centroid_vals": values[:, 0], "instance_valid": is_peak[:, 0], **needed}
+    found = {"peaks": peaks, "peak_vals": values, "peak_mask": is_peak, **needed}
     if spec.kind == "bottomup":
         pafs, scoring = maps["PartAffinityFieldsHead"], line_scoring(spec, settings)
         return {**found, "line_scores": score_lines(pafs, peaks, scoring), "candidate_mask": pairs(is_peak, scoring)}
@@ -78,7 +82,17 @@ def pairs(is_peak: Tensor, scoring: LineScoring) -> Tensor:
     return (is_peak[:, source, :, None] & is_peak[:, destination, None]).flatten(2)
 
 
-def _room(confmaps: Tensor, settings: StageSettings) -> int:
+def _row_by_row(maps: Tensor) -> Tensor:
+    """Maps as all that follows reads them; PyTorch's convolutions on CPUs leave channels innermost."""
+    return maps if torch.compiler.is_compiling() else maps.contiguous()
+
+
+def _room(is_first: Tensor, settings: StageSettings) -> int:
     """As many places as the fullest map of the batch needs, or as many as the settings allow."""
-    needed = max(1, int(count_candidates(confmaps, settings.peak_threshold).max()))
+    needed = max(1, int(_count(is_first).max()))
     return min(needed, settings.peaks.max_peaks_per_node or needed)
+
+
+def _count(is_first: Tensor) -> Tensor:
+    """Of each map, (B, N) integers."""
+    return is_first.sum(dim=(2, 3))

@@ -44,9 +44,7 @@ def global_peaks(maps: Tensor, threshold: float | Tensor, patch_size: int | None
     return peaks.masked_fill(~found[..., None], torch.nan), values.masked_fill(~found, 0.0)
 
 
-def local_peaks(
-    maps: Tensor, threshold: float | Tensor, patch_size: int | None, n_peaks: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def local_peaks(maps: Tensor, is_first: Tensor, patch_size: int | None, n_peaks: int) -> tuple[Tensor, Tensor, Tensor]:
     """All cells of each map that are higher than their eight neighbours, the `n_peaks` highest where there are more.
 
     Up to four equal cells that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
@@ -54,9 +52,10 @@ def local_peaks(
 
     Args:
         maps: (B, N, H, W) confidence maps.
-        threshold: peaks have to be strictly higher.
+        is_first: (B, N, H, W) where a peak may begin, of `first_cells`.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
-        n_peaks: K, how many peaks there is room for in each map; no more than a map has cells.
+        n_peaks: K, how many peaks there is room for in each map; no more than a map has cells. As many as a map has
+            first cells are always enough.
 
     Returns:
         Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.
@@ -64,12 +63,12 @@ def local_peaks(
 
     >>> maps = torch.zeros(1, 1, 5, 9)
     >>> maps[0, 0, 1, 6], maps[0, 0, 3, 1:3] = 0.9, 0.8
-    >>> peaks, values, is_peak = local_peaks(maps, threshold=0.2, patch_size=None, n_peaks=3)
+    >>> peaks, values, is_peak = local_peaks(maps, first_cells(maps, 0.2), patch_size=None, n_peaks=3)
     >>> peaks[0, 0, :2].tolist(), is_peak[0, 0].tolist()
     ([[6.0, 1.0], [1.5, 3.0]], [True, True, False])
     """
     height, width = maps.shape[-2:]
-    candidates = torch.where(is_candidate(maps, threshold).flatten(2), maps.flatten(2), -torch.inf)
+    candidates = torch.where(is_first.flatten(2), maps.flatten(2), -torch.inf)
     values, index = candidates.topk(n_peaks, dim=2)
     index, order = index.masked_fill(values.isinf(), candidates.shape[2]).sort(dim=2)
     values = values.gather(2, order)
@@ -91,16 +90,18 @@ def local_peaks(
     return peaks.masked_fill(~is_peak[..., None], torch.nan), values.masked_fill(~is_peak, 0.0), is_peak
 
 
-def count_candidates(maps: Tensor, threshold: float | Tensor) -> Tensor:
-    """How many places `local_peaks` needs at most in each map, (B, N) integers."""
-    return is_candidate(maps, threshold).sum(dim=(2, 3))
-
-
-def is_candidate(maps: Tensor, threshold: float | Tensor) -> Tensor:
-    """Cells that may be the first cell (in the order of reading) of a peak, (B, N, H, W) bool.
+def first_cells(maps: Tensor, threshold: float | Tensor) -> Tensor:
+    """Cells that may be the first one (in the order of reading) of a peak.
 
     Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau. Each map
     is looked at as an image of one channel: OpenVINO keeps channels innermost, where a few of them fill no vector.
+
+    Args:
+        maps: (B, N, H, W) confidence maps.
+        threshold: peaks have to be strictly higher.
+
+    Returns:
+        (B, N, H, W) bool.
     """
     planes = maps.flatten(0, 1)[:, None]
     padded = F.pad(planes, (1, 1, 1, 1), value=-torch.inf)

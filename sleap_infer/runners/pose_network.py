@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from sleap_infer.model.networks.blocks import Features
 from sleap_infer.model.spec import ModelSpec
-from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
-from sleap_infer.ops.peaks import count_candidates
+from sleap_infer.ops.candidates import to_candidates
 from sleap_infer.settings import StageSettings
 
 MAP_HEADS: Mapping[str, str] = {
@@ -64,10 +63,7 @@ class PoseNetwork(nn.Module):
         self, maps: dict[str, Tensor], threshold: Tensor | None = None, room: int | None = None
     ) -> dict[str, Tensor]:
         """Candidates of maps, and the maps that are kept."""
-        found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold)
-        if room is not None and self.spec.kind in LOCAL_KINDS:
-            confmaps = maps[self.spec.map_head("ConfmapsHead").name]
-            found["n_candidates"] = count_candidates(confmaps, self.settings.peak_threshold).amax(dim=1)
+        found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold, count=room is not None)
         heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
         return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
 

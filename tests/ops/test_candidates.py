@@ -13,7 +13,7 @@ from sleap_infer.candidates import CANDIDATE_NAMES, join
 from sleap_infer.choices import ModelKind
 from sleap_infer.model.config_heads import CONFMAP_HEADS
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, ModelSpec, SkeletonSpec, UNetSpec, VectorHeadSpec
-from sleap_infer.ops.candidates import to_candidates
+from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
 from sleap_infer.options import PeakOptions
 from sleap_infer.settings import StageSettings
 
@@ -40,6 +40,11 @@ def empty_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
         cells = () if isinstance(head, VectorHeadSpec) else (32 // head.output_stride, 48 // head.output_stride)
         maps[head.name] = torch.zeros(batch, head.channels, *cells)
     return maps
+
+
+def random_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return {name: torch.rand(zeros.shape, generator=generator) for name, zeros in empty_maps(kind, batch).items()}
 
 
 def shapes(kind: ModelKind, batch: int, k: int) -> dict[str, tuple[int, ...]]:
@@ -124,10 +129,31 @@ def test_settings_cap_the_peaks_of_a_node(at_most: int | None, values: list[floa
     assert to_candidates(maps, spec("centroid"), settings)["centroid_vals"].tolist() == [values]
 
 
+@pytest.mark.parametrize("kind", LOCAL_KINDS)
+def test_how_much_room_was_needed_is_told(kind: ModelKind) -> None:
+    """Three peaks in the first map of the second image, of which there is room for one."""
+    maps = empty_maps(kind, 2)
+    for x in (3, 9, 15):
+        maps[CONFMAP_HEADS[kind]][1, 0, 5, x] = 0.5
+    found = to_candidates(maps, spec(kind), StageSettings(kind), n_peaks=1, count=True)
+    assert found["n_candidates"].tolist() == [0, 3]
+
+
+@kinds
+def test_maps_with_channels_innermost_give_the_same(kind: ModelKind) -> None:
+    maps = random_maps(kind, 2)
+    turned = {
+        name: values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+        for name, values in maps.items()
+    }
+    found, same = (to_candidates(given, spec(kind), StageSettings(kind)) for given in (maps, turned))
+    for name, values in found.items():
+        np.testing.assert_array_equal(same[name], values)
+
+
 @kinds
 def test_batches_with_more_and_fewer_peaks_are_joined(kind: ModelKind) -> None:
-    generator = torch.Generator().manual_seed(3)
-    maps = {name: torch.rand(zeros.shape, generator=generator) for name, zeros in empty_maps(kind, 4).items()}
+    maps = random_maps(kind, 4)
     confmaps = next(maps[name] for name in maps if name.endswith("ConfmapsHead"))
     confmaps *= torch.tensor([0.0, 0.5, 1.0, 0.25])[:, None, None, None]  # images with no, some, many and few peaks
     settings = StageSettings(kind)
