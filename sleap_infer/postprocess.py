@@ -126,10 +126,11 @@ def decode_multi_class_bottomup(
     scores = _nanmean(rows["pred_peak_values"])
 
     found = np.flatnonzero(~np.isnan(scores))
-    surplus = np.setdiff1d(found, found[_strongest(scores[found], images[found], settings.peaks.max_instances)])
+    is_left_out = np.ones(len(scores), bool)
+    is_left_out[found[_strongest(scores[found], images[found], settings.peaks.max_instances)]] = False
     rows |= {"instance_scores": scores, "instance_tracking_scores": certainty}
     for values in rows.values():
-        values[surplus] = np.nan
+        values[is_left_out] = np.nan
     return images, {**rows, "pred_classes": classes}
 
 

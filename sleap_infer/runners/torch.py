@@ -17,6 +17,7 @@ from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionErro
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening, Pending, kept_maps
+from sleap_infer.runners.freed_memory import give_freed_memory_back, keep_freed_memory
 from sleap_infer.runners.lanes import Lanes, RunnerInLanes
 from sleap_infer.settings import SECOND_STAGES, StageSettings
 
@@ -79,6 +80,8 @@ class InferenceRunnerTorch(RunnerInLanes):
 
         self._device, self._precision = find_device(device), precision
         check_precision(precision, self._device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         module = module.eval().to(self._device)
         if self._device.type != "mps":
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -227,6 +230,8 @@ class InferenceRunnerTorch(RunnerInLanes):
         self.module = self.module.to("cpu")
         if self._queue is not None:
             self._queue.close()
+        if self._device.type == "cpu":
+            give_freed_memory_back()
 
 
 def filled_up(images: Images, n_images: int) -> Images:
