@@ -14,22 +14,27 @@ from typing import Any
 
 MIB = 1 << 20
 
-SETTINGS = {-3: 32 * MIB, -1: 128 * MIB, -2: 64 * MIB}
-"""Numbers of glibc's `mallopt` and their values. M_MMAP_THRESHOLD: blocks up to here come out of what is kept (more,
-and threads that share it tear it to pieces). M_TRIM_THRESHOLD: so much may lie free at the end of a heap. M_TOP_PAD:
-heaps, which have 64 MiB at most, are kept when they are empty."""
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD = -3, -1, -2
+"""Settings of glibc's `mallopt`, by their numbers in `malloc.h`."""
 
-VARIABLES, TUNABLES, OF_MALLOC = "MALLOC_", "GLIBC_TUNABLES", "glibc.malloc."
-"""How variables of the environment begin that say otherwise; another one, and how what is meant begins in it."""
+SETTINGS = {M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 128 * MIB, M_TOP_PAD: 64 * MIB}
+"""Blocks up to the first come out of what is kept (more, and threads that share it tear it to pieces); so much as the
+second may lie free at the end of a heap; heaps, which have 64 MiB at most, are kept when they are empty."""
+
+MALLOC_VARIABLES = "MALLOC_"
+"""What names of environment variables begin with that set up glibc's `malloc`."""
+
+GLIBC_TUNABLES, MALLOC_TUNABLES = "GLIBC_TUNABLES", "glibc.malloc."
+"""The variable for all of glibc, and what the names in it begin with that are of `malloc`."""
 
 
 def keep_freed_memory() -> bool:
     """Have this process keep the memory that it frees, up to what it ever needed at once.
 
     Returns:
-        Whether it does; not with other C libraries, and not where the environment says what is to be done.
+        Whether it does; not with other C libraries, and not where the environment sets up the library's `malloc`.
     """
-    if any(name.startswith(VARIABLES) for name in os.environ) or OF_MALLOC in os.environ.get(TUNABLES, ""):
+    if _is_set_up_by_environment():
         return False
     library = _c_library()
     return library is not None and all([library.mallopt(number, value) for number, value in SETTINGS.items()])
@@ -40,6 +45,12 @@ def give_freed_memory_back() -> None:
     library = _c_library()
     if library is not None:
         library.malloc_trim(0)
+
+
+def _is_set_up_by_environment() -> bool:
+    """Whether somebody said how memory is to be handled."""
+    variables = any(name.startswith(MALLOC_VARIABLES) for name in os.environ)
+    return variables or MALLOC_TUNABLES in os.environ.get(GLIBC_TUNABLES, "")
 
 
 @cache
