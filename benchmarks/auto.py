@@ -27,7 +27,8 @@ from sleap_infer.predictors.clips import read_clip
 
 SECONDS = 3.0
 TOLERANCE = 0.1
-LONG = 1_000_000
+MANY_FRAMES = 1_000_000
+"""After so many, whatever a backend takes to be ready has paid."""
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def choose(models: list[Path], video: Path) -> Choice:
     """What is chosen for a video so long that exporting pays, measured anew."""
     clip = read_clip(video)
     assert clip is not None
-    clip = attrs.evolve(clip, remember=False, n_frames=LONG)
+    clip = attrs.evolve(clip, remember=False, n_frames=MANY_FRAMES)
     with Predictor.from_model_paths(models, device="cpu", clip=clip) as predictor:
         assert predictor.choice is not None
         return predictor.choice

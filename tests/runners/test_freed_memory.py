@@ -100,10 +100,8 @@ def test_other_tunables_say_nothing_about_memory() -> None:
 
 
 def test_pytorch_takes_new_pages_for_the_first_frames_only(models: Path) -> None:
-    kept, not_kept = (
-        run(PREDICTOR, str(models / "bottomup")),
-        run(PREDICTOR, str(models / "bottomup"), **LIBRARY_DEFAULTS),
-    )
+    model = str(models / "bottomup")
+    kept, not_kept = run(PREDICTOR, model), run(PREDICTOR, model, **LIBRARY_DEFAULTS)
     assert isinstance(kept, list)
     assert isinstance(not_kept, list)
     assert min(kept[1:]) < min(not_kept[1:]) / 5
