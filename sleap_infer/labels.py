@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import UTC, datetime
 from itertools import compress
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from sleap_infer import __version__
 from sleap_infer.errors import OutputError, OutputExistsError
+from sleap_infer.files import put_in_place
 from sleap_infer.frames import Source
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 from sleap_infer.outputs import Outputs
@@ -217,12 +217,4 @@ def save_labels(labels: sio.Labels, path: str | Path, overwrite: bool = False) -
         OutputError: it cannot be written.
     """
     path = check_output(path, overwrite)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.slp")
-    try:
-        labels.save(str(beside), embed=False, verbose=False)
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return put_in_place(path, lambda beside: labels.save(str(beside), embed=False, verbose=False))

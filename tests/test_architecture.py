@@ -17,7 +17,7 @@ PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
     ("choices", "cores", "errors"),
-    ("storage", "plain", "options", "graph_options", "geometry", "model", "settings", "candidates"),
+    ("storage", "files", "plain", "options", "graph_options", "geometry", "model", "settings", "candidates"),
     ("frames", "drawing", "outputs", "ops"),
     ("preprocess", "postprocess", "profile"),
     ("runners", "pipeline", "labels"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -325,19 +324,3 @@ def check_file(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent.resolve()}. Make it first.")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already. Choose another name, or overwrite it (--overwrite).")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is whole at any moment.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
-    finally:
-        beside.unlink(missing_ok=True)

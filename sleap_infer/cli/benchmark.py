@@ -72,7 +72,8 @@ def benchmark(
 
     Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
     """
-    from sleap_infer.benchmark.report import as_json, check_file, read_report, write_text
+    from sleap_infer.benchmark.report import as_json, check_file, read_report
+    from sleap_infer.files import write_text
 
     models, source = split_subject([name for name in (model, video) if name is not None], more or [])
     options = BenchmarkOptions(

@@ -14,11 +14,12 @@ from attrs import frozen
 
 from sleap_infer import __version__
 from sleap_infer.choices import FrameStatus, OutputFormat
+from sleap_infer.files import put_in_place, remove_leftovers, write_text
 from sleap_infer.frames import Source
 from sleap_infer.jobs.analysis import write_analysis
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.identity import digest
-from sleap_infer.jobs.journal import Journal, put_in_place
+from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.ledger import write_ledger
 from sleap_infer.jobs.slp import write_slp
 from sleap_infer.jobs.tables import write_csv, write_parquet
@@ -149,6 +150,7 @@ def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mappi
     """
     written: list[Path] = []
     for form, target in targets.items():
+        remove_leftovers(target)
         written += WRITERS[form](results, target, profile)
     return written
 
@@ -188,7 +190,7 @@ def _mark(path: Path, results: Results) -> None:
 def _mark_beside(path: Path, results: Results) -> Path:
     """A text file cannot say what made it: a hidden one beside it does, and how long it was then."""
     text = f"{digest(results.journal.facts['what'])} {path.stat().st_size}"
-    put_in_place(mark_file(path), lambda beside: beside.write_text(text, encoding="ascii"))
+    write_text(mark_file(path), text)
     return path
 
 

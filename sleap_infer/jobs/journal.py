@@ -8,10 +8,9 @@ that a process can be killed at any moment, and several can work on one job with
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from attrs import define, field, frozen
 
 from sleap_infer.errors import JournalError, OutputError
+from sleap_infer.files import write_text
 from sleap_infer.jobs.columns import DTYPES, STATUSES, Columns
 from sleap_infer.jobs.ranges import Range, missing_between, union
 
@@ -168,9 +168,7 @@ class Journal:
         with translated(path):
             path.mkdir(parents=True, exist_ok=True)
         written = json.dumps({"schema": "sleap_infer.journal", "version": VERSION, **facts}, indent=1, default=str)
-        put_in_place(
-            path / JOB_FILE, lambda beside: beside.write_text(written, encoding="utf-8"), mark=str(os.getpid())
-        )
+        write_text(path / JOB_FILE, written)
         return cls.open(path)
 
     @classmethod
@@ -304,37 +302,3 @@ def translated(path: Path) -> Iterator[None]:
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
-
-
-def put_in_place(target: Path, fill: Callable[[Path], object], mark: str = "partial") -> Path:
-    """Have a file written beside its place, brought to the disk, and put there: it is whole at any moment.
-
-    Args:
-        target: of the file; one that is there is replaced.
-        fill: writes it, at the path that it is given.
-        mark: in the name of what is not whole yet. What a killed run left under that name is replaced.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    beside = target.with_name(f".{target.stem}.{mark}{target.suffix}")
-    with translated(target):
-        try:
-            fill(beside)
-            _sync(beside)
-            beside.replace(target)
-            _sync(target.parent)
-        finally:
-            beside.unlink(missing_ok=True)
-    return target
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the entries of a folder, on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +15,7 @@ from attrs import frozen
 from sleap_infer import __version__
 from sleap_infer.choices import Backend, Precision
 from sleap_infer.cores import available_cores
+from sleap_infer.files import replacing
 from sleap_infer.model import find_model_files
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors.opening import Plan
@@ -122,11 +122,10 @@ def recall(key: str, size: tuple[int, int, int] | None) -> Choice | None:
 def keep(key: str, size: tuple[int, int, int], choice: Choice) -> None:
     """Remember a choice. Where nothing can be written it is measured again the next time."""
     path = choices_directory() / f"{key}-{_name(size)}.json"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(attrs.asdict(choice), indent=1), encoding="utf-8")
-        beside.replace(path)
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(attrs.asdict(choice), indent=1), encoding="utf-8")
     except OSError:
         return
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import attrs
 from attrs import frozen
 
 from sleap_infer.errors import BackendError, BackendNotInstalledError, ExportedModelError, OptionError
+from sleap_infer.files import replacing
 from sleap_infer.model.onnx_file import without_initializers
 from sleap_infer.runners.cuda import Gpu
 from sleap_infer.runners.graph_io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
@@ -329,9 +329,5 @@ def _keep(folder: Path, stem: str, plan: bytes, facts: EngineFacts) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as beside:
         beside.write_bytes(data)
-        beside.rename(path)
-    finally:
-        beside.unlink(missing_ok=True)
