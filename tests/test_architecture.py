@@ -34,6 +34,7 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 ONLY_IN = {
     "torch": ("model", "ops", "frames", "outputs", "runners", "graphs", "export", "cli"),
     "sleap_io": ("model", "frames", "labels", "predictors", "jobs", "cli"),
+    "yaml": ("model",),
     "ray": ("jobs",),
     "pyarrow": ("jobs",),
     "typer": ("cli",),

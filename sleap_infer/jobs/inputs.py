@@ -8,7 +8,6 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import yaml
 from attrs import field, frozen
 from attrs.converters import optional
 
@@ -16,6 +15,7 @@ from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionErro
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing, is_glob, matching
 from sleap_infer.jobs.tasks import Frames, Task
+from sleap_infer.model.reading import explain, parse_yaml
 
 MANIFEST_SUFFIXES = (".csv", ".yaml", ".yml")
 MANIFEST_COLUMNS = ("video", "output", "frames")
@@ -137,7 +137,9 @@ def read_manifest(path: Path, frames: Frames = None) -> list[Wanted]:
     """
     try:
         rows = list(_rows(path))
-    except (OSError, ValueError, yaml.YAMLError, csv.Error) as error:
+    except OSError as error:
+        raise SourceFormatError(f"The manifest {path} cannot be read: {explain(error)}.") from error
+    except (ValueError, csv.Error) as error:
         raise SourceFormatError(f"The manifest {path} cannot be read: {error}") from error
     if not rows:
         raise EmptySourceError(f"The manifest {path} names no video.")
@@ -148,7 +150,7 @@ def _rows(path: Path) -> Iterable[Any]:
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".csv":
         return csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="more")
-    data = yaml.safe_load(text) or []
+    data = parse_yaml(text) or []
     found = data.get("videos") if isinstance(data, dict) else data
     if not isinstance(found, list):
         raise ValueError("expected a list, or `videos:` with a list")

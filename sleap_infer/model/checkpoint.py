@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sleap_infer.errors import CheckpointError
+from sleap_infer.model.reading import explain
 
 KEY_PREFIX = "model."
 ARCHIVE_START = b"PK\x03\x04"
@@ -104,7 +105,7 @@ def _names_in_archive(path: Path) -> list[str]:
             file.seek(0)
             return archive.namelist() if file.read(len(ARCHIVE_START)) == ARCHIVE_START else []
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be opened: {error}. Check that it may be read.") from error
+        raise CheckpointError(f"{path} cannot be opened: {explain(error)}.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
         return []
 

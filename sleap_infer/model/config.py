@@ -6,18 +6,14 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, get_args
 
-import yaml
-
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
 from sleap_infer.model.config_backbone import read_backbone
 from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.reading import parse_yaml, read_text
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing
-
-UNREADABLE = (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What PyYAML raises on text that is no YAML, and on scalars that are no dates or numbers though they are tagged so."""
 
 
 def read_yaml_spec(files: ModelFiles) -> ModelSpec:
@@ -27,13 +23,25 @@ def read_yaml_spec(files: ModelFiles) -> ModelSpec:
         ModelConfigError: the file is not YAML, lacks what a model needs, or contradicts itself.
         UnsupportedModelError: a kind of model, a backbone or a mode that is not run here.
     """
+    return spec_from_text(read_text(files.config), str(files.config), files)
+
+
+def spec_from_text(text: str, where: str, files: ModelFiles) -> ModelSpec:
+    """Read the configuration of a sleap-nn model from its text.
+
+    Args:
+        text: YAML.
+        where: what messages call it.
+        files: of the model.
+
+    Raises:
+        ModelConfigError, UnsupportedModelError: as in `read_yaml_spec`.
+    """
     try:
-        data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
-    except UNREADABLE as error:
-        raise ModelConfigError(
-            f"{files.config} is not readable YAML: {error}. Copy it again from its source."
-        ) from error
-    root = Section(data, str(files.config))
+        data = parse_yaml(text)
+    except ValueError as error:
+        raise ModelConfigError(f"{where} is not readable YAML: {error}. Copy it again from its source.") from error
+    root = Section(data, where)
     model, data_config = root.section("model_config"), root.section("data_config")
     kind, head = read_kind(model.section("head_configs"))
     _refuse_tiling(data_config.section("preprocessing"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -47,8 +49,15 @@ def find_model_files(path: str | Path) -> ModelFiles:
         ModelNotFoundError: nothing at `path`, or no model in it.
     """
     path = Path(os.path.expanduser(path))
-    try:
+    with _finding(path):
         return _find(path)
+
+
+@contextmanager
+def _finding(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into a `ModelNotFoundError`."""
+    try:
+        yield
     except ModelNotFoundError:
         raise
     except OSError as error:
@@ -74,11 +83,16 @@ def _find(path: Path) -> ModelFiles:
 
 
 def expand_model_path(path: str | Path) -> list[Path]:
-    """The models at a path: itself, or, for a directory of several exported models, each of these."""
+    """Return the models at a path: itself, or, for a directory of several exported models, each of these.
+
+    Raises:
+        ModelNotFoundError: the directory cannot be read.
+    """
     path = Path(path).expanduser() if str(path).startswith("~/") else Path(path)
-    if not path.is_dir() or any((path / name).is_file() for name, _ in CONFIG_NAMES):
-        return [path]
-    return sorted(item.parent for item in path.glob(f"*/{METADATA_NAME}")) or [path]
+    with _finding(path):
+        if not path.is_dir() or any((path / name).is_file() for name, _ in CONFIG_NAMES):
+            return [path]
+        return sorted(item.parent for item in path.glob(f"*/{METADATA_NAME}")) or [path]
 
 
 def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:

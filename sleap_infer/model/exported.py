@@ -14,9 +14,10 @@ from typing import Any
 
 import attrs
 
-from sleap_infer.errors import ExportedModelError
+from sleap_infer.errors import ExportedModelError, ModelError
 from sleap_infer.model.directory import METADATA_NAME, ModelFiles
 from sleap_infer.model.foreign import is_sleap_nn, read_foreign_spec
+from sleap_infer.model.reading import explain, parse_json, read_text
 from sleap_infer.model.spec import (
     BackboneSpec,
     ConvNextSpec,
@@ -105,15 +106,22 @@ def spec_from_json(data: Mapping[str, Any], path: Path) -> ModelSpec:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {explain(error)}.") from error
 
 
 def _read_beside(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        data = parse_json(read_text(path, ExportedModelError))
+    except ValueError as error:
         raise ExportedModelError(f"{path} is not readable JSON: {error}. Export the model again.") from error
     if not isinstance(data, dict):
         raise ExportedModelError(f"{path}: expected a mapping, found {type(data).__name__}. Export the model again.")

@@ -7,23 +7,21 @@ in no metadata (the sampling of connections) count as sleap-nn's defaults, so th
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
 from typing import Any, get_args
 
 import attrs
 from attrs import field, frozen
 
 from sleap_infer.choices import GraphInside, GraphKind, ModelKind
-from sleap_infer.errors import ExportedModelError, ModelConfigError, ModelError
-from sleap_infer.model.config import read_yaml_spec
+from sleap_infer.errors import ExportedModelError, ModelConfigError
+from sleap_infer.model.config import read_yaml_spec, spec_from_text
 from sleap_infer.model.config_heads import CONFMAP_HEADS
 from sleap_infer.model.directory import ModelFiles
 from sleap_infer.model.onnx_file import INSIDE_KEY, GraphFile, read_graph_file
+from sleap_infer.model.reading import parse_json
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import (
     CHANNELS,
@@ -121,7 +119,7 @@ def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any]) -> ModelSp
     """
     try:
         if INSIDE_KEY in metadata:
-            metadata = json.loads(metadata[INSIDE_KEY])
+            metadata = parse_json(metadata[INSIDE_KEY])
         stated = _read_stated(Section(metadata, str(files.config)))
     except (ModelConfigError, ValueError, TypeError, RecursionError) as error:
         raise ExportedModelError(f"{files.config}: malformed metadata ({error}). Copy the directory again.") from error
@@ -185,7 +183,7 @@ def _read_configs(files: ModelFiles, stated: Stated, graph: GraphFile) -> dict[M
         if files.config != files.weights and beside.is_file():
             found[kind] = read_yaml_spec(attrs.evolve(files, config=beside))
         elif kind in inside:
-            found[kind] = _read_text(files, inside[kind])
+            found[kind] = spec_from_text(inside[kind], f"{files.weights}, the configuration inside", files)
         if kind in found and found[kind].kind != kind:
             raise ExportedModelError(
                 f"{files.weights} holds a {kind} model, but its training configuration is of a {found[kind].kind} "
@@ -201,21 +199,9 @@ def _texts_inside(files: ModelFiles, stated: Stated, graph: GraphFile) -> dict[s
     if len(stated.stages) == 1:
         return {stated.kind: text}
     try:
-        return {str(kind): str(part) for kind, part in json.loads(text).items()}
+        return {str(kind): str(part) for kind, part in parse_json(text).items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise ExportedModelError(f"{files.weights}: the configurations inside are no JSON ({error}).") from error
-
-
-def _read_text(files: ModelFiles, text: str) -> ModelSpec:
-    """A configuration that travelled inside a graph."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "training_config.yaml"
-        path.write_text(text, encoding="utf-8")
-        try:
-            return read_yaml_spec(attrs.evolve(files, config=path))
-        except ModelError as error:
-            message = str(error).replace(str(path), f"{files.weights}, the configuration inside")
-            raise type(error)(message) from error
 
 
 def _build(files: ModelFiles, stated: Stated, configs: Mapping[ModelKind, ModelSpec], graph: GraphFile) -> ModelSpec:

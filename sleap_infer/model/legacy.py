@@ -16,6 +16,7 @@ from sleap_infer.choices import ModelKind
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.reading import parse_json, read_text
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
 
@@ -45,8 +46,8 @@ def read_json_spec(files: ModelFiles) -> ModelSpec:
         UnsupportedModelError: a kind of model or backbone that is not run here.
     """
     try:
-        root = Section(json.loads(files.config.read_text(encoding="utf-8")), str(files.config))
-    except (OSError, ValueError, RecursionError) as error:
+        root = Section(parse_json(read_text(files.config)), str(files.config))
+    except ValueError as error:
         raise ModelConfigError(
             f"{files.config} is not readable JSON: {error}. Copy it again from its source."
         ) from error

@@ -15,6 +15,7 @@ import numpy as np
 from attrs import frozen
 
 from sleap_infer.errors import ExportedModelError
+from sleap_infer.model.reading import explain
 
 INSIDE_KEY = "sleap_nn_metadata"
 """What a graph carries its metadata under, as JSON; `training_config` beside it is YAML, or JSON of two YAML texts."""
@@ -58,12 +59,15 @@ def read_graph_file(path: Path) -> GraphFile:
     """
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise ExportedModelError(f"{path} cannot be read: {explain(error)}.") from error
+    try:
         model = list(_fields(memoryview(data)))
         nodes, tensors = _read_nodes(next(value for number, value in model if number == 7))
         texts = {_texts(pair, 1)[0]: "".join(_texts(pair, 2)) for number, pair in model if number == 14}
         side, cropped = next((found for tensor in tensors.values() if (found := _crop_grid(tensor))), (None, None))
         return GraphFile(hashlib.sha256(data).hexdigest(), texts, _input_size(nodes, tensors), side, cropped)
-    except (OSError, ValueError, LookupError, TypeError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, StopIteration) as error:
         raise ExportedModelError(
             f"{path} cannot be opened as an ONNX graph: it is damaged or of another format ({error}). Copy it again."
         ) from error
