@@ -78,6 +78,15 @@ def corpus() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs that once gave wrong results, outside of the repository."""
+    path = Path(os.environ.get("SLEAP_INFER_CASES", REPOSITORY.parent / "shared" / "cases"))
+    if not path.is_dir():
+        pytest.skip(f"NO CASES at {path}: set SLEAP_INFER_CASES to run the checks against them")
+    return path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tracing a model takes ten to thirty seconds, and most tests ask for one that another test has traced.

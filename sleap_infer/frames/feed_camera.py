@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceNotFoundError
+from sleap_infer.frames.colour import is_gray, with_channels
 from sleap_infer.frames.live import Clock, LiveFrame, without_file
 from sleap_infer.frames.reader import Image
 
@@ -66,6 +67,11 @@ class CameraFeed:
         """A name and a size, without a file; see `Feed`."""
         return without_file(self.name, (n_frames, *self.first.shape))
 
+    def in_colour(self) -> None:
+        """Give three channels from the next frame on; see `Feed`."""
+        self._grayscale = False
+        self.first = with_channels(self.first, grayscale=False)
+
     def close(self) -> None:
         """Give the camera back."""
         self._capture.release()
@@ -94,10 +100,10 @@ class CameraFeed:
         if not is_there:
             return None
         self._index += 1
-        self._grayscale = self._grayscale and (bgr.ndim == 2 or np.array_equal(bgr[..., 0], bgr[..., 2]))
+        self._grayscale = self._grayscale and (bgr.ndim == 2 or is_gray(bgr))
         if bgr.ndim == 2:
             bgr = bgr[..., None]
-        image = bgr[..., :1] if self._grayscale else bgr[..., 2::-1]
+        image = bgr[..., :1] if self._grayscale else with_channels(bgr[..., 2::-1], grayscale=False)
         return LiveFrame(np.ascontiguousarray(image), self._index, now)
 
 

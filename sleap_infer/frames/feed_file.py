@@ -12,6 +12,7 @@ import numpy as np
 from attrs import define
 
 from sleap_infer.errors import EmptySourceError, FrameReadError
+from sleap_infer.frames.colour import with_channels
 from sleap_infer.frames.descriptions import of_file
 from sleap_infer.frames.live import Clock, LiveFrame
 from sleap_infer.frames.reader import AnyImage, Image
@@ -74,6 +75,11 @@ class FilePlayer:
     def video(self, n_frames: int) -> sio.Video:
         """The file; see `Feed`."""
         return of_file(self._path)
+
+    def in_colour(self) -> None:
+        """Give three channels; see `Feed`."""
+        self._reader = self._reader.in_colour()
+        self.first = with_channels(self.first, grayscale=False)
 
     def close(self) -> None:
         """Nothing to give back: the file is open only while it is read."""

@@ -14,6 +14,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError, SourceNotFoundError
+from sleap_infer.frames.colour import is_gray, with_channels
 from sleap_infer.frames.live import TIMEOUT, Clock, LiveFrame, without_file
 from sleap_infer.frames.reader import Image
 from sleap_infer.frames.video_file import to_image
@@ -70,6 +71,11 @@ class StreamFeed:
     def video(self, n_frames: int) -> sio.Video:
         """A name and a size, without a file; see `Feed`."""
         return without_file(self.name, (n_frames, *self.first.shape))
+
+    def in_colour(self) -> None:
+        """Give three channels from the next frame on; see `Feed`."""
+        self._grayscale = False
+        self.first = with_channels(self.first, grayscale=False)
 
     def close(self) -> None:
         """Close the connection."""
@@ -146,7 +152,7 @@ class StreamFeed:
                 yield FrameReadError(f"frame {self._index} of {self.name} arrived damaged.")
                 continue
             rgb = to_image(frame, grayscale=False)
-            self._grayscale = self._grayscale and np.array_equal(rgb[..., 0], rgb[..., 2])
+            self._grayscale = self._grayscale and is_gray(rgb)
             image = rgb[..., :1] if self._grayscale else rgb
             yield LiveFrame(np.ascontiguousarray(image), self._index, now)
 

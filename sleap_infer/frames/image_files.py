@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError
+from sleap_infer.frames.colour import is_gray, shows_gray, with_channels
 from sleap_infer.frames.reader import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -28,6 +29,7 @@ class ImageFilesReader:
     def __init__(self, paths: Sequence[Path], grayscale: bool | None = None) -> None:
         self.paths = tuple(paths)
         self._grayscale = grayscale
+        self._is_settled = False
 
     @property
     def n_frames(self) -> int:
@@ -36,17 +38,25 @@ class ImageFilesReader:
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
         """Read frames; see `Reader`."""
+        grayscale = self._channels()
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
             image = read_image(self.paths[frame_idx])
-            yield frame_idx, image if isinstance(image, FrameReadError) else self._with_channels(image)
+            yield frame_idx, image if isinstance(image, FrameReadError) else with_channels(image, grayscale)
+
+    def in_colour(self) -> ImageFilesReader:
+        """Return a reader of the same files, which gives three channels whatever they look like."""
+        return ImageFilesReader(self.paths, False)
 
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _with_channels(self, image: Image) -> Image:
-        if self._grayscale is None:
-            return image
-        return image[..., :1] if self._grayscale else np.broadcast_to(image, (*image.shape[:2], 3))
+    def _channels(self) -> bool | None:
+        """One channel, three, or as each file is. A gray description counts only where the first file shows gray."""
+        if self._grayscale and not self._is_settled:
+            first = read_image(self.paths[0]) if self.paths else None
+            shown = shows_gray(first) if isinstance(first, np.ndarray) else None
+            self._grayscale, self._is_settled = None if shown is None else True, True
+        return self._grayscale
 
 
 class ImageStackReader:
@@ -54,17 +64,24 @@ class ImageStackReader:
 
     Args:
         path: of the file.
+        grayscale: one channel or three; by default as each page is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, grayscale: bool | None = None) -> None:
         self.path = path
+        self._grayscale = grayscale
         self.n_frames = n_pages(path)
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
         """Read frames; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
             _, pages = cv2.imreadmulti(str(self.path), frame_idx, 1, flags=cv2.IMREAD_UNCHANGED)
-            yield frame_idx, _check(pages[0] if pages else None, f"page {frame_idx} of {self.path}")
+            image = _check(pages[0] if pages else None, f"page {frame_idx} of {self.path}")
+            yield frame_idx, image if isinstance(image, FrameReadError) else with_channels(image, self._grayscale)
+
+    def in_colour(self) -> ImageStackReader:
+        """Return a reader of the same file, which gives three channels whatever its pages look like."""
+        return ImageStackReader(self.path, False)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -94,7 +111,7 @@ def _check(image: NDArray[Any] | None, name: str) -> Image | FrameReadError:
     if image.shape[2] in (1, 2):
         return image[..., :1]
     rgb = np.ascontiguousarray(image[..., 2::-1])
-    return rgb[..., :1] if np.array_equal(rgb[..., 0], rgb[..., 2]) else rgb
+    return rgb[..., :1] if is_gray(rgb) else rgb
 
 
 def n_pages(path: Path) -> int:

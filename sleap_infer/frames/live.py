@@ -103,6 +103,9 @@ class Feed(Protocol):
     def video(self, n_frames: int) -> sio.Video:
         """The description for `sleap_io.Labels`, of so many frames."""
 
+    def in_colour(self) -> None:
+        """Give three channels from the next frame on, whatever frames look like."""
+
     def close(self) -> None:
         """Give the device, the connection or the file back."""
 
@@ -140,6 +143,10 @@ class LiveSource:
     def first(self) -> NDArray[np.uint8]:
         """A frame of the source to warm up with, (H, W, C) uint8; it is not counted."""
         return np.ascontiguousarray(self._feed.first)
+
+    def in_colour(self) -> None:
+        """Give three channels from now on, for models that need them: no gray frame makes others gray."""
+        self._feed.in_colour()
 
     @property
     def has_ended(self) -> bool:
@@ -281,6 +288,10 @@ class Gone:
         """Say of each frame that it is gone; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
             yield frame_idx, FrameReadError(f"frame {frame_idx} of {self.name} went by and was not kept.")
+
+    def in_colour(self) -> Gone:
+        """Return itself: there is no frame."""
+        return self
 
     def close(self) -> None:
         """Nothing to give back."""

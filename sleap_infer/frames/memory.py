@@ -40,5 +40,9 @@ class ArrayReader:
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
             yield frame_idx, self._frames[frame_idx]
 
+    def in_colour(self) -> ArrayReader:
+        """Return itself: an array has the channels that it has."""
+        return self
+
     def close(self) -> None:
         """Nothing to give back."""

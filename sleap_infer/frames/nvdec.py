@@ -21,7 +21,7 @@ from sleap_infer.frames.packets import has_times, in_order
 from sleap_infer.frames.reader import AnyImage
 from sleap_infer.frames.source import Source, VideoPart
 from sleap_infer.frames.surfaces import CannotDecode, Surface, SurfaceContainer, SurfaceDecoder, codec_of
-from sleap_infer.frames.video_file import VideoFileReader, is_gray, to_image
+from sleap_infer.frames.video_file import VideoFileReader, to_image
 
 if TYPE_CHECKING:
     from sleap_infer.ops.yuv import YuvMatrix
@@ -68,7 +68,7 @@ def _on_device(part: VideoPart, device: str) -> VideoPart:
     reader = part.reader
     if not isinstance(reader, VideoFileReader):
         return part
-    return attrs.evolve(part, reader=NvdecReader(reader.path, device, reader.grayscale))
+    return attrs.evolve(part, reader=NvdecReader(reader.path, device, reader.settle_channels()))
 
 
 class NvdecReader(VideoFileReader):
@@ -125,8 +125,7 @@ class NvdecReader(VideoFileReader):
         first = self._first()
         with self._open() as container:
             check_fit(container, first)
-        if self.grayscale is None:
-            self.grayscale = is_gray(first)
+        self.settle_channels()
         turns, rest = divmod(first.rotation, 90)
         self._size, self._quarter_turns = (first.height, first.width), 0 if rest else turns
         full_range = first.format.name == PIXELS[1] or int(first.color_range) == FULL_RANGE
@@ -150,6 +149,9 @@ class NvdecReader(VideoFileReader):
         difference = int(np.abs(image.astype(np.int16) - expected).max())
         if difference > MAX_DIFFERENCE:
             raise CannotDecode(f"the GPU's first frame differs from the CPU's by {difference} gray levels")
+
+    def _on_host(self) -> VideoFileReader:
+        return VideoFileReader(self.path)
 
     def _open_to_decode(self) -> SurfaceContainer:
         return SurfaceContainer(self._open(), self._open_decoder)

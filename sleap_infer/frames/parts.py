@@ -93,7 +93,7 @@ def open_video(video: sio.Video) -> Reader:
     if n_pages(names[0]) > 1:
         return ImageStackReader(names[0])
     if names[0].suffix.lower() in VIDEO_SUFFIXES:
-        return VideoFileReader(names[0], grayscale)
+        return VideoFileReader(names[0], False if grayscale is False else None, grayscale)
     return SleapVideoReader(video)
 
 

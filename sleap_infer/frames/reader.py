@@ -36,6 +36,9 @@ class Reader(Protocol):
             Index and picture of each frame; in place of a picture that cannot be read, the error that says why.
         """
 
+    def in_colour(self) -> Reader:
+        """Return a reader of the same video for models with three channels: no frame makes the others gray."""
+
     def close(self) -> None:
         """Give files back."""
 

@@ -106,6 +106,10 @@ class Source:
         counts = [part.n_frames for part in self.parts]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    def in_colour(self) -> Source:
+        """Return the same source, read for models with three channels: no gray frame makes the others gray."""
+        return evolve(self, parts=tuple(evolve(part, reader=part.reader.in_colour()) for part in self.parts))
+
     def videos(self) -> dict[int, sio.Video]:
         """Descriptions of the videos for `sleap_io.Labels`, by index in the source."""
         return {part.video_idx: part.video() for part in self.parts}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import av.error
@@ -12,6 +13,7 @@ import numpy as np
 
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
+from sleap_infer.frames.colour import settle, spread
 from sleap_infer.frames.luma import gray_from_luma
 from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
 from sleap_infer.frames.reader import AnyImage, Image
@@ -20,25 +22,31 @@ from sleap_infer.frames.seeking import frames_from
 SEEK_AHEAD = 300
 """Frames that are decoded for nothing before seeking pays."""
 
+UNSOUGHT = 1000
+"""Frames within which a file is looked at that cannot be sought."""
+
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 """Since PyAV 17 the conversion to RGB takes all processor cores, which makes it half as fast."""
 
 
 class VideoFileReader:
-    """Reads a video file. Videos whose first frame is gray give one channel, as in sleap-io.
+    """Reads a video file. Gray videos give one channel, as in sleap-io; see `frames.colour.settle`.
 
     Args:
         path: of the file.
-        grayscale: one channel or three; by default as the first frame is.
+        grayscale: one channel or three; by default as the frames are.
+        stated: what a description of the video says about that.
 
     Raises:
         SourceFormatError: this is not a video.
         EmptySourceError: it has no frames.
     """
 
-    def __init__(self, path: Path, grayscale: bool | None = None) -> None:
+    def __init__(self, path: Path, grayscale: bool | None = None, stated: bool | None = None) -> None:
         self.path = path
         self.grayscale = grayscale
+        self._stated = stated
+        self._repeats_gray = False
         with self._open() as container:
             self._n_claimed = n_claimed(container)
             self._require_frames(container)
@@ -62,14 +70,25 @@ class VideoFileReader:
             times, unit = times_of_all(container), container.streams.video[0].time_base
         return None if times is None or unit is None else [float(time * unit) for time in times]
 
+    def in_colour(self) -> Self:
+        """Return the same reader, which gives three channels whatever its frames look like."""
+        other = copy.copy(self)
+        other.grayscale, other._repeats_gray = False, True
+        return other
+
+    def settle_channels(self) -> bool:
+        """Return whether the video is read as gray; where that is open, look at frames of it once."""
+        if self.grayscale is None:
+            self.grayscale = settle(self._looks(), self._stated)
+        return self.grayscale
+
     def close(self) -> None:
         """Nothing to give back: the file is open only while it is read."""
 
     def _to_images(
         self, frames: Generator[tuple[int, Any], None, None]
     ) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
-        if self.grayscale is None:
-            self.grayscale = is_gray(self._first())
+        self.settle_channels()
         try:
             for frame_idx, frame in frames:
                 yield frame_idx, frame if isinstance(frame, FrameReadError) else self._to_image(frame)
@@ -183,14 +202,30 @@ class VideoFileReader:
         with self._open() as container:
             return next((frame for _, frame in in_order(container) if frame is not None), None)
 
+    def _looks(self) -> Iterator[Image]:
+        """The first picture that can be read, then some that are spread over the video."""
+        first = self._first()
+        if first is None:
+            return
+        yield _to_rgb(first)
+        with self._open() as container:
+            times = times_of_all(container)
+        n_frames = len(times) if times else min(self._n_claimed or UNSOUGHT, UNSOUGHT)
+        for _, frame in VideoFileReader._decode_some(self._on_host(), spread(n_frames)):
+            if not isinstance(frame, FrameReadError):
+                yield _to_rgb(frame)
+
+    def _on_host(self) -> VideoFileReader:
+        """A reader of the same file that decodes with FFmpeg."""
+        return self
+
     def _to_image(self, frame: Any) -> AnyImage:
+        if self._repeats_gray:
+            gray = gray_from_luma(frame, _to_rgb)
+            if gray is not None:
+                return np.broadcast_to(gray, (*gray.shape[:2], 3))
+            self._repeats_gray = False
         return to_image(frame, self.grayscale)
-
-
-def is_gray(first: Any) -> bool:
-    """Whether a video is gray, by its first frame that can be read, if there is one."""
-    rgb = None if first is None else _to_rgb(first)
-    return rgb is not None and np.array_equal(rgb[..., 0], rgb[..., 2])
 
 
 def to_image(frame: Any, grayscale: bool | None) -> Image:

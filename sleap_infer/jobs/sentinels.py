@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from attrs import define, field, frozen
@@ -25,34 +25,49 @@ UNUSUAL_FACTOR = 2.0
 
 
 def unlike_training(
-    shape: tuple[int, int, int], n_channels: int, fit: tuple[int | None, int | None], crop_size: int | None
+    shape: tuple[int, int, int],
+    n_channels: int,
+    fit: tuple[int | None, int | None],
+    crop_size: int | None,
+    fixed: Collection[str] = (),
 ) -> Iterator[str]:
-    """In what frames are unlike those that a model was trained on, in words.
+    """Describe in what frames differ from those that a model was trained on.
+
+    An option is named only where it changes something for this model. There is none for channels: the network's own
+    conversion does the same as `ensure_rgb` and `ensure_grayscale`.
 
     Args:
         shape: (height, width, channels) of the frames.
         n_channels: of the network's input.
         fit: height and width that frames are fitted into, `None` where that was not so in training.
         crop_size: side of the crops, if there are any.
+        fixed: options that are part of an exported graph, so that they cannot be changed.
 
     >>> list(unlike_training((1024, 1280, 3), 1, (1024, None), 160))
-    ['frames are in colour and the model was trained on gray ones; see --ensure-grayscale']
+    ['frames are in colour and the model was trained on gray ones: they are converted to gray']
     """
     height, width, channels = shape
     if channels == 3 and n_channels == 1:
-        yield "frames are in colour and the model was trained on gray ones; see --ensure-grayscale"
+        yield "frames are in colour and the model was trained on gray ones: they are converted to gray"
     if channels == 1 and n_channels == 3:
-        yield "frames are gray and the model was trained on colour; see --ensure-rgb"
+        yield "frames are gray and the model was trained on colour: poses may be worse than on colour videos"
     factors = [wanted / side for wanted, side in zip(fit, (height, width), strict=True) if wanted]
     factor = min(factors, default=1.0)
     if max(factor, 1 / factor) > UNUSUAL_FACTOR:
         word, size = ("reduced", 1 / factor) if factor < 1 else ("enlarged", factor)
         yield (
-            f"frames of {height} x {width} are {word} by a factor of {size:.1f} to the size of training; see "
-            "--max-height and --max-width"
+            f"frames of {height} x {width} are {word} by a factor of {size:.1f} to the size of training; "
+            f"{_change(('max_height', 'max_width'), fixed)}"
         )
     if crop_size and crop_size > max(height, width):
-        yield f"crops of {crop_size} are larger than the frames of {height} x {width}; see --crop-size"
+        change = _change(("crop_size",), fixed)
+        yield f"crops of {crop_size} are larger than the frames of {height} x {width}; {change}"
+
+
+def _change(names: tuple[str, ...], fixed: Collection[str]) -> str:
+    """Which options change a setting, or what does where it is part of a graph."""
+    options = " and ".join(f"--{name.replace('_', '-')}" for name in names)
+    return f"export the model again with other {options}" if set(names) & set(fixed) else f"see {options}"
 
 
 @frozen

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from sleap_infer.frames import Source
+from sleap_infer.frames.colour import has_colour
 from sleap_infer.jobs.columns import Columns
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.messages import Answer, At, Done, Kept, Open, Opened, Run
@@ -104,15 +105,19 @@ class Session:
         return self._opened[1]
 
     def _unlike_training(self, source: Source) -> Iterator[str]:
-        """What is unusual about the first frame that can be read."""
+        """Describe what is unusual about the frames: the size of the first one, and colour in any that is looked at."""
         settings, spec = self.predictor.settings, self.predictor.runners[0].spec
         with closing(source.batches(1)) as batches:  # type: ignore[type-var]
             first = next((batch.images for batch in batches if len(batch.images)), None)
         if first is not None:
             _, channels, height, width = first.shape
+            n_channels = spec.backbone.in_channels
+            if channels == 1 and n_channels > 1 and has_colour(source.parts[0].reader):
+                channels = n_channels
             fit = settings.frames.max_height, settings.frames.max_width
+            fixed = spec.exported.baked if spec.exported else ()
             crop_size = settings.stages[-1].crop_size
-            yield from unlike_training((height, width, channels), spec.backbone.in_channels, fit, crop_size)
+            yield from unlike_training((height, width, channels), n_channels, fit, crop_size, fixed)
 
 
 def open_predictor(models: Models, clip: Task | None, n_tasks: int = 1) -> Predictor:

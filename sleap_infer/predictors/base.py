@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Step: TypeAlias = Callable[[Work], Work]
 
+RGB = 3
+"""Channels of a model that is trained on colour."""
+
 
 class Predictor(ABC):
     """Poses of whole videos.
@@ -251,8 +254,18 @@ class Predictor(ABC):
     def _check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
         """Refuse a source that this pipeline cannot work on."""
 
+    @property
+    def reads_colour(self) -> bool:
+        """Whether frames are read with three channels, whatever they look like."""
+        return self.settings.frames.ensure_rgb or any(
+            runner.spec.backbone.in_channels == RGB for runner in self.runners
+        )
+
     def _decoded(self, source: Source) -> Source:
-        """The source, its videos decoded where the networks run, if that is asked for and they take such images."""
+        """The source as its frames are read: in colour for models that need it, and its videos decoded where the
+        networks run, if that is asked for and they take such images.
+        """
+        source = source.in_colour() if self.reads_colour else source
         if self.settings.stream.decoder == "cpu":
             return source
         from sleap_infer.frames.nvdec import decode_on_device, warn

@@ -238,6 +238,8 @@ class LiveRun:
         if deadline_ms is not None and not deadline_ms > 0:
             raise OptionError(f"deadline_ms is in milliseconds, above zero; found {deadline_ms!r}.")
         self.session, self.source, self.deadline_ms = session, source, deadline_ms
+        if session.predictor.reads_colour:
+            source.in_colour()
         self._latencies = Latencies()
         self._n_predicted = self._n_too_late = self._n_late_results = 0
 

@@ -309,6 +309,9 @@ class Frames:
     def video(self, _n_frames: int) -> Any:
         raise AssertionError
 
+    def in_colour(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

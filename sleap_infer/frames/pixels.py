@@ -1,0 +1,78 @@
+"""Stored pixels to images: channels and numbers that are understood, and an error that says why where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sleap_infer.errors import FrameReadError
+from sleap_infer.frames.reader import Image
+
+CHANNELS = (1, 3, 4)
+"""Gray, RGB, and RGB with an alpha channel, which is left out."""
+
+ALPHA = 4
+LEVELS = 255
+
+
+class Scale:
+    """What floats of one video mean: 0 to 1, or 0 to 255. A video has one scale, which a dark frame does not show.
+
+    Args:
+        looks: gives stored frames that are spread over the video; read when the first frame of floats comes.
+    """
+
+    def __init__(self, looks: Callable[[], Iterator[NDArray[Any]]]) -> None:
+        self._looks = looks
+        self._top: float | None = None
+
+    def to_unit(self, image: NDArray[Any], name: str) -> Image | FrameReadError:
+        """Return floats as float32 in [0, 1].
+
+        Args:
+            image: floats.
+            name: of the frame, for errors.
+        """
+        values = image.astype(np.float32)
+        if not np.isfinite(values).all():
+            return FrameReadError(f"{name} holds NaN or infinite values. Replace them.")
+        if self._top is None:
+            tops = [float(np.nanmax(look)) for look in self._looks() if look.size]
+            self._top = 1.0 if max([*tops, float(values.max())]) <= 1 else float(LEVELS)
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > self._top:
+            other = "the other frames that were looked at lie in 0 to 1" if high <= LEVELS and low >= 0 else "neither"
+            return FrameReadError(
+                f"{name} holds floats from {low:g} to {high:g}. Expected 0 to 1 or 0 to 255 in all frames of a video"
+                f" ({other}). Store images as uint8."
+            )
+        return values if self._top == 1 else values / np.float32(LEVELS)
+
+
+def check_pixels(image: NDArray[Any], name: str, scale: Scale) -> Image | FrameReadError:
+    """Return a stored frame as an image.
+
+    Args:
+        image: (H, W) or (H, W, C), C is 1, 3 or 4 (alpha, left out); uint8, or floats from 0 to 1 or 0 to 255.
+        name: of the frame, for errors.
+        scale: of its video.
+
+    Returns:
+        (H, W, C), C is 1 or 3, uint8 or float32 in [0, 1]; or the error that says why it is none.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or 0 in image.shape or image.shape[2] not in CHANNELS:
+        return FrameReadError(
+            f"{name} has the shape {image.shape}. Expected (height, width, channels) with 1 (gray), 3 (RGB) or 4 (RGB "
+            "and alpha) channels."
+        )
+    image = image[..., :3] if image.shape[2] == ALPHA else image
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        return FrameReadError(f"{name} has {image.dtype} pixels. Convert it to 8 bits per channel (uint8).")
+    return scale.to_unit(image, name)
