@@ -7,9 +7,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from sleap_infer.errors import OutputError
 
@@ -42,7 +43,7 @@ def replacing(target: Path) -> Iterator[Path]:
     folder = target.with_name(f"{PREFIX}{_key(target)}-{secrets.token_hex(8)}")
     folder.mkdir(mode=0o700)
     try:
-        beside = folder / f"file{target.suffix}"
+        beside = folder / f"file{target.suffix.lower()}"  # libraries know formats by endings in lower case
         yield beside
         sync(beside)
         beside.replace(target)
@@ -90,6 +91,40 @@ def remove_leftovers(target: Path, older_than_s: float = 0.0) -> None:
             continue
         if is_old and not folder.is_symlink():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+FileKey: TypeAlias = tuple[Hashable, ...]
+"""Names a file in a way that all its paths share."""
+
+
+def file_key(path: Path) -> FileKey:
+    """What identifies a file, whatever path leads to it: links, `..`, other letters on file systems that ignore case.
+
+    A file that does not exist yet is known by its folder and its name.
+    """
+    try:
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    except (OSError, ValueError):
+        pass
+    real = Path(os.path.realpath(path))
+    try:
+        folder = real.parent.stat()
+    except (OSError, ValueError):
+        return (str(real),)
+    return folder.st_dev, folder.st_ino, real.name.casefold() if ignores_case(real.parent) else real.name
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether names in a folder differ only by more than upper and lower case, as far as its own name shows."""
+    for place in (folder.resolve(), *folder.resolve().parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if other != place:
+            try:
+                return other.samefile(place)
+            except (OSError, ValueError):
+                return False
+    return False
 
 
 def sync(path: Path) -> None:

@@ -74,6 +74,7 @@ def benchmark(
     """
     from sleap_infer.benchmark.report import as_json, check_file, read_report
     from sleap_infer.files import write_text
+    from sleap_infer.jobs.guards import model_files, refuse_targets
 
     models, source = split_subject([name for name in (model, video) if name is not None], more or [])
     options = BenchmarkOptions(
@@ -90,6 +91,10 @@ def benchmark(
     for path in (output, html):
         if path is not None:
             check_file(path, overwrite)
+    read = [path for model in models for path in model_files(model)] + [
+        Path(name) for name in (source, baseline) if name
+    ]
+    refuse_targets([path for path in (output, html) if path is not None], read)
     old = None if baseline is None else read_report(baseline)
     report = run(options)
     if output is not None:

@@ -62,7 +62,7 @@ def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int,
             table.add_row(task.name, "-", "-", f"[red]{error}[/red]")
             continue
         n_done = Journal.open(task.journal).n_frames() if Journal.is_at(task.journal) else 0
-        targets = [task.target(form) for form in formats]
+        targets = list(task.targets(formats).values())
         if all(target.exists() for target in targets):
             n_done = n_frames or 0
         n_known += n_frames or 0

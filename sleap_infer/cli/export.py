@@ -96,7 +96,9 @@ def export_one(
     """Export one model, or one pipeline, and show what was made."""
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
+    from sleap_infer.jobs.guards import refuse_targets
 
+    refuse_targets([output], [*models, *(name for name in (frames, options.calibration) if name)])
     try:
         results = export(models, output, options, frames, lambda line: typer.echo(line, err=True), **given)
     except ExportDiffersError as error:

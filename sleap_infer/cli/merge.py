@@ -43,6 +43,6 @@ def merge(
 
     found = find_journals(journals)
     with show_job([task_of(journal) for journal in found], progress) as listen:
-        reports = merge_journals(found, read_formats(formats), partial, overwrite, keep_journal, listen)
+        reports = merge_journals(found, read_formats(formats) or ("slp",), partial, overwrite, keep_journal, listen)
     if any(report.outcome == "failed" or report.n_failed for report in reports):
         raise typer.Exit(1)

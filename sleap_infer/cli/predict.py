@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 WORKERS_VARIABLE = "SLEAP_INFER_WORKERS"
 INTERRUPTED = 130
+
+SHOWN = 3
+"""Sources that a message lists."""
 
 
 @with_inference_options
@@ -36,7 +40,8 @@ def predict(
         typer.Option(
             "-o",
             "--output",
-            help="File to write, one for all sources; or a name for each with {stem}, {name} or {parent} in it. "
+            help="File to write, one for all sources; a name for each with {stem}, {name} or {parent} in it; or a "
+            "folder, if it ends in /. Endings: .slp, .h5, .csv, .parquet, .ledger.csv. "
             "[default: {stem}.predictions.slp beside the source]",
         ),
     ] = None,
@@ -53,7 +58,7 @@ def predict(
         typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
     ] = None,
     n_frames: Annotated[
-        int, typer.Option("-n", "--n-frames", help="Only the first so many frames of each output; 0 for all.", min=0)
+        int, typer.Option("-n", "--n-frames", help="Maximum number of frames of each video; 0 for all.", min=0)
     ] = 0,
     overwrite: Annotated[
         bool,
@@ -170,6 +175,7 @@ def predict(
     Exit codes: 0 all frames predicted, 1 some frames or videos failed, 2 wrong usage.
     """
     from sleap_infer.jobs import JobOptions, Models, Outputs, find_tasks, read_frames
+    from sleap_infer.jobs.guards import check_targets
 
     models = Models(
         tuple(map(str, model)),
@@ -181,11 +187,15 @@ def predict(
         read_pairs(backend_option or []),
         not no_cache,
     )
-    tasks = find_tasks(source, Outputs(output, out_dir, merge), read_frames(frames), n_frames)
+    forms = read_formats(formats)
+    _check_models(source, model)
+    tasks = find_tasks(source, Outputs(output, out_dir, merge, forms), read_frames(frames), n_frames)
+    forms = forms or ("slp",)
+    check_targets(tasks, forms, models.paths)
     if dry_run:
         from sleap_infer.cli.dry_run import show_plan
 
-        show_plan(models, tasks, read_formats(formats, output))
+        show_plan(models, tasks, forms)
         return
     if address is not None and engine != "ray":
         raise OptionError("--address has no effect without --engine ray. Leave it out, or add --engine ray.")
@@ -196,7 +206,7 @@ def predict(
         typer.echo(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], slurm, Path.cwd()), nl=False)
         return
     asked = JobOptions(
-        formats=read_formats(formats, output),
+        formats=forms,
         overwrite=overwrite,
         resume=resume,
         keep_journal=keep_journal,
@@ -206,6 +216,26 @@ def predict(
     reports = _run(models, tasks, asked, progress, workers, engine, address)
     if any(report.outcome == "failed" or report.n_failed for report in reports):
         raise typer.Exit(1)
+
+
+def _check_models(sources: list[str], models: list[Path]) -> None:
+    """Check that no model stands among the sources, as where the second -m was forgotten.
+
+    Raises:
+        OptionError: one does; the message has the right command.
+    """
+    from sleap_infer.model import is_model
+
+    found = [name for name in sources if is_model(name)]
+    if not found:
+        return
+    videos = [name for name in sources if name not in found] or ["VIDEO"]
+    shown = shlex.join(videos[:SHOWN]) + (" ..." if len(videos) > SHOWN else "")
+    given = " ".join(f"-m {shlex.quote(str(name))}" for name in [*models, *found])
+    raise OptionError(
+        f"{', '.join(found)}: a model stands among the sources. Each model needs its own -m:\n"
+        f"  sleap-infer predict {shown} {given}   (with your other options)"
+    )
 
 
 def _run(

@@ -14,25 +14,20 @@ FORMATS_HELP = (
 WORDS = {"true": True, "false": False}
 
 
-def read_formats(names: list[str] | None, output: str | None = None) -> tuple[OutputFormat, ...]:
-    """Formats by name, each once; where none is named, what the ending of the output says, else `slp`.
+def read_formats(names: list[str] | None) -> tuple[OutputFormat, ...]:
+    """Formats by name, each once; none where none is named.
 
     Raises:
         OptionError: there is no such format.
 
-    >>> read_formats(["csv", "slp", "csv"]), read_formats(None), read_formats(None, "a.parquet")
-    (('slp', 'csv'), ('slp',), ('parquet',))
+    >>> read_formats(["csv", "slp", "csv"]), read_formats(None)
+    (('slp', 'csv'), ())
     """
     known: tuple[OutputFormat, ...] = get_args(OutputFormat)
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise OptionError(f"--format {unknown[0]!r}: expected one of {', '.join(known)}.")
-    if not names and output is not None:
-        from sleap_infer.jobs.tasks import SUFFIXES
-
-        endings = sorted(SUFFIXES, key=lambda form: -len(SUFFIXES[form]))
-        names = [str(form) for form in endings if output.endswith(SUFFIXES[form])][:1]
-    return tuple(form for form in known if form in (names or ["slp"]))
+    return tuple(form for form in known if form in (names or ()))
 
 
 def read_share(text: str | None) -> tuple[int, int] | None:

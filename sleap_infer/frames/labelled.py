@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Points = NDArray[np.float32]
 
+READ_ERRORS = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
+"""What sleap-io raises for files that are damaged or of another kind."""
+
 
 def load_labels(path: Path) -> sio.Labels:
     """Load a label file; of a video that is named without a folder, the file beside the labels comes first.
@@ -27,7 +30,7 @@ def load_labels(path: Path) -> sio.Labels:
 
     try:
         labels = sio.load_slp(str(path))
-    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
+    except READ_ERRORS as error:
         raise SourceFormatError(
             f"{path} cannot be read as a SLEAP label file: {type(error).__name__}: {error}. It may be damaged: take a "
             "backup, or save it again in SLEAP."
@@ -38,6 +41,29 @@ def load_labels(path: Path) -> sio.Labels:
         if found != names:
             video.replace_filename(found if isinstance(video.filename, list) else found[0])
     return labels
+
+
+def videos_named_in(path: Path) -> list[Path]:
+    """The files of the videos that a label file names, also of the videos that its embedded frames come from.
+
+    Nothing but the label file is opened.
+
+    Raises:
+        SourceFormatError: this is not a label file, or a damaged one.
+    """
+    from sleap_io.io.slp import read_videos
+
+    try:
+        videos = read_videos(str(path), open_backend=False)
+    except READ_ERRORS as error:
+        raise SourceFormatError(f"{path} cannot be read as a SLEAP label file: {error}.") from error
+    found: list[Path] = []
+    for video in videos:
+        while video is not None:
+            names = video.filename if isinstance(video.filename, list) else [video.filename]
+            found += [Path(_beside(path.parent, name)) for name in names]
+            video = video.source_video
+    return list(dict.fromkeys(found))
 
 
 def _beside(folder: Path, name: str) -> str:

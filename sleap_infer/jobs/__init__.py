@@ -4,7 +4,8 @@
 """
 
 from sleap_infer.jobs.events import JobOptions, TaskReport
-from sleap_infer.jobs.inputs import Outputs, find_tasks, read_frames
+from sleap_infer.jobs.inputs import find_tasks, read_frames
+from sleap_infer.jobs.naming import Outputs
 from sleap_infer.jobs.run import run_job
 from sleap_infer.jobs.tasks import Models, Task
 

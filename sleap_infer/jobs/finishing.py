@@ -23,6 +23,7 @@ from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.ledger import write_ledger
 from sleap_infer.jobs.slp import write_slp
 from sleap_infer.jobs.tables import write_csv, write_parquet
+from sleap_infer.jobs.tasks import numbered
 from sleap_infer.labels import make_skeleton
 from sleap_infer.model.spec import SkeletonSpec
 from sleap_infer.plain import from_plain
@@ -168,7 +169,7 @@ def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> li
 
 def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
     parts = results.source.parts
-    places = [target] if len(parts) == 1 else [_numbered(target, number) for number in range(len(parts))]
+    places = [target] if len(parts) == 1 else [numbered(target, number) for number in range(len(parts))]
     labels_file = results.journal.path / "whole.slp"
     _write_slp(results, labels_file, profile)
     try:
@@ -202,10 +203,10 @@ def mark_file(path: Path) -> Path:
 def read_mark(path: Path) -> str | None:
     """Which job made a file, as `identity.digest` names it; `None` where that is not known."""
     try:
-        if path.suffix in (".slp", ".h5"):
+        if path.suffix.lower() in (".slp", ".h5"):
             with h5py.File(path) as file:
                 return file.attrs.get(MARK)
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             from pyarrow import parquet
 
             found = (parquet.read_schema(path).metadata or {}).get(MARK.encode())
@@ -250,8 +251,3 @@ def _names(results: Results) -> tuple[list[str], Sequence[str], Sequence[str]]:
 
 def _first(name: Any) -> Any:
     return name[0] if isinstance(name, list) else name
-
-
-def _numbered(target: Path, number: int) -> Path:
-    stem, dot, ending = target.name.partition(".analysis.h5")
-    return target.with_name(f"{stem}.{number:03d}{dot}{ending}")

@@ -110,5 +110,5 @@ class TaskInWork:
         )
 
     def _targets(self, options: JobOptions, n_failed: int) -> dict[OutputFormat, Path]:
-        forms = dict.fromkeys([*options.formats, *(["ledger"] if n_failed else [])])
-        return {form: self.task.target(form) for form in forms}  # type: ignore[arg-type, misc]
+        targets = self.task.targets(options.formats)
+        return {**targets, "ledger": self.task.target("ledger")} if n_failed else targets

@@ -3,51 +3,60 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
-from attrs import field, frozen
-from attrs.converters import optional
+from attrs import frozen
 
-from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, OutputError, SourceFormatError
+from sleap_infer.choices import OutputFormat
+from sleap_infer.errors import (
+    EmptySourceError,
+    FrameSelectionError,
+    OptionError,
+    OutputError,
+    SourceFormatError,
+    SourceNotFoundError,
+)
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing, is_glob, matching
+from sleap_infer.jobs.guards import check_targets
+from sleap_infer.jobs.naming import (
+    MERGED_NAME,
+    Outputs,
+    check_distinct,
+    fields,
+    formats_of,
+    output_path,
+    settle,
+    with_ending,
+)
 from sleap_infer.jobs.tasks import Frames, Task
+from sleap_infer.model import is_model
 from sleap_infer.model.reading import explain, parse_yaml
 
 MANIFEST_SUFFIXES = (".csv", ".yaml", ".yml")
 MANIFEST_COLUMNS = ("video", "output", "frames")
-FIELDS = ("stem", "name", "parent")
-"""What may stand in braces in the name of an output: the name of the video without and with its ending, and that of its
-folder."""
-
-DEFAULT_NAME = "{stem}.predictions.slp"
 
 
 @frozen
 class Wanted:
-    """One output of a user's: its videos, which frames, and where it goes if that is named."""
+    """One output of a user's: its videos, which frames, and where it goes if that is named.
+
+    Attributes:
+        sources: paths.
+        frames: indices.
+        output: file that a manifest names, with its ending.
+        formats: that this ending stands for.
+        manifests: that name the sources.
+    """
 
     sources: tuple[str, ...]
     frames: Frames = None
     output: Path | None = None
-
-
-@frozen
-class Outputs:
-    """Where outputs go.
-
-    Attributes:
-        name: of each output; may hold `FIELDS` in braces. Without braces, the one output of everything.
-        folder: that they go to, made if it is not there; by default beside the video.
-        merge: whether everything goes into one output.
-    """
-
-    name: str | None = None
-    folder: Path | None = field(default=None, converter=optional(Path))
-    merge: bool = False
+    formats: tuple[OutputFormat, ...] = ()
+    manifests: tuple[str, ...] = ()
 
 
 def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at_most: int = 0) -> list[Task]:
@@ -57,23 +66,66 @@ def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at
         given: paths of videos, image folders, label files, folders of videos, globs, manifests.
         outputs: where results go.
         frames: which frames, where a manifest does not say.
-        at_most: only the first so many frames of each.
+        at_most: maximum number of frames of each video; 0 for all.
 
     Raises:
-        SourceError: there is nothing at a path, or nothing that holds frames.
-        OutputError: two outputs have one name, or a folder is missing.
-        OptionError: the name of outputs is not understood.
+        SourceError: there is nothing at a path, or nothing that holds frames; the message names all such paths.
+        OutputError: two outputs have one name, one is a source, or a folder is missing.
+        OptionError: the name of outputs is not understood, or a source is a model.
         FrameSelectionError: a manifest's frames are not understood.
     """
-    wanted = [one for item in given for one in _expand(item, frames)]
-    is_one_name = outputs.name is not None and not _fields(outputs.name)
+    outputs = settle(outputs)
+    wanted = _expand_all(given, frames, outputs.formats)
+    _check_models(source for one in wanted for source in one.sources)
+    is_one_name = outputs.name is not None and not fields(outputs.name)
     if outputs.merge or (is_one_name and len(wanted) > 1):
         wanted = [_merged(wanted, outputs)]
-    tasks = [Task(one.sources, _output(one, outputs), one.frames, at_most) for one in wanted]
-    _check_names(tasks)
+    formats = () if outputs.name is None else formats_of(outputs.name, outputs.formats)
+    tasks = [
+        Task(
+            one.sources,
+            output_path(one.sources[0], one.output, outputs),
+            one.frames,
+            at_most,
+            formats or one.formats,
+            one.manifests,
+        )
+        for one in wanted
+    ]
+    check_distinct(tasks, outputs)
+    check_targets(tasks, outputs.formats or ("slp",))
     for task in tasks:
         _check_folder(task, outputs)
     return tasks
+
+
+def _expand_all(given: Sequence[str], frames: Frames, formats: Sequence[OutputFormat]) -> list[Wanted]:
+    """What all arguments stand for.
+
+    Raises:
+        SourceNotFoundError: there is nothing at one or more paths.
+    """
+    wanted: list[Wanted] = []
+    missing: list[SourceNotFoundError] = []
+    for item in given:
+        try:
+            wanted += _expand(item, frames, formats)
+        except SourceNotFoundError as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        raise SourceNotFoundError(f"{len(missing)} sources are missing.\n" + "\n".join(map(str, missing)))
+    return wanted
+
+
+def _check_models(sources: Iterable[str]) -> None:
+    found = [source for source in dict.fromkeys(sources) if is_model(source)]
+    if found:
+        models = " ".join(f"-m {shlex.quote(name)}" for name in found)
+        raise OptionError(
+            f"{', '.join(found)}: a model stands among the sources. Each model needs its own -m: write {models}."
+        )
 
 
 def read_frames(text: str | None) -> Frames:
@@ -98,7 +150,7 @@ def read_frames(text: str | None) -> Frames:
     return tuple(frames)
 
 
-def _expand(item: str, frames: Frames) -> Iterator[Wanted]:
+def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Iterator[Wanted]:
     """What one argument stands for."""
     if is_glob(item):
         found = [path for path in matching(item) if path.suffix.lower() in (*VIDEO_SUFFIXES, ".slp")]
@@ -107,8 +159,8 @@ def _expand(item: str, frames: Frames) -> Iterator[Wanted]:
             yield Wanted((item,), frames)
         return
     path = existing(item)
-    if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file():
-        yield from read_manifest(path, frames)
+    if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file() and not is_model(path):
+        yield from read_manifest(path, frames, formats)
     elif path.is_dir() and (videos := _videos_in(path)):
         yield from (Wanted((str(video),), frames) for video in videos)
     else:
@@ -123,15 +175,17 @@ def _videos_in(folder: Path) -> list[Path]:
     return sorted((file for file in files if file.suffix.lower() in VIDEO_SUFFIXES), key=natural_order)
 
 
-def read_manifest(path: Path, frames: Frames = None) -> list[Wanted]:
+def read_manifest(path: Path, frames: Frames = None, formats: Sequence[OutputFormat] = ()) -> list[Wanted]:
     """Read a list of videos: CSV with a header, or YAML with a list. Paths are relative to the manifest's folder.
 
     Args:
         path: of the file.
         frames: of those videos for which it does not say.
+        formats: that were asked for.
 
     Raises:
         SourceFormatError: it is not understood.
+        OptionError: the name of an output is not understood.
         EmptySourceError: it names no video.
         FrameSelectionError: frames are not understood.
     """
@@ -143,7 +197,7 @@ def read_manifest(path: Path, frames: Frames = None) -> list[Wanted]:
         raise SourceFormatError(f"The manifest {path} cannot be read: {error}") from error
     if not rows:
         raise EmptySourceError(f"The manifest {path} names no video.")
-    return [_read_row(row, f"{path}, entry {number}", path.parent, frames) for number, row in enumerate(rows, 1)]
+    return [_read_row(row, f"{path}, entry {number}", path, frames, formats) for number, row in enumerate(rows, 1)]
 
 
 def _rows(path: Path) -> Iterable[Any]:
@@ -157,7 +211,7 @@ def _rows(path: Path) -> Iterable[Any]:
     return [{"video": row} if isinstance(row, str) else row for row in found]
 
 
-def _read_row(row: Any, where: str, folder: Path, frames: Frames) -> Wanted:
+def _read_row(row: Any, where: str, manifest: Path, frames: Frames, formats: Sequence[OutputFormat]) -> Wanted:
     if not isinstance(row, Mapping) or not row.get("video"):
         raise SourceFormatError(f"{where}: expected a `video`, found {row!r:.80}.")
     unknown = [name for name in row if name not in MANIFEST_COLUMNS]
@@ -168,7 +222,11 @@ def _read_row(row: Any, where: str, folder: Path, frames: Frames) -> Wanted:
         selection = read_frames(None if own in (None, "") else str(own)) or frames
     except FrameSelectionError as error:
         raise FrameSelectionError(f"{where}: {error}") from error
-    return Wanted((str(folder / str(video).strip()),), selection, folder / str(output).strip() if output else None)
+    source = str(manifest.parent / str(video).strip())
+    if not output:
+        return Wanted((source,), selection, manifests=(str(manifest),))
+    name = with_ending(str(output).strip(), formats, f"{where}: output")
+    return Wanted((source,), selection, manifest.parent / name, formats_of(name, formats), (str(manifest),))
 
 
 def _merged(wanted: Sequence[Wanted], outputs: Outputs) -> Wanted:
@@ -178,53 +236,9 @@ def _merged(wanted: Sequence[Wanted], outputs: Outputs) -> Wanted:
     if any(one.output for one in wanted):
         raise OptionError("A manifest that names outputs does not go with --merge. Leave one of them out.")
     sources = tuple(source for one in wanted for source in one.sources)
-    return Wanted(sources, selections.pop(), None if outputs.name else Path(sources[0]).with_name("predictions.slp"))
-
-
-def _output(wanted: Wanted, outputs: Outputs) -> Path:
-    source = wanted.sources[0]
-    path = Path(source).expanduser()
-    if wanted.output is not None and outputs.name is None:
-        named = wanted.output
-    elif outputs.name is None and is_glob(source):
-        named = path.with_name("predictions.slp")
-    else:
-        stem = path.name if path.is_dir() else path.stem
-        facts = {"stem": stem, "name": path.name, "parent": path.resolve().parent.name}
-        try:
-            text = (outputs.name or DEFAULT_NAME).format(**facts)
-        except (KeyError, IndexError, ValueError) as error:
-            raise OptionError(
-                f"--output {outputs.name!r} is not understood ({error}). In braces: {', '.join(FIELDS)}."
-            ) from error
-        beside = outputs.name is None or (_fields(text or "") or _fields(outputs.name))
-        named = path.parent / text if beside and not Path(text).is_absolute() else Path(text)
-    return outputs.folder.expanduser() / named.name if outputs.folder is not None else named.expanduser()
-
-
-def _fields(text: str) -> list[str]:
-    """Names in braces.
-
-    >>> _fields("{stem}.slp"), _fields("a.slp")
-    (['stem'], [])
-    """
-    try:
-        return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
-    except ValueError as error:
-        raise OptionError(f"--output {text!r} is not understood: {error}.") from error
-
-
-def _check_names(tasks: Sequence[Task]) -> None:
-    seen: dict[Path, Task] = {}
-    for task in tasks:
-        if any(Path(source).absolute() == task.output.absolute() for source in task.sources):
-            raise OutputError(f"{task.output} is a source: it would be replaced by its own poses. Name another output.")
-        other = seen.setdefault(task.output.absolute(), task)
-        if other is not task:
-            raise OutputError(
-                f"{other.name} and {task.name} would both be written to {task.output}. Name outputs apart, such as "
-                "-o '{parent}_{stem}.slp', or put all into one with --merge."
-            )
+    manifests = tuple(dict.fromkeys(name for one in wanted for name in one.manifests))
+    output = None if outputs.name else Path(sources[0]).with_name(MERGED_NAME)
+    return Wanted(sources, selections.pop(), output, manifests=manifests)
 
 
 def _check_folder(task: Task, outputs: Outputs) -> None:

@@ -17,6 +17,7 @@ from attrs import frozen
 from sleap_infer.errors import OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
+from sleap_infer.jobs.guards import check_targets, find_problems
 from sleap_infer.jobs.identity import identify, identify_models
 from sleap_infer.jobs.in_work import TaskInWork
 from sleap_infer.jobs.journal import Journal
@@ -65,19 +66,21 @@ class Job:
     def __init__(
         self, models: Models, tasks: Sequence[Task], options: JobOptions, listen: Listener = lambda event: None
     ) -> None:
-        if "parquet" in options.formats:
-            require_pyarrow()
         self.tasks, self.options = tuple(tasks), options
+        if any("parquet" in task.targets(options.formats) for task in tasks):
+            require_pyarrow()
+        self._problems = find_problems(tasks, options.formats)
+        check_targets([task for _, task in self._sound()], options.formats, models.paths)
         self.plan: Plan = read_plan(list(models.paths), models.options)
         self._identity = identify_models(self.plan)
-        self.models = models if options.overwrite else as_begun(models, self.tasks)
+        self.models = models if options.overwrite else as_begun(models, [task for _, task in self._sound()])
         self._listen = listen
         self._lock = threading.RLock()
         self._settled: Opened | None = None
         self._reports: dict[int, TaskReport] = {}
         self._open: dict[int, TaskInWork] = {}
         self._n_workers = self._n_lanes = 1
-        self._next = 0
+        self._next = self._first_opened = 0
         self._n_failed = 0
         self._stop: BaseException | None = None
 
@@ -95,6 +98,8 @@ class Job:
             SleapInferError: the job cannot go on at all. What was predicted is in the journals.
         """
         self._n_workers = len(workers)
+        for index, problem in self._problems.items():
+            self._report(index, TaskReport(self.tasks[index], "failed", error=str(problem)))
         where = places or [Place(self.models.device)] * len(workers)
         threads = [
             threading.Thread(target=self._work, args=(number, worker, where[number]), daemon=True)
@@ -132,7 +137,12 @@ class Job:
         """What a worker loads: what was left open is settled once, by the first."""
         models = attrs.evolve(self.models, device=place.device)
         unsettled = models.backend == "auto" or models.precision in ("auto", "int8")
-        return Open(models, self.tasks[0] if unsettled else None, len(self.tasks), place.cores)
+        clip = self.tasks[self._first_opened] if unsettled else None
+        return Open(models, clip, len(self.tasks) - len(self._problems), place.cores)
+
+    def _sound(self) -> list[tuple[int, Task]]:
+        """Tasks without a known problem, with their numbers."""
+        return [(index, task) for index, task in enumerate(self.tasks) if index not in self._problems]
 
     def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
         state = self._open[index]
@@ -189,6 +199,8 @@ class Job:
     def _prepare_next(self, attempt: Attempt) -> None:
         """Open the next task, whose units are then there to take; or say why there is nothing to do for it."""
         index, self._next = self._next, self._next + 1
+        if index in self._problems:
+            return
         task = self.tasks[index]
         try:
             self._prepare(index, task, attempt)
@@ -209,6 +221,7 @@ class Job:
             stack.callback(Journal.tidy, task.journal)
             stack.enter_context(lock(task, self.options.shard))
             if not attempt.is_open:
+                self._first_opened = index
                 _start(attempt)
             assert self._settled is not None
             journal = open_journal(task, what, source, self._settled, self.options)

@@ -45,14 +45,15 @@ def is_done(task: Task, what: dict[str, Any], options: JobOptions) -> bool:
     """
     if options.overwrite:
         return False
-    there = [task.target(form) for form in options.formats if task.target(form).exists()]
+    targets = task.targets(options.formats).values()
+    there = [target for target in targets if target.exists()]
     strange = next((path for path in there if read_mark(path) != digest(what)), None)
     if strange is not None:
         raise JobDiffersError(
             f"{strange} is there already, and was made by something else: other models, settings "
             "or frames. Choose another name, or replace it (--overwrite)."
         )
-    return len(there) == len(options.formats)
+    return len(there) == len(targets)
 
 
 def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +21,27 @@ COLUMNS = ("video", "frame", "instance", "track", "node", "x", "y", "score", "in
 model has any; name of the node; place in pixels; confidence of the point, of the instance, of the class."""
 
 
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""Texts that a spreadsheet takes for a formula, also behind apostrophes."""
+
+
+def as_cell(text: str) -> str:
+    """A name as a cell of a CSV file: one that a spreadsheet would run as a formula gets an apostrophe before it.
+
+    The name is had back by taking one apostrophe away from each cell that `FORMULA` matches.
+
+    >>> as_cell("=cmd|'/c calc'!A1"), as_cell("thorax"), as_cell("'-x")
+    ("'=cmd|'/c calc'!A1", 'thorax', "''-x")
+    """
+    return f"'{text}" if FORMULA.match(text) else text
+
+
 def write_csv(path: Path, pieces: Pieces, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]) -> None:
-    """Write a CSV file with the columns `COLUMNS`; what there is not is empty."""
+    """Write a CSV file with the columns `COLUMNS`; what there is not is empty. Names are as `as_cell` gives them."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
+        videos, nodes, classes = ([as_cell(name) for name in names] for names in (videos, nodes, classes))
         for table in tables(pieces, videos, nodes, classes):
             writer.writerows(zip(*(_as_text(table[name]) for name in COLUMNS), strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,13 +27,17 @@ class Task:
         sources: paths, as `open_source` takes them.
         output: file to write, with or without the ending of a format.
         frames: indices in each video; `"all"`; or as the source says.
-        at_most: only the first so many frames; 0 for all.
+        at_most: maximum number of frames of each video; 0 for all.
+        formats: to write; empty for those of the job.
+        named_in: manifests that name the sources.
     """
 
     sources: tuple[str, ...]
     output: Path = field(converter=Path)
     frames: Frames = None
     at_most: int = 0
+    formats: tuple[OutputFormat, ...] = ()
+    named_in: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,8 +51,18 @@ class Task:
         return self.output.with_name(f"{base_name(self.output)}.journal")
 
     def target(self, form: OutputFormat) -> Path:
-        """Where it is written in a format."""
+        """Where it is written in a format: under the output's own name where that has an ending of the format."""
+        if ENDINGS.get(ending_of(self.output.name).lower()) == form:
+            return self.output
         return self.output.with_name(base_name(self.output) + SUFFIXES[form])
+
+    def targets(self, formats: Sequence[OutputFormat]) -> dict[OutputFormat, Path]:
+        """Where it is written in each of its formats.
+
+        Args:
+            formats: of the job, for a task without formats of its own.
+        """
+        return {form: self.target(form) for form in self.formats or formats}
 
     def open(self) -> Source:
         """Open its source.
@@ -67,7 +81,20 @@ SUFFIXES: Mapping[OutputFormat, str] = {
     "parquet": ".parquet",
     "ledger": ".ledger.csv",
 }
-"""Endings of the files of each format."""
+"""Endings of the files of each format, where the name of the output has none."""
+
+ENDINGS: Mapping[str, OutputFormat] = {**{suffix: form for form, suffix in SUFFIXES.items()}, ".h5": "analysis_h5"}
+"""Formats by the endings that the name of an output may have, in lower case."""
+
+
+def ending_of(name: str) -> str:
+    """The ending of a format, as it is written in the name of an output; empty where there is none.
+
+    >>> ending_of("a.predictions.slp"), ending_of("a.analysis.h5"), ending_of("a.H5"), ending_of("b.c")
+    ('.slp', '.analysis.h5', '.H5', '')
+    """
+    found = max((ending for ending in ENDINGS if name.lower().endswith(ending)), key=len, default="")
+    return name[len(name) - len(found) :]
 
 
 def base_name(output: Path) -> str:
@@ -76,8 +103,16 @@ def base_name(output: Path) -> str:
     >>> base_name(Path("a.predictions.slp")), base_name(Path("a.analysis.h5")), base_name(Path("b.c"))
     ('a.predictions', 'a', 'b.c')
     """
-    ending = next((suffix for suffix in SUFFIXES.values() if output.name.endswith(suffix)), "")
-    return output.name.removesuffix(ending) or output.name
+    return output.name.removesuffix(ending_of(output.name)) or output.name
+
+
+def numbered(target: Path, number: int) -> Path:
+    """The name of one of several files of a target.
+
+    >>> str(numbered(Path("a.analysis.h5"), 2)), str(numbered(Path("a.h5"), 2))
+    ('a.002.analysis.h5', 'a.002.h5')
+    """
+    return target.with_name(f"{base_name(target)}.{number:03d}{ending_of(target.name)}")
 
 
 @frozen
@@ -102,18 +137,11 @@ class Models:
 
 
 def first_frames(source: Source, at_most: int) -> Source:
-    """A source with only its first frames; all of them where `at_most` is 0."""
+    """A source with only the first frames of each video; all of them where `at_most` is 0."""
     if not at_most:
         return source
-    left, parts = at_most, []
-    for part in source.parts:
-        length = part.n_frames
-        taken = left if length is None else min(left, length)
-        parts.append(_first_of(part, taken))
-        left -= taken
-        if left == 0:
-            break
-    return attrs.evolve(source, parts=tuple(parts))
+    parts = [(part, at_most if part.n_frames is None else min(at_most, part.n_frames)) for part in source.parts]
+    return attrs.evolve(source, parts=tuple(_first_of(part, n_frames) for part, n_frames in parts))
 
 
 def _first_of(part: VideoPart, n_frames: int) -> VideoPart:

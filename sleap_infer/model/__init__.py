@@ -1,6 +1,6 @@
 """Trained models as facts (`ModelSpec`) and as bare networks."""
 
-from sleap_infer.model.directory import ModelFiles, expand_model_path, find_model_files
+from sleap_infer.model.directory import ModelFiles, expand_model_path, find_model_files, is_model
 from sleap_infer.model.load import build_network, load_network, read_spec
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 
@@ -11,6 +11,7 @@ __all__ = [
     "build_network",
     "expand_model_path",
     "find_model_files",
+    "is_model",
     "load_network",
     "read_spec",
 ]

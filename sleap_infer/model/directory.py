@@ -95,6 +95,21 @@ def expand_model_path(path: str | Path) -> list[Path]:
         return sorted(item.parent for item in path.glob(f"*/{METADATA_NAME}")) or [path]
 
 
+def is_model(path: str | Path) -> bool:
+    """Whether a path is a model, or a file of one: a directory with a configuration, a directory of such, weights."""
+    path = Path(path).expanduser()
+    names = [name for name, _ in CONFIG_NAMES]
+    try:
+        if path.is_dir():
+            return any((path / name).is_file() for name in names) or any(
+                (item / name).is_file() for item in path.iterdir() if item.is_dir() for name in names
+            )
+        is_weights = path.suffix == ".onnx" or path.name in (*names, *WEIGHTS_NAMES.values()) or path.suffix == ".ckpt"
+        return is_weights and path.is_file()
+    except OSError:
+        return False
+
+
 def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
     for name, model_format in CONFIG_NAMES:
         fits = directory == given or given.name == name or FORMATS.get(given.suffix) == model_format

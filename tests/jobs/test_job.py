@@ -309,12 +309,12 @@ def test_many_videos_with_a_broken_one_among_them(models: Path, videos: Path, tm
 
 def test_everything_in_one_output(models: Path, videos: Path, tmp_path: Path) -> None:
     one, two = (task_in(tmp_path, videos / "two_flies.mp4", name) for name in "ab")
-    task = Task((*one.sources, *two.sources), tmp_path / "all.slp", at_most=130)
+    task = Task((*one.sources, *two.sources), tmp_path / "all.slp", at_most=65)
     (report,) = run_job(models_of(models), [task], SMALL, n_workers=0)
     labels = sio.load_slp(str(task.output))
     assert report.n_frames == len(labels) == 130
     assert [Path(video.filename).name for video in labels.videos] == ["a.mp4", "b.mp4"]
-    assert [frame.frame_idx for frame in labels] == [*range(100), *range(30)]
+    assert [frame.frame_idx for frame in labels] == [*range(65), *range(65)]
 
 
 def test_warnings_when_results_change(models: Path, tmp_path: Path) -> None:
