@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,21 @@ def cache_directory(kind: str | None = None) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sleap_infer"
     place = Path(named).expanduser() if named else base
     return place / kind if kind else place
+
+
+def state_directory() -> Path:
+    """Return the folder for details of unexpected errors.
+
+    It is `sleap_infer` in `$XDG_STATE_HOME` (`~/.local/state`), on macOS in `~/Library/Logs`, on Windows in
+    `%LOCALAPPDATA%`.
+    """
+    named = os.environ.get("XDG_STATE_HOME")
+    if named:
+        return Path(named).expanduser() / "sleap_infer"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "sleap_infer"
+    home = Path.home()
+    return home / "Library" / "Logs" / "sleap_infer" if sys.platform == "darwin" else home / ".local/state/sleap_infer"
 
 
 def kept() -> dict[str, list[Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 
 from sleap_infer.benchmark.charts import PARTS, bar_chart, curve_chart, latency_chart, scatter_chart, stacked_chart
@@ -12,6 +11,7 @@ from sleap_infer.benchmark.html_table import results_note, results_table
 from sleap_infer.benchmark.ranking import conclude
 from sleap_infer.benchmark.report import Report, Row
 from sleap_infer.benchmark.statistics import Spread
+from sleap_infer.printable import html_text
 
 BUSY = 0.25
 """Cores that others may keep busy before a report says so."""
@@ -23,9 +23,9 @@ def as_html(report: Report) -> str:
     """The page of a report."""
     title = f"{report.model.kind} on {Path(report.video.path).name}"
     parts = [
-        f"<h1>Benchmark: {escape(title)}</h1>",
-        f'<p class="facts">{escape(subtitle(report))}</p>',
-        f'<p class="lead">{escape(conclude(report))}</p>',
+        f"<h1>Benchmark: {html_text(title)}</h1>",
+        f'<p class="facts">{html_text(subtitle(report))}</p>',
+        f'<p class="lead">{html_text(conclude(report))}</p>',
         _warning(report),
         _section("Results", results_note(report), results_table(report)),
         *_charts(report),
@@ -36,7 +36,7 @@ def as_html(report: Report) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>sleap-infer benchmark: {escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>sleap-infer benchmark: {html_text(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
 
@@ -63,16 +63,16 @@ def busy_note(report: Report) -> str:
 
 def _warning(report: Report) -> str:
     note = busy_note(report)
-    return f'<p class="warning">{escape(note)}</p>' if note else ""
+    return f'<p class="warning">{html_text(note)}</p>' if note else ""
 
 
 def _section(title: str, note: str, body: str) -> str:
-    return f'<section><h2>{escape(title)}</h2><p class="note">{escape(note)}</p>{body}</section>'
+    return f'<section><h2>{html_text(title)}</h2><p class="note">{html_text(note)}</p>{body}</section>'
 
 
 def _keys(names: Sequence[tuple[str, str]]) -> str:
     """What colours stand for: (class, name) each."""
-    spans = (f'<span><i class="swatch {kind}"></i>{escape(name)}</span>' for kind, name in names)
+    spans = (f'<span><i class="swatch {kind}"></i>{html_text(name)}</span>' for kind, name in names)
     return f'<p class="keys">{"".join(spans)}</p>'
 
 
@@ -135,8 +135,8 @@ def _absent(report: Report) -> str:
     if not report.absent:
         return ""
     items = "".join(
-        f"<li><b>{escape(item.backend)}{' ' + escape(item.precision) if item.precision else ''}</b>: "
-        f"{escape(item.reason)}</li>"
+        f"<li><b>{html_text(item.backend)}{' ' + html_text(item.precision) if item.precision else ''}</b>: "
+        f"{html_text(item.reason)}</li>"
         for item in report.absent
     )
     return f"<section><h2>Not run here</h2><ul>{items}</ul></section>"
@@ -163,6 +163,6 @@ def _machine(report: Report) -> str:
         ),
         "Made": report.made,
     }
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in facts.items() if words)
-    command = f"<dt>Command</dt><dd><code>{escape(report.command)}</code></dd>"
+    items = "".join(f"<dt>{html_text(name)}</dt><dd>{html_text(words)}</dd>" for name, words in facts.items() if words)
+    command = f"<dt>Command</dt><dd><code>{html_text(report.command)}</code></dd>"
     return f"<section><h2>How this was measured</h2><dl>{items}{command}</dl></section>"

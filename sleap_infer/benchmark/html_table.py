@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from sleap_infer.benchmark.ranking import winners
 from sleap_infer.benchmark.report import Report, Row
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.benchmark.svg import number, pixels
+from sleap_infer.printable import html_text
 
 NOTHING = TO = "\N{EN DASH}"
 FIRST = ("#", "backend", "precision", "batch", "poses")
@@ -30,7 +30,7 @@ def results_table(report: Report) -> str:
     best = winners(report.rows)
     has_gpu = any(row.device_mb for row in report.rows)
     figures = _without_gpu(FIGURES, has_gpu)
-    head = "".join(f"<th{_align(index)}>{escape(name)}</th>" for index, name in enumerate((*FIRST, *figures)))
+    head = "".join(f"<th{_align(index)}>{html_text(name)}</th>" for index, name in enumerate((*FIRST, *figures)))
     body = "".join(_row(row, best, has_gpu) for row in report.by_speed)
     table = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     return table + _notes(report)
@@ -46,7 +46,7 @@ def _notes(report: Report) -> str:
     for row in report.rows:
         for note in row.notes:
             rows.setdefault(note, []).append(row.name)
-    items = "".join(f"<li><b>{escape(', '.join(names))}</b>: {escape(note)}</li>" for note, names in rows.items())
+    items = "".join(f"<li><b>{html_text(', '.join(names))}</b>: {html_text(note)}</li>" for note, names in rows.items())
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -66,16 +66,15 @@ def _align(index: int) -> str:
 def _row(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> str:
     first = [
         _cell(str(row.rank or NOTHING), kind="number"),
-        f'<td><i class="swatch {escape(row.backend)}"></i>{escape(row.backend)}</td>',
+        f'<td><i class="swatch {html_text(row.backend)}"></i>{html_text(row.backend)}</td>',
         _cell(row.precision),
         _cell(str(row.batch_size), kind="number"),
         _poses(row),
     ]
     wide = len(_without_gpu(FIGURES, has_gpu))
     if row.status == "failed":
-        return (
-            f'<tr class="unranked">{"".join(first)}<td class="reason" colspan="{wide}">{escape(row.reason)}</td></tr>'
-        )
+        why = f'<td class="reason" colspan="{wide}">{html_text(row.reason)}</td>'
+        return f'<tr class="unranked">{"".join(first)}{why}</tr>'
     latency, cold = row.latency_ms, row.cold_start_s
     percentiles = [number(part.median) for part in (latency.p50, latency.p90, latency.p99)] if latency else []
     cells = [
@@ -89,7 +88,7 @@ def _row(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> str:
         _cell(NOTHING if row.pays_after_frames is None else f"{row.pays_after_frames:,}", kind="number"),
     ]
     kind = "" if row.status == "agrees" else ' class="unranked"'
-    more = f'<tr{kind}><td></td><td class="reason" colspan="{wide + 4}">{escape(row.reason)}</td></tr>'
+    more = f'<tr{kind}><td></td><td class="reason" colspan="{wide + 4}">{html_text(row.reason)}</td></tr>'
     return f"<tr{kind}>{''.join(first)}{''.join(_without_gpu(cells, has_gpu))}</tr>{more if row.reason else ''}"
 
 
@@ -97,7 +96,7 @@ def _poses(row: Row) -> str:
     if row.agreement is None:
         return f'<td class="{row.status}">{row.status}</td>'
     small = f"95 %: {pixels(row.agreement.p95_px)}, max: {pixels(row.agreement.max_px)} px"
-    return f'<td class="{row.status}">{row.status}<small>{escape(small)}</small></td>'
+    return f'<td class="{row.status}">{row.status}<small>{html_text(small)}</small></td>'
 
 
 def _figure(row: Row, spread: Spread | None, name: str, best: dict[str, tuple[str, str, int]]) -> str:
@@ -111,5 +110,5 @@ def _kind(row: Row, name: str, best: dict[str, tuple[str, str, int]]) -> str:
 
 
 def _cell(words: str, small: str = "", kind: str = "") -> str:
-    under = f"<small>{escape(small)}</small>" if small else ""
-    return f'<td class="{kind}">{escape(words)}{under}</td>' if kind else f"<td>{escape(words)}{under}</td>"
+    under = f"<small>{html_text(small)}</small>" if small else ""
+    return f'<td class="{kind}">{html_text(words)}{under}</td>' if kind else f"<td>{html_text(words)}{under}</td>"

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sleap_infer.children import ask
-
 STATUS_FILE = Path("/proc/self/status")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE_S = 30
@@ -55,7 +53,7 @@ def device_used_mb(device: str) -> float | None:
         return None
     command = [program, f"--id={driver_index(device)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
-        answer = ask(command, PATIENCE_S)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     word = answer.stdout.strip()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import TypeAlias
 
 from attrs import define, field
+
+from sleap_infer.printable import html_text
 
 Scale: TypeAlias = Callable[[float], float]
 """From a value to a place, in pixels."""
@@ -33,7 +34,9 @@ class Drawing:
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
         """Words whose line stands at `y`; `anchor` is start, middle or end."""
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>')
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{html_text(words)}</text>'
+        )
 
     def rectangle(self, x: float, y: float, width: float, height: float, kind: str, words: str = "") -> None:
         """A bar; `words` are shown when one points at it."""
@@ -59,13 +62,13 @@ class Drawing:
     def render(self) -> str:
         """The element."""
         size = f"0 0 {self.width:.0f} {self.height:.0f}"
-        title = escape(self.title)
+        title = html_text(self.title)
         head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{title}">'
         return f"{head}{''.join(self.parts)}</svg>"
 
 
 def _hint(words: str) -> str:
-    return f"<title>{escape(words)}</title>" if words else ""
+    return f"<title>{html_text(words)}</title>" if words else ""
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Annotated
+import traceback
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Annotated, Any
 
 import typer
 
@@ -17,11 +23,18 @@ from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.live import live
 from sleap_infer.cli.merge import merge
-from sleap_infer.cli.predict import predict
+from sleap_infer.cli.predict import INTERRUPTED, predict
+from sleap_infer.cli.progress import emit
+from sleap_infer.cli.terminal import say, say_lines, tolerant_streams
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
+from sleap_infer.printable import OneLine
+from sleap_infer.unforeseen import explain, is_debugging
 
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2
+
+ClickException: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""Base of the errors about the words of a command; newer typers have a click of their own."""
 
 app = typer.Typer(
     name="sleap-infer",
@@ -44,7 +57,7 @@ app.command()(cache)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sleap-infer {__version__}")
+        say(f"sleap-infer {__version__}")
         raise typer.Exit
 
 
@@ -58,10 +71,75 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line. Errors of ours are one clear line, without a traceback, and exit with 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    """Run the command line. Errors are one clear line and exit with 2; tracebacks of unexpected ones go to a file."""
+    tolerant_streams()
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command and return its exit code."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except ClickException as error:
+        return _wrong_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except BrokenPipeError:
+        _discard_output()
+        return FAILED
     except SleapInferError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        _show_error(str(error), error)
+        return USAGE_ERROR
+    except Exception as error:
+        _show_error(explain(error), error)
+        return USAGE_ERROR
+    return code if isinstance(code, int) else 0
+
+
+def _show_error(line: str, error: BaseException) -> None:
+    """Print an error in one line, before it as JSON where that was asked for."""
+    with suppress(OSError):
+        if is_debugging() and isinstance(error, (SleapInferError, OSError)):
+            say_lines("".join(traceback.format_exception(error)), err=True)
+        if _wants_json(sys.argv[1:]):
+            emit("error", kind=type(error).__name__, message=line)
+        say(f"error: {line}", err=True)
+
+
+def _wrong_usage(error: Any) -> int:
+    """Print what is wrong with the words of a command."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return USAGE_ERROR
+    if context is not None:
+        with suppress(OSError):
+            say_lines(f"{context.get_usage()}\nHelp: {context.command_path} --help", err=True)
+    _show_error(error.format_message(), error)
+    return int(error.exit_code)
+
+
+def _interrupted() -> int:
+    with suppress(OSError):
+        say("interrupted", err=True)
+    return INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Have nothing written to a pipe that nobody reads, where Python would complain when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Return whether progress was to be JSON lines.
+
+    >>> _wants_json(["predict", "--progress", "json"]), _wants_json(["predict", "--progress=bar"])
+    (True, False)
+    """
+    return "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments)

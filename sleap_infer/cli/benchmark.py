@@ -12,13 +12,13 @@ from sleap_infer.benchmark.plan import BACKENDS, EVERY, PRECISIONS, BenchmarkOpt
 from sleap_infer.errors import ModelNotFoundError, OptionError
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from sleap_infer.benchmark.baseline import Comparison
     from sleap_infer.benchmark.report import Report, Row
     from sleap_infer.benchmark.statistics import Spread
+    from sleap_infer.cli.terminal import Terminal
 
 WIDTH = 160
 """Of the table where there is no terminal."""
@@ -139,52 +139,54 @@ def run(options: BenchmarkOptions) -> Report:
     import shlex
     import sys
 
-    from rich.console import Console
-
     from sleap_infer.benchmark.running import run_benchmark
+    from sleap_infer.cli.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     command = shlex.join(["sleap-infer", *sys.argv[1:]])
     if not console.is_terminal:
-        return run_benchmark(options, command, lambda line: console.print(line, highlight=False, markup=False))
-    with console.status("starting") as status:
-        return run_benchmark(options, command, status.update)
+        return run_benchmark(options, command, console.say)
+    with console.waiting("starting") as show_line:
+        return run_benchmark(options, command, show_line)
 
 
 def show(report: Report, output: Path | None, html: Path | None) -> None:
     """Print a report for people: the table, what is not run, and the result in one line."""
-    from rich.console import Console
-    from rich.text import Text
-
     from sleap_infer.benchmark.html import busy_note, subtitle
     from sleap_infer.benchmark.ranking import conclude
+    from sleap_infer.cli.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     if not console.is_terminal:
-        console = Console(width=WIDTH)
-    console.print(Text(f"{report.model.kind} on {Path(report.video.path).name}: {subtitle(report)}"))
+        console = Terminal(width=WIDTH)
+    console.print(f"{report.model.kind} on {Path(report.video.path).name}: {subtitle(report)}")
     settings = report.settings
-    console.print(Text(f"Poses in {settings.n_judged} frames are compared with {settings.reference}.\n"))
+    console.print(f"Poses in {settings.n_judged} frames are compared with {settings.reference}.")
+    console.print()
     console.print(table(report))
     _show_reasons(report, console)
     for note in (busy_note(report), conclude(report)):
         if note:
-            console.print(Text(f"\n{note}"))
+            console.print()
+            console.print(note)
     for path in (output, html):
         if path is not None:
-            console.print(Text(f"Report: {path}"), soft_wrap=True)
+            console.say(f"Report: {path}")
 
 
-def _show_reasons(report: Report, console: Console) -> None:
+def _show_reasons(report: Report, console: Terminal) -> None:
     """What differs, failed, came out otherwise or is not run, and why."""
-    from rich.text import Text
+    from sleap_infer.cli.terminal import words
+    from sleap_infer.printable import printable
 
     notes = {note: [row.name for row in report.rows if note in row.notes] for row in report.rows for note in row.notes}
     lines = [(row.name, row.reason) for row in report.rows if row.reason]
     lines += [(", ".join(names), note) for note, names in notes.items()]
     lines += [(f"{item.backend} {item.precision or ''}".strip(), item.reason) for item in report.absent]
     for number, (name, reason) in enumerate(dict.fromkeys(lines)):
-        console.print(Text("\n" if number == 0 else "", end="").append(name, "bold").append(f": {reason}"))
+        if number == 0:
+            console.print()
+        console.print(words("").append(printable(name), "bold").append(printable(f": {reason}")))
 
 
 def table(report: Report) -> Table:
@@ -208,44 +210,44 @@ def table(report: Report) -> Table:
 
 
 def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> list[Text]:
-    from rich.text import Text
-
     from sleap_infer.benchmark.svg import number, pixels
+    from sleap_infer.cli.terminal import words
 
-    def marked(words: str, name: str) -> Text:
-        return Text(words, WINNER if best.get(name) == row.key else "")
+    def marked(text: str, name: str) -> Text:
+        return words(text, WINNER if best.get(name) == row.key else "")
 
     def figure(spread: Spread | None, name: str) -> Text:
-        return marked(number(spread.median), name) if spread else Text("-")
+        return marked(number(spread.median), name) if spread else words("-")
 
     fps, latency, cold = row.end_to_end_fps, row.latency_ms, row.cold_start_s
     percentiles = [number(part.median) for part in (latency.p50, latency.p90, latency.p99)] if latency else []
     return [
-        Text(str(row.rank or "")),
-        Text(row.backend),
-        Text(row.precision),
-        Text(str(row.batch_size)),
-        Text(row.status, STATES[row.status]),
-        Text(pixels(row.agreement.max_px) if row.agreement else "-"),
+        words(str(row.rank or "")),
+        words(row.backend),
+        words(row.precision),
+        words(str(row.batch_size)),
+        words(row.status, STATES[row.status]),
+        words(pixels(row.agreement.max_px) if row.agreement else "-"),
         figure(fps, "end_to_end_fps"),
-        Text(f"{number(fps.low)} to {number(fps.high)}" if fps else ""),
+        words(f"{number(fps.low)} to {number(fps.high)}" if fps else ""),
         figure(row.forward_ms, "forward_ms"),
         marked(" / ".join(percentiles) or "-", "latency_ms"),
         figure(row.host_mb, "host_mb"),
         *([figure(row.device_mb, "device_mb")] if has_gpu else []),
         figure(cold.total if cold else None, "cold_start_s"),
-        Text("-" if row.build_seconds is None else number(row.build_seconds)),
-        Text("-" if row.pays_after_frames is None else f"{row.pays_after_frames:,} frames"),
+        words("-" if row.build_seconds is None else number(row.build_seconds)),
+        words("-" if row.pays_after_frames is None else f"{row.pays_after_frames:,} frames"),
     ]
 
 
 def show_comparison(report: Report, old: Report) -> bool:
     """Print what became worse since an older report; whether anything did."""
     from sleap_infer.benchmark.baseline import compare
+    from sleap_infer.cli.terminal import say
 
     found = compare(report, old)
     for line in describe(found, old):
-        typer.echo(line)
+        say(line)
     return bool(found.regressions)
 
 

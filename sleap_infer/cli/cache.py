@@ -20,6 +20,7 @@ def cache(
     ] = None,
 ) -> None:
     """Show, or clear, what is kept between runs: exported graphs, engines, compiled code, choices of a backend."""
+    from sleap_infer.cli.terminal import say
     from sleap_infer.errors import OptionError, OutputError
     from sleap_infer.storage import KINDS, cache_directory, kept
 
@@ -27,11 +28,11 @@ def cache(
     unknown = kinds - set(KINDS)
     if unknown:
         raise OptionError(f"--clear {', '.join(sorted(unknown))}: expected one of {', '.join(KINDS)} or all.")
-    typer.echo(f"{cache_directory()}")
+    say(cache_directory())
     for kind, entries in kept().items():
         size = sum(map(_size, entries)) / 1e6
         is_cleared = kind in kinds and bool(entries)
-        typer.echo(f"  {kind:<9} {len(entries):>5}  {size:>9.1f} MB  {'deleted' if is_cleared else KINDS[kind]}")
+        say(f"  {kind:<9} {len(entries):>5}  {size:>9.1f} MB  {'deleted' if is_cleared else KINDS[kind]}")
         if is_cleared:
             try:
                 for entry in entries:

@@ -26,6 +26,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("demo"),
 ) -> None:
     """Predict a video that comes with the package, and compare with its known truth."""
+    from sleap_infer.cli.terminal import say
     from sleap_infer.labels import save_labels
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.describing import describe_stages
@@ -33,22 +34,20 @@ def demo(
     output.mkdir(parents=True, exist_ok=True)
     video = ASSETS / "videos" / f"{VIDEO}.mp4"
     labels, picture = output / f"{VIDEO}.predictions.slp", output / f"{VIDEO}.png"
-    typer.echo(
-        f"Model: {' + '.join(MODELS)}, trained on drawn flies. Video: {video.name}, two flies whose truth is known."
-    )
+    say(f"Model: {' + '.join(MODELS)}, trained on drawn flies. Video: {video.name}, two flies whose truth is known.")
     with Predictor.from_model_paths([ASSETS / "models" / name for name in MODELS], return_images=True) as predictor:
         for line in describe_stages(predictor):
-            typer.echo(line)
+            say(line)
         begun = perf_counter()
         found = predictor.predict(video)
         seconds = perf_counter() - begun
         save_labels(found, labels, overwrite=True)
         (shown,) = predictor.predict(video, as_labels=False, frames=[len(found) // 2])
     shown.plot(path=picture, scale=4.0)
-    typer.echo(f"{len(found)} frames in {seconds:.1f} s, {len(found) / seconds:.1f} frames/s")
-    typer.echo(verdict(measure(labels, video.with_suffix(".truth.slp"))))
-    typer.echo(f"Poses:   {labels}")
-    typer.echo(f"Picture: {picture} (frame {shown.frame_idx})")
+    say(f"{len(found)} frames in {seconds:.1f} s, {len(found) / seconds:.1f} frames/s")
+    say(verdict(measure(labels, video.with_suffix(".truth.slp"))))
+    say(f"Poses:   {labels}")
+    say(f"Picture: {picture} (frame {shown.frame_idx})")
 
 
 def measure(predictions: Path, truth: Path) -> list[Agreement]:

@@ -9,9 +9,9 @@ import typer
 from sleap_infer.doctor.process import TIMEOUT_S
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from sleap_infer.cli.terminal import Terminal
     from sleap_infer.doctor.machine import Machine
     from sleap_infer.doctor.report import Check, Diagnosis
 
@@ -34,46 +34,40 @@ def doctor(
 
     Exit codes: 0 nothing is broken, 1 something is, 2 wrong usage.
     """
-    import json
-
-    from rich.console import Console
-
+    from sleap_infer.cli.terminal import Terminal, say_json
     from sleap_infer.doctor.checks import examine
 
-    console, waiting = Console(), Console(stderr=True)
-    with waiting.status("asking the NVIDIA driver") as status:
-        diagnosis = examine(only or (), timeout, lambda title: status.update(f"checking {title}"))
+    with Terminal(stderr=True).waiting("asking the NVIDIA driver") as show_line:
+        diagnosis = examine(only or (), timeout, lambda title: show_line(f"checking {title}"))
     if as_json:
-        typer.echo(json.dumps(diagnosis.as_dict(), indent=1))
+        say_json(diagnosis.as_dict(), indent=1)
     else:
-        show(diagnosis, console)
+        show(diagnosis, Terminal())
     if diagnosis.failed:
         raise typer.Exit(1)
 
 
-def show(diagnosis: Diagnosis, console: Console) -> None:
+def show(diagnosis: Diagnosis, console: Terminal) -> None:
     """Print what was found for people. Commands are never broken into lines, so that they can be copied."""
-    from rich.text import Text
+    from sleap_infer.cli.terminal import words
+    from sleap_infer.printable import printable
 
     for line in describe(diagnosis.machine):
-        console.print(Text(line))
+        console.print(line)
     console.print()
     console.print(table(diagnosis))
     for checks in together(diagnosis):
         first = checks[0]
         titles = ", ".join(check.title for check in checks)
         console.print()
-        console.print(Text(titles, COLOURS.get(first.state, "bold")).append(f": {first.cause}", "default not bold"))
-        if first.mend:
-            console.print(Text(f"    {first.mend}"), soft_wrap=True)
-    console.print()
-    console.print(
-        Text(
-            f"{len(diagnosis.failed)} of {len(diagnosis.checks)} checks failed."
-            if diagnosis.failed
-            else "Nothing is broken."
+        console.print(
+            words(titles, COLOURS.get(first.state, "bold")).append(printable(f": {first.cause}"), "default not bold")
         )
-    )
+        if first.mend:
+            console.say(f"    {first.mend}")
+    console.print()
+    n_failed = len(diagnosis.failed)
+    console.print(f"{n_failed} of {len(diagnosis.checks)} checks failed." if n_failed else "Nothing is broken.")
 
 
 def describe(machine: Machine) -> list[str]:
@@ -91,7 +85,8 @@ def describe(machine: Machine) -> list[str]:
 def table(diagnosis: Diagnosis) -> Table:
     """One row for each check. No markup: what is in brackets is meant so."""
     from rich.table import Table
-    from rich.text import Text
+
+    from sleap_infer.cli.terminal import words
 
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("check", "device", "state"):
@@ -100,11 +95,9 @@ def table(diagnosis: Diagnosis) -> Table:
     found.add_column("agreement", justify="right", no_wrap=True)
     found.add_column("ms", justify="right", no_wrap=True)
     for check in diagnosis.checks:
-        state = Text(check.state, COLOURS.get(check.state, "dim"))
+        state = words(check.state, COLOURS.get(check.state, "dim"))
         ms = f"{check.ms:.1f}" if check.ms is not None else ""
-        found.add_row(
-            Text(check.name), Text(check.device), state, Text(check.version), Text(agreement(check)), Text(ms)
-        )
+        found.add_row(check.name, check.device, state, check.version, agreement(check), ms)
     return found
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
 from sleap_infer.choices import OutputFormat
+from sleap_infer.cli.terminal import Terminal, say, words
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs import Models, Task
 from sleap_infer.jobs.journal import Journal
@@ -31,7 +30,7 @@ def show_plan(models: Models, tasks: Sequence[Task], formats: Sequence[OutputFor
     """
     with open_predictor(models, tasks[0], len(tasks)) as predictor:
         for line in describe_stages(predictor):
-            typer.echo(line)
+            say(line)
         rate = None
         with tasks[0].open() as source:
             clip = read_clip(source)
@@ -43,11 +42,11 @@ def show_plan(models: Models, tasks: Sequence[Task], formats: Sequence[OutputFor
             rate = n_frames / (perf_counter() - begun)
         memory = resident_bytes()
     n_known, n_left = _table(tasks, formats)
-    typer.echo(f"{len(tasks)} outputs, {n_known} frames, {n_left} of them to do")
+    say(f"{len(tasks)} outputs, {n_known} frames, {n_left} of them to do")
     if memory:
-        typer.echo(f"memory: about {memory / MEBIBYTE:.0f} MiB for each worker, whatever the length of the videos")
+        say(f"memory: about {memory / MEBIBYTE:.0f} MiB for each worker, whatever the length of the videos")
     if rate:
-        typer.echo(f"about {rate:.1f} frames/s on the first frames of {tasks[0].name}: {_duration(n_left / rate)}")
+        say(f"about {rate:.1f} frames/s on the first frames of {tasks[0].name}: {_duration(n_left / rate)}")
 
 
 def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int, int]:
@@ -59,7 +58,7 @@ def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int,
             with task.open() as source:
                 n_frames = source.n_frames
         except SleapInferError as error:
-            table.add_row(task.name, "-", "-", f"[red]{error}[/red]")
+            table.add_row(task.name, "-", "-", words(error, "red"))
             continue
         n_done = Journal.open(task.journal).n_frames() if Journal.is_at(task.journal) else 0
         targets = list(task.targets(formats).values())
@@ -70,7 +69,7 @@ def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int,
         shown = "unknown" if n_frames is None else str(n_frames)
         to_do = "unknown" if n_frames is None else str(max(n_frames - n_done, 0))
         table.add_row(task.name, shown, to_do, ", ".join(map(str, targets)))
-    Console().print(table)
+    Terminal().print(table)
     return n_known, n_left
 
 

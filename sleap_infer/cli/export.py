@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sleap_infer.cli.parameters import with_export_options
+from sleap_infer.cli.terminal import say, say_lines
 from sleap_infer.errors import OptionError
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def export_one(
 
     refuse_targets([output], [*models, *(name for name in (frames, options.calibration) if name)])
     try:
-        results = export(models, output, options, frames, lambda line: typer.echo(line, err=True), **given)
+        results = export(models, output, options, frames, lambda line: say(line, err=True), **given)
     except ExportDiffersError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     for result in results:
-        typer.echo(str(result))
+        say_lines(result)
     if any(result.report and result.report.verdict == "FAIL" for result in results):
         raise typer.Exit(1)
 
@@ -120,8 +121,8 @@ def export_pattern(
     models = find_models(pattern)
     failed = 0
     for outcome in track(export_many(models, output, options, frames, **given), "exporting", len(models), "models"):
-        typer.echo(outcome.line())
+        say(outcome.line())
         failed += outcome.result is None
-    typer.echo(f"{len(models) - failed} exported, {failed} failed")
+    say(f"{len(models) - failed} exported, {failed} failed")
     if failed:
         raise typer.Exit(1)

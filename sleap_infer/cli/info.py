@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_default=False)]) -> None:
     """Show what a model is, and what can run it here."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
+    from sleap_infer.cli.terminal import Terminal
     from sleap_infer.model import expand_model_path, find_model_files, read_spec
 
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -34,8 +33,8 @@ def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_def
             rows.append(("parameters", count_parameters(spec)))
         rows += [("weights", f"{weights.name}, {weights.stat().st_size / 1e6:.1f} MB"), ("", "")]
     for name, value in [*rows, *backends().items()]:
-        table.add_row(name, Text(value))  # no markup: what is in brackets is meant so
-    Console().print(table)
+        table.add_row(name, value)
+    Terminal().print(table)
 
 
 def facts(spec: ModelSpec) -> dict[str, str]:

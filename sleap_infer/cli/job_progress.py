@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, TypeAlias
 
-import typer
 from attrs import define, field
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
 from sleap_infer.choices import ProgressForm
 from sleap_infer.cli.progress import SECONDS_BETWEEN_EVENTS, SECONDS_BETWEEN_LINES, emit
+from sleap_infer.cli.terminal import Terminal, Words, progress_bar, say
 from sleap_infer.jobs import events
 from sleap_infer.jobs.columns import STATUSES
 from sleap_infer.jobs.ledger import summary
@@ -82,7 +81,7 @@ def show_job(tasks: Sequence[Task], form: ProgressForm) -> Iterator[Show]:
         tasks: of the job.
         form: how.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     chosen = ("bar" if console.is_terminal else "lines") if form == "auto" else form
     count, reports = Count(len(tasks)), []
     with SHOWN[chosen](console, count) as show:
@@ -97,22 +96,15 @@ def show_job(tasks: Sequence[Task], form: ProgressForm) -> Iterator[Show]:
     for report in reports:
         for line in lines_of(report):
             if chosen != "json" or not line.startswith(" "):
-                typer.echo(line, err=line.startswith(" "))
+                say(line, err=line.startswith(" "))
     if len(reports) > 1:
-        Console().print(table_of(reports))
-        typer.echo(total_of(reports))
+        Terminal().print(table_of(reports))
+        say(total_of(reports))
 
 
 @contextmanager
-def _as_bars(console: Console, count: Count) -> Iterator[Show]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+def _as_bars(console: Terminal, count: Count) -> Iterator[Show]:
+    with progress_bar(console, Words("{task.fields[note]}")) as progress:
         videos = progress.add_task("outputs", total=count.n_tasks, note="", visible=count.n_tasks > 1)
         bars: dict[Task, TaskID] = {}
 
@@ -129,13 +121,13 @@ def _as_bars(console: Console, count: Count) -> Iterator[Show]:
                 if event.task in bars and count.n_tasks > 1:
                     progress.remove_task(bars.pop(event.task))
             else:
-                _say(progress.console, event)
+                _say(console, event)
 
         yield show
 
 
 @contextmanager
-def _as_lines(console: Console, count: Count) -> Iterator[Show]:
+def _as_lines(console: Terminal, count: Count) -> Iterator[Show]:
     last = [perf_counter()]
 
     def show(event: events.Event) -> None:
@@ -143,17 +135,17 @@ def _as_lines(console: Console, count: Count) -> Iterator[Show]:
             _say(console, event)
         elif isinstance(event, events.Begun) and event.n_done:
             line = f"{event.task.name}: going on after {event.n_done} frames that are in its journal"
-            console.print(line, highlight=False, soft_wrap=True)
+            console.say(line)
         elif isinstance(event, events.Progress) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
             last[0] = perf_counter()
             line = f"{event.task.name}: {count.n_done} of {count.n_total} frames, {count.rate:.1f} frames/s"
-            console.print(line, highlight=False, soft_wrap=True)
+            console.say(line)
 
     yield show
 
 
 @contextmanager
-def _as_json(_console: Console, count: Count) -> Iterator[Show]:
+def _as_json(_console: Terminal, count: Count) -> Iterator[Show]:
     last = [0.0]
 
     def say(task: Task) -> None:
@@ -189,13 +181,12 @@ def _as_json(_console: Console, count: Count) -> Iterator[Show]:
 
 
 @contextmanager
-def _not_at_all(console: Console, _count: Count) -> Iterator[Show]:
+def _not_at_all(console: Terminal, _count: Count) -> Iterator[Show]:
     yield lambda event: _say(console, event) if isinstance(event, events.Note) else None
 
 
-def _say(console: Console, note: events.Note) -> None:
-    text = f"WARNING: {note.text}" if note.is_warning else note.text
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+def _say(console: Terminal, note: events.Note) -> None:
+    console.say(f"WARNING: {note.text}" if note.is_warning else note.text)
 
 
 SHOWN: dict[str, Any] = {"bar": _as_bars, "lines": _as_lines, "json": _as_json, "none": _not_at_all}

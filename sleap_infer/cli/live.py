@@ -17,6 +17,7 @@ import typer
 from sleap_infer.choices import BackendChoice, PrecisionChoice
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_pairs
+from sleap_infer.cli.terminal import say
 from sleap_infer.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def live(
         LiveSession(predictor) as session,
     ):
         for line in describe_stages(predictor):
-            typer.echo(line, err=True)
+            say(line, err=True)
         kept = None if output is None else Kept(predictor)
         sinks: list[Sink] = [] if kept is None else [kept.add]
         sinks += [JsonLines(predictor.runners[-1].spec, frames.clock)] if as_json else []
@@ -136,10 +137,10 @@ def live(
 
 def finish(report: LiveReport, failure: SourceError | None, damaged: str | None, as_json: bool) -> None:
     """Say what was done, on stderr where stdout has lines of JSON, and end with the exit code."""
-    typer.echo(report.line(), err=as_json)
+    say(report.line(), err=as_json)
     for reason in (failure, damaged):
         if reason is not None:
-            typer.echo(f"  failed: {reason}", err=True)
+            say(f"  failed: {reason}", err=True)
     if failure is not None or report.n_failed:
         raise typer.Exit(1)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import typer
-from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
 from sleap_infer.cli.progress import SECONDS_BETWEEN_LINES
+from sleap_infer.cli.terminal import Terminal, say_json, words
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
@@ -47,7 +44,7 @@ class JsonLines:
             "late": result.is_late,
             "instances": instances_of(result.outputs, self._nodes, self._classes),
         }
-        typer.echo(json.dumps(found))
+        say_json(found)
 
 
 def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -91,7 +88,7 @@ class StatusLine:
 
     def __init__(self, run: LiveRun) -> None:
         self._run = run
-        self._console = Console(stderr=True)
+        self._console = Terminal(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._interval = SECONDS_BETWEEN_UPDATES if self._console.is_terminal else SECONDS_BETWEEN_LINES
         self._last = perf_counter()
@@ -114,9 +111,9 @@ class StatusLine:
         self._last = now
         line = self._run.report().line()
         if self._console.is_terminal:
-            self._live.update(Text(line), refresh=True)
+            self._live.update(words(line), refresh=True)
         else:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.say(line)
 
 
 def _place(point: Any) -> list[float] | None:

@@ -12,7 +12,8 @@ import typer
 from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_share, without_option
-from sleap_infer.errors import OptionError, SleapInferError
+from sleap_infer.cli.terminal import say, say_lines
+from sleap_infer.errors import OptionError
 
 if TYPE_CHECKING:
     from sleap_infer.jobs import Models, Task, TaskReport
@@ -203,7 +204,7 @@ def predict(
         from sleap_infer.jobs.slurm import slurm_script
 
         words = without_option(sys.argv[1:], "--slurm")
-        typer.echo(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], slurm, Path.cwd()), nl=False)
+        say_lines(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], slurm, Path.cwd()))
         return
     asked = JobOptions(
         formats=forms,
@@ -233,8 +234,8 @@ def _check_models(sources: list[str], models: list[Path]) -> None:
     shown = shlex.join(videos[:SHOWN]) + (" ..." if len(videos) > SHOWN else "")
     given = " ".join(f"-m {shlex.quote(str(name))}" for name in [*models, *found])
     raise OptionError(
-        f"{', '.join(found)}: a model stands among the sources. Each model needs its own -m:\n"
-        f"  sleap-infer predict {shown} {given}   (with your other options)"
+        f"{', '.join(found)}: a model stands among the sources. Each model needs its own -m: "
+        f"sleap-infer predict {shown} {given} (with your other options)"
     )
 
 
@@ -242,16 +243,11 @@ def _run(
     models: Models, tasks: list[Task], options: Any, progress: ProgressForm, workers: int, engine: Engine, address: Any
 ) -> list[TaskReport]:
     from sleap_infer.cli.job_progress import show_job
-    from sleap_infer.cli.progress import emit
     from sleap_infer.jobs import run_job
 
     with show_job(tasks, progress) as listen:
         try:
             return run_job(models, tasks, options, listen, workers, engine, address)
-        except SleapInferError as error:
-            if progress == "json":
-                emit("error", kind=type(error).__name__, message=str(error))
-            raise
         except KeyboardInterrupt:
-            typer.echo("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
+            say("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sleap_infer.cli.terminal import Terminal, Words, progress_bar, say_json
 
 Item = TypeVar("Item")
 
@@ -29,24 +26,17 @@ def track(items: Iterable[Item], name: str, total: int | None, unit: str = "fram
         total: how many will come, if known.
         unit: what they are.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return (_with_bar if console.is_terminal else _with_lines)(items, name, total, unit, console)
 
 
 def emit(event: str, **facts: Any) -> None:
     """Write one JSON line: its version, what happened, and the facts."""
-    print(json.dumps({"version": EVENT_VERSION, "event": event, **facts}), file=sys.stderr, flush=True)
+    say_json({"version": EVENT_VERSION, "event": event, **facts}, err=True)
 
 
-def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, console: Terminal) -> Iterator[Item]:
+    with progress_bar(console, Words(f"{{task.fields[rate]:.1f}} {unit}/s")) as progress:
         task = progress.add_task(name, total=total, rate=0.0)
         start = last = perf_counter()
         number = 0
@@ -59,7 +49,7 @@ def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, co
         progress.update(task, completed=number, rate=number / max(perf_counter() - start, 1e-9))
 
 
-def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, console: Console) -> Iterator[Item]:
+def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, console: Terminal) -> Iterator[Item]:
     start = last = perf_counter()
     for number, item in enumerate(items, start=1):
         yield item
@@ -67,4 +57,4 @@ def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, 
         if now - last > SECONDS_BETWEEN_LINES:
             last = now
             of_total = f" of {total}" if total else ""
-            console.print(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s", highlight=False)
+            console.say(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s")

@@ -38,8 +38,7 @@ def validate(
 
     Exit codes: 0 PASS or WARN, 1 FAIL, 2 wrong usage.
     """
-    import json
-
+    from sleap_infer.cli.terminal import say_json, say_lines
     from sleap_infer.runners.torch import require_torch
 
     require_torch()
@@ -50,6 +49,9 @@ def validate(
     report = validate(exported, against, frames, given, backend)
     if given.draw is not None:
         draw_worst(report, given.draw)
-    typer.echo(json.dumps(report.as_dict(), indent=1) if as_json else str(report))
+    if as_json:
+        say_json(report.as_dict(), indent=1)
+    else:
+        say_lines(report)
     if report.verdict == "FAIL":
         raise typer.Exit(1)

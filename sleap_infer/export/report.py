@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sleap_infer.choices import Precision
 from sleap_infer.graph_options import MAX_CHANGED, MAX_ERROR_PX
+from sleap_infer.printable import printable
 
 Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
 
@@ -194,14 +195,14 @@ class Report:
         poses, worst = self.poses, self.poses.worst
         values = [row.max_abs for row in self.raw if not row.is_position]
         raw = f"; raw values within {max(values):.1g}" if values else ""
-        where = f" ({worst.node}, frame {worst.frame})" if worst else ""
+        where = f" ({printable(worst.node)}, frame {worst.frame})" if worst else ""
         full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
         twice = f"; {max(self.looked_twice.values()):.0%} looked at twice" if self.looked_twice else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
         return (
-            f"{self.verdict}: {poses.n_frames} frames ({self.frames}){kind}; {poses.n_points} points, median "
-            f"{poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; points "
-            f"lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
+            f"{self.verdict}: {poses.n_frames} frames ({printable(self.frames)}){kind}; {poses.n_points} points, "
+            f"median {poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; "
+            f"points lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
             f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}{twice}"
         )
 
@@ -209,8 +210,8 @@ class Report:
         """Tables of all figures."""
         lines = [self.line(), "", f"raw, {self.backend} against torch: {self.raw_verdict}"]
         lines += [
-            f"  {row.model + ' ' + row.output:<36} max {row.max_abs:.1e}  MSE {row.mse:.1e}  cosine {row.cosine:.6f}  "
-            f"{row.grade}" + (f", {row.n_unequal} places unequal" if row.n_unequal else "")
+            f"  {printable(f'{row.model} {row.output}'):<36} max {row.max_abs:.1e}  MSE {row.mse:.1e}  "
+            f"cosine {row.cosine:.6f}  {row.grade}" + (f", {row.n_unequal} places unequal" if row.n_unequal else "")
             for row in self.raw
         ]
         lines += [
@@ -219,7 +220,7 @@ class Report:
             "  node              points   median px     95 % px      max px  lost",
         ]
         lines += [
-            f"  {row.node:<16}{row.n_points:>8}{row.p50_px:>12.4f}{row.p95_px:>12.4f}{row.max_px:>12.4f}"
+            f"  {printable(row.node):<16}{row.n_points:>8}{row.p50_px:>12.4f}{row.p95_px:>12.4f}{row.max_px:>12.4f}"
             f"{row.lost:>6}" + (f", {row.gained} gained" if row.gained else "")
             for row in self.poses.nodes
         ]

@@ -12,6 +12,7 @@ from sleap_infer.choices import GraphKind
 from sleap_infer.export.report import Report
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import SECOND_LOOK
+from sleap_infer.printable import printable
 from sleap_infer.runners.trt_engines import ANY_GPU, read_facts
 
 INSIDE_WORDS = {
@@ -68,7 +69,7 @@ class ExportResult:
             lines.append(f"  {SECOND_LOOK}/ again {facts.second_look}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
-        return "\n".join([*lines, "", self.snippet()])
+        return "\n".join([*map(printable, lines), "", self.snippet()])
 
     def snippet(self) -> str:
         """A program that runs the graph with nothing but onnxruntime and numpy."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from sleap_infer.printable import printable
 
 SCRIPT = """\
 #!/bin/bash
@@ -38,7 +41,26 @@ def slurm_script(command: Sequence[str], journals: Iterable[Path], n_shares: int
     return SCRIPT.format(
         n_shares=n_shares,
         last=n_shares - 1,
-        folder=shlex.quote(str(folder)),
-        journals=" ".join(shlex.quote(str(path)) for path in journals),
-        command=shlex.join(command),
+        folder=quote(str(folder)),
+        journals=" ".join(quote(str(path)) for path in journals),
+        command=" ".join(map(quote, command)),
     )
+
+
+def quote(word: str) -> str:
+    r"""Quote a word for bash, so that control characters and undecodable bytes stay visible as escapes.
+
+    >>> quote("a b"), quote("a\x1b'\udcff")
+    ("'a b'", "$'a\\x1b\\'\\xff'")
+    """
+    if printable(word) == word:
+        return shlex.quote(word)
+    parts = (_escaped(byte) for byte in os.fsencode(word))
+    return f"$'{''.join(parts)}'"
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if character in "\\'":
+        return f"\\{character}"
+    return character if character.isascii() and character.isprintable() else f"\\x{byte:02x}"

@@ -16,7 +16,6 @@ import threading
 import traceback
 from typing import IO
 
-from sleap_infer.children import leave
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs.messages import Answer, Failed, Open, Request, Said, receive, send
 from sleap_infer.jobs.session import Session
@@ -74,7 +73,7 @@ def _listen(requests: queue.SimpleQueue[Request]) -> None:
     stream = sys.stdin.buffer
     while (request := receive(stream)) is not None:
         requests.put(request)
-    leave(0)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from sleap_infer.benchmark.report import (
     as_json,
     check_file,
     read_report,
-    write_text,
 )
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.benchmark.tasks import TASKS, Build, Measure, Setup
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
+from sleap_infer.files import write_text
 from sleap_infer.plain import from_plain, to_plain
 
 FULL = report(

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import sleap_io as sio
 import typer
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from sleap_infer import Outputs, Predictor
 from sleap_infer.cli import live_lines
 from sleap_infer.cli.live import follow, live, told_to_end
 from sleap_infer.cli.live_lines import StatusLine, instances_of
+from sleap_infer.cli.terminal import Terminal
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames.live import LiveFrame, LiveSource
 from sleap_infer.predictors.live import LiveRun, LiveSession
@@ -301,8 +301,9 @@ def test_the_status_line(
     from sleap_infer.frames.feed_file import FilePlayer
 
     shown = io.StringIO()
-    make: Callable[..., Console] = lambda stderr: Console(file=shown, force_terminal=is_terminal, width=400)  # noqa: E731
-    monkeypatch.setattr(live_lines, "Console", make)
+
+    make: Callable[..., Terminal] = lambda stderr: Terminal(file=shown, force_terminal=is_terminal, width=400)  # noqa: E731
+    monkeypatch.setattr(live_lines, "Terminal", make)
     monkeypatch.setattr(live_lines, "SECONDS_BETWEEN_UPDATES", -1.0)
     monkeypatch.setattr(live_lines, "SECONDS_BETWEEN_LINES", -1.0)
     with (
