@@ -39,10 +39,15 @@ def merge(
     Exit codes: 0 all frames predicted, 1 some frames failed, 2 frames are missing or wrong usage.
     """
     from sleap_infer.cli.job_progress import show_job
-    from sleap_infer.jobs.merging import find_journals, merge_journals, task_of
+    from sleap_infer.jobs.merging import find_journals, finished, merge_journals, task_of
 
-    found = find_journals(journals)
-    with show_job([task_of(journal) for journal in found], progress) as listen:
-        reports = merge_journals(found, read_formats(formats) or ("slp",), partial, overwrite, keep_journal, listen)
+    wanted = read_formats(formats) or ("slp",)
+    before = finished(journals, wanted)
+    found = find_journals([path for path in journals if path not in before])
+    skipped = [report for reports in before.values() for report in reports]
+    with show_job([*(report.task for report in skipped), *map(task_of, found)], progress) as listen:
+        for report in skipped:
+            listen(report)
+        reports = merge_journals(found, wanted, partial, overwrite, keep_journal, listen)
     if any(report.outcome == "failed" or report.n_failed for report in reports):
         raise typer.Exit(1)

@@ -62,8 +62,7 @@ class Columns:
         if skip == 0:
             return self
         rows = int(self.counts[:skip].sum())
-        of_frames = ("frame_inds", "statuses", "counts", "capped")
-        arrays = {name: array[skip if name in of_frames else rows :] for name, array in self.arrays().items()}
+        arrays = {name: array[skip if name in OF_FRAMES else rows :] for name, array in self.arrays().items()}
         return Columns(**arrays, notes={place - skip: note for place, note in self.notes.items() if place >= skip})
 
     def count(self) -> dict[FrameStatus, int]:
@@ -88,6 +87,9 @@ DTYPES = {
     "class_scores": "<f4",
 }
 """Types of the arrays, also where they are stored."""
+
+OF_FRAMES = ("frame_inds", "statuses", "counts", "capped")
+"""Arrays with one value per frame; the others have one row per instance."""
 
 
 def to_columns(everything: Sequence[Outputs], n_nodes: int, is_centroid: bool = False) -> Columns:
@@ -138,6 +140,21 @@ def join(parts: Sequence[Columns]) -> Columns:
         notes |= {place + own: note for own, note in part.notes.items()}
         place += len(part)
     return Columns(**{name: np.concatenate([part.arrays()[name] for part in parts]) for name in DTYPES}, notes=notes)
+
+
+def problem_of(columns: Columns, n_frames: int) -> str | None:
+    """Return what contradicts itself in columns of `n_frames` frames, or `None`."""
+    arrays = columns.arrays()
+    uneven = [name for name in OF_FRAMES if len(arrays[name]) != n_frames]
+    n_rows = len(columns.points)
+    uneven += [name for name, array in arrays.items() if name not in OF_FRAMES and len(array) != n_rows]
+    if uneven:
+        return f"{uneven[0]} has {len(arrays[uneven[0]])} values"
+    if n_frames and (columns.counts.min() < 0 or columns.statuses.max() >= len(STATUSES)):
+        return "a count or a status is not a possible one"
+    if int(columns.counts.sum(dtype=np.int64)) != n_rows:
+        return f"{n_rows} instances, and {columns.counts.sum()} by their counts"
+    return None
 
 
 def _status(outputs: Outputs, n_instances: int) -> FrameStatus:

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
+import numpy as np
 from attrs import frozen
 
 from sleap_infer import __version__
 from sleap_infer.choices import FrameStatus, OutputFormat
+from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.files import put_in_place, remove_leftovers, write_text
 from sleap_infer.frames import Source
 from sleap_infer.jobs.analysis import write_analysis
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.identity import digest
 from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.journal_files import LABELS_FILE
 from sleap_infer.jobs.ledger import write_ledger
 from sleap_infer.jobs.slp import write_slp
 from sleap_infer.jobs.tables import write_csv, write_parquet
@@ -80,8 +83,12 @@ class Results:
         return {label: number for number, label in enumerate(self.used_classes)}
 
     def pieces(self) -> Iterator[tuple[int, Columns]]:
-        """Place of the video in the source, and frames; in order."""
-        return self.journal.read()
+        """Place of the video in the source, and frames; in order.
+
+        Raises:
+            JournalError: these are not exactly the frames that were asked for.
+        """
+        return self.journal.read_complete()
 
     def labels(self, **provenance: Any) -> sio.Labels:
         """Labels without a frame, with everything else."""
@@ -116,12 +123,19 @@ class Results:
 
 
 def collect(journal: Journal, source: Source) -> Results:
-    """Look through a journal once."""
+    """Look through a journal once.
+
+    Raises:
+        JournalError: it does not hold exactly the frames that were asked for.
+    """
+    asked = [part["frames"] for part in journal.facts["parts"]]
+    if asked != [None if part.frame_inds is None else list(part.frame_inds) for part in source.parts]:
+        raise JournalError(f"{journal.path} is of other frames than those of {source.name} that are there now.")
     counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
     used: dict[int, None] = {}
     notes: list[str] = []
     n_instances = n_capped = 0
-    for part, columns in journal.read():
+    for part, columns in journal.read_complete():
         for status, number in columns.count().items():
             counts[status] += number
         n_instances += columns.n_instances
@@ -151,7 +165,8 @@ def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mappi
     """
     written: list[Path] = []
     for form, target in targets.items():
-        remove_leftovers(target)
+        for path in (target, mark_file(target)):
+            remove_leftovers(path)
         written += WRITERS[form](results, target, profile)
     return written
 
@@ -162,15 +177,32 @@ def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> li
 
     def fill(path: Path) -> None:
         write_slp(path, labels, results.pieces(), size, results.tracks)
+        _check_labels(path, results)
         _mark(path, results)
 
     return [put_in_place(target, fill)]
 
 
+def _check_labels(path: Path, results: Results) -> None:
+    """Compare a written file with what was asked for, before anything that it was made from is deleted.
+
+    Raises:
+        OutputError: it holds other frames.
+    """
+    asked = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, results.journal.frame_inds())])
+    with h5py.File(path) as file:
+        frames, n_instances = file["frames"][()], len(file["instances"])
+    if not np.array_equal(frames["frame_idx"], asked) or n_instances != results.n_instances:
+        raise OutputError(
+            f"{len(frames)} frames and {n_instances} instances were written for {len(asked)} and "
+            f"{results.n_instances}. {results.journal.path} holds all of them: run the same command again."
+        )
+
+
 def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
     parts = results.source.parts
     places = [target] if len(parts) == 1 else [numbered(target, number) for number in range(len(parts))]
-    labels_file = results.journal.path / "whole.slp"
+    labels_file = results.journal.path / LABELS_FILE
     _write_slp(results, labels_file, profile)
     try:
         return [put_in_place(place, partial(_fill_analysis, results, labels_file, n)) for n, place in enumerate(places)]
@@ -188,11 +220,17 @@ def _mark(path: Path, results: Results) -> None:
         file.attrs[MARK] = digest(results.journal.facts["what"])
 
 
-def _mark_beside(path: Path, results: Results) -> Path:
-    """A text file cannot say what made it: a hidden one beside it does, and how long it was then."""
-    text = f"{digest(results.journal.facts['what'])} {path.stat().st_size}"
-    write_text(mark_file(path), text)
-    return path
+def _put_text(target: Path, results: Results, fill: Callable[[Path], object]) -> list[Path]:
+    """Write a text file, and its mark before it is in its place: a text file cannot say what made it.
+
+    A hidden file beside it does, and how long it is.
+    """
+
+    def filled(path: Path) -> None:
+        fill(path)
+        write_text(mark_file(target), f"{digest(results.journal.facts['what'])} {path.stat().st_size}")
+
+    return [put_in_place(target, filled)]
 
 
 def mark_file(path: Path) -> Path:
@@ -218,8 +256,7 @@ def read_mark(path: Path) -> str | None:
 
 
 def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    put_in_place(target, lambda path: write_csv(path, results.pieces(), *_names(results)))
-    return [_mark_beside(target, results)]
+    return _put_text(target, results, lambda path: write_csv(path, results.pieces(), *_names(results)))
 
 
 def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
@@ -228,8 +265,7 @@ def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -
 
 
 def _write_ledger(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    put_in_place(target, lambda path: write_ledger(path, results.pieces(), results.source))
-    return [_mark_beside(target, results)]
+    return _put_text(target, results, lambda path: write_ledger(path, results.pieces(), results.source))
 
 
 Writer: TypeAlias = Callable[[Results, Path, Mapping[str, Any]], list[Path]]

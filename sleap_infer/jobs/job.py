@@ -14,17 +14,17 @@ from contextlib import ExitStack
 import attrs
 from attrs import frozen
 
-from sleap_infer.errors import OutputError, SleapInferError, TooManyFailuresError
+from sleap_infer.errors import JournalError, OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
 from sleap_infer.jobs.guards import check_targets, find_problems
 from sleap_infer.jobs.identity import identify, identify_models
 from sleap_infer.jobs.in_work import TaskInWork
 from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.locks import Claims
+from sleap_infer.jobs.locks import Claims, tidy
 from sleap_infer.jobs.messages import Answer, Done, Kept, Open, Opened, Said
 from sleap_infer.jobs.preparing import as_begun, everything, is_done, lock, open_journal
-from sleap_infer.jobs.ranges import within
+from sleap_infer.jobs.ranges import Range, within
 from sleap_infer.jobs.running import Shape
 from sleap_infer.jobs.tables import require_pyarrow
 from sleap_infer.jobs.tasks import Models, Task
@@ -153,7 +153,7 @@ class Job:
                 attempt.do(unit)
             else:
                 with claims.working(unit.name):
-                    for gap in within(state.journal.missing().get(unit.part, []), unit.places):
+                    for gap in _missing(state, unit):
                         attempt.do(attrs.evolve(unit, places=gap))
         except (OutputError, TooManyFailuresError):
             raise
@@ -185,8 +185,11 @@ class Job:
             claims = self._claims(state)
             while state.units:
                 unit = state.units.pop(0)
-                if claims is None or claims.take(unit.name):
-                    return index, unit
+                try:
+                    if claims is None or (_missing(state, unit) and claims.take(unit.name)):
+                        return index, unit
+                except JournalError as error:
+                    state.stop(error)
                 state.n_left -= 1
                 if state.n_left == 0:
                     self._finish(index)
@@ -216,15 +219,16 @@ class Job:
             source = stack.enter_context(task.open())
             what = identify(self._identity, source)
             if not Journal.is_at(task.journal) and is_done(task, what, self.options):
+                tidy(task.journal)
                 self._report(index, TaskReport(task, "skipped"))
                 return
-            stack.callback(Journal.tidy, task.journal)
+            stack.callback(tidy, task.journal)
             stack.enter_context(lock(task, self.options.shard))
             if not attempt.is_open:
                 self._first_opened = index
                 _start(attempt)
             assert self._settled is not None
-            journal = open_journal(task, what, source, self._settled, self.options)
+            journal = open_journal(task, what, source, self._settled, self.options, self._warn)
             shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
             missing = journal.missing() if self.options.shard is None else everything(source)
             cuts = cut(missing, source.parts, shape.chunk, self._n_shares)
@@ -237,6 +241,9 @@ class Job:
             self._listen(Begun(task, source.n_frames, n_before))
             if not units:
                 self._finish(index)
+
+    def _warn(self, text: str) -> None:
+        self._listen(Note(text, is_warning=True))
 
     def _in_turn(self, units: list[Unit]) -> list[Unit]:
         """Each share begins somewhere else, so that none waits for the claims of another."""
@@ -307,6 +314,11 @@ class Job:
         with self._lock:
             self._reports[index] = report
             self._listen(report)
+
+
+def _missing(state: TaskInWork, unit: Unit) -> list[Range]:
+    """What of a unit is not in the journal."""
+    return within(state.journal.missing().get(unit.part, []), unit.places)
 
 
 def _start(attempt: Attempt) -> None:

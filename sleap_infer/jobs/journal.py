@@ -2,148 +2,57 @@
 
 A journal is a folder: `job.json` says what was asked for, and each process that works on the job adds its results to an
 SQLite file of its own, a piece of a video at a time, each piece whole or not at all. Nothing is ever changed in it, so
-that a process can be killed at any moment, and several can work on one job without knowing of each other.
+that a process can be killed at any moment, and several can work on one job without knowing of each other. Which frames
+are done is read from these pieces and nowhere else. A folder without `job.json` is no journal, whatever else is in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-import sqlite3
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import define, field, frozen
 
-from sleap_infer.errors import JournalError, OutputError
+from sleap_infer.errors import JournalError
 from sleap_infer.files import write_text
-from sleap_infer.jobs.columns import DTYPES, STATUSES, Columns
+from sleap_infer.jobs.columns import Columns
+from sleap_infer.jobs.journal_files import JOB_FILE, delete_own, is_shard
 from sleap_infer.jobs.ranges import Range, missing_between, union
+from sleap_infer.jobs.shard import Entry, Shard, remove_beside, translated
 
-VERSION = 1
-JOB_FILE = "job.json"
+VERSION = 2
 
-TABLES = f"""
-CREATE TABLE IF NOT EXISTS pieces (
-    part INTEGER, start INTEGER, stop INTEGER, batch_size INTEGER, seconds REAL,
-    {", ".join(f"{name} BLOB" for name in DTYPES)}, notes TEXT,
-    PRIMARY KEY (part, start, stop)
-);
-CREATE TABLE IF NOT EXISTS frames (
-    part INTEGER, frame_idx INTEGER, status TEXT, n_instances INTEGER, note TEXT, PRIMARY KEY (part, frame_idx)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS ends (part INTEGER PRIMARY KEY, n_frames INTEGER);
-"""
-"""`pieces`: columns of the frames at places start to stop of those that are wanted of a part (a video); `frames`: the
-same for people; `ends`: how many frames a video turned out to have where all are wanted."""
+WITHOUT_CHECKSUMS = 1
+"""Version of journals that cannot be checked."""
 
+IDENTITY = ("what", "how", "parts", "chunk", "n_nodes", "is_centroid")
+"""Facts that make two journals the same job."""
 
-class Shard:
-    """The file of one process; a context manager.
-
-    Args:
-        path: of the file, made if it is not there.
-        n_nodes: points of an instance.
-
-    Raises:
-        OutputError: it cannot be written.
-        JournalError: it is something else.
-    """
-
-    def __init__(self, path: Path, n_nodes: int) -> None:
-        self.path, self._n_nodes = path, n_nodes
-        with translated(path):
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            try:
-                self._database.execute("PRAGMA journal_mode=WAL").fetchone()
-            except sqlite3.OperationalError as error:
-                if _is_full(error):
-                    raise
-                self._database.execute("PRAGMA journal_mode=TRUNCATE")  # no memory to share on this file system
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.executescript(TABLES)
-
-    def add(self, part: int, start: int, columns: Columns, batch_size: int, seconds: float = 0.0) -> None:
-        """Keep the frames at places `start` to `start + len(columns)`: all of them or, where that fails, none.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
-        values = [array.tobytes() for array in columns.arrays().values()]
-        counts, statuses = columns.counts.tolist(), columns.statuses.tolist()
-        rows = [
-            (part, index, STATUSES[statuses[place]], counts[place], columns.notes.get(place))
-            for place, index in enumerate(columns.frame_inds.tolist())
-        ]
-        marks = ", ".join("?" * (6 + len(DTYPES)))
-        facts = (part, start, start + len(columns), batch_size, seconds, *values, json.dumps(columns.notes))
-        with translated(self.path), self._transaction():
-            self._database.execute(f"INSERT OR REPLACE INTO pieces VALUES ({marks})", facts)
-            self._database.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?)", rows)
-
-    def end(self, part: int, n_frames: int) -> None:
-        """Note how many frames a part has."""
-        with translated(self.path), self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, ?)", (part, n_frames))
-
-    def ranges(self) -> list[tuple[int, Range]]:
-        """Part and places of every piece."""
-        with translated(self.path):
-            found = self._database.execute("SELECT part, start, stop FROM pieces ORDER BY part, start, stop").fetchall()
-        return [(part, Range(start, stop)) for part, start, stop in found]
-
-    def ends(self) -> dict[int, int]:
-        """Frames of the parts that were read to their end."""
-        with translated(self.path):
-            return dict(self._database.execute("SELECT part, n_frames FROM ends").fetchall())
-
-    def read(self, part: int, places: Range) -> Columns:
-        """One piece."""
-        query = f"SELECT {', '.join(DTYPES)}, notes FROM pieces WHERE part = ? AND start = ? AND stop = ?"
-        with translated(self.path):
-            *blobs, notes = self._database.execute(query, (part, places.start, places.stop)).fetchone()
-        shapes = {"points": (-1, self._n_nodes, 2), "point_scores": (-1, self._n_nodes)}
-        arrays = {
-            name: np.frombuffer(blob, dtype).reshape(shapes.get(name, (-1,)))
-            for (name, dtype), blob in zip(DTYPES.items(), blobs, strict=True)
-        }
-        return Columns(**arrays, notes={int(place): note for place, note in json.loads(notes).items()})
-
-    def close(self) -> None:
-        """Give the file back."""
-        self._database.close()
-
-    def __enter__(self) -> Shard:
-        """Enter the lifetime of the open file."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+logger = logging.getLogger(__name__)
 
 
 @frozen
 class Piece:
-    """Frames of one part that a shard holds, and which of them count."""
+    """Frames of one part that a shard holds, and how many of the first do not count."""
 
-    part: int
-    places: Range
+    entry: Entry
     shard: Path
     skip: int = 0
+
+    @property
+    def part(self) -> int:
+        """Number of the video."""
+        return self.entry.part
+
+    @property
+    def places(self) -> Range:
+        """Positions of the frames among those that are wanted of the part."""
+        return self.entry.places
 
 
 @define
@@ -167,8 +76,8 @@ class Journal:
         """
         with translated(path):
             path.mkdir(parents=True, exist_ok=True)
-        written = json.dumps({"schema": "sleap_infer.journal", "version": VERSION, **facts}, indent=1, default=str)
-        write_text(path / JOB_FILE, written)
+        written = json.loads(json.dumps({"schema": "sleap_infer.journal", "version": VERSION, **facts}, default=str))
+        write_text(path / JOB_FILE, json.dumps({**written, "checksum": _digest(written)}, indent=1))
         return cls.open(path)
 
     @classmethod
@@ -176,20 +85,25 @@ class Journal:
         """Open what is there.
 
         Raises:
-            JournalError: there is no journal, or one of another version.
+            JournalError: there is no journal, or it is damaged, or one of a later version.
         """
         try:
             facts = json.loads((path / JOB_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise JournalError(f"{path} is not a journal: it holds no {JOB_FILE}.") from None
-        except (OSError, ValueError) as error:
-            raise JournalError(f"{path / JOB_FILE} cannot be read ({error}). Delete {path} to start anew.") from error
-        if facts.get("schema") != "sleap_infer.journal" or facts.get("version") != VERSION:
+        except (OSError, ValueError, RecursionError) as error:
+            raise _unreadable(path, str(error)) from error
+        if not isinstance(facts, dict):
+            raise _unreadable(path, "it is not a JSON object")
+        if facts.get("schema") != "sleap_infer.journal" or facts.get("version") not in (WITHOUT_CHECKSUMS, VERSION):
             found = f"{facts.get('schema')} {facts.get('version')}"
             raise JournalError(
                 f"{path} was written by another version of sleap_infer ({found}, not {VERSION}). Finish it with that "
                 "version, or delete the folder to start anew."
             )
+        checksum = facts.pop("checksum", None)
+        if facts["version"] != WITHOUT_CHECKSUMS and checksum != _digest(facts):
+            raise _unreadable(path, "it fails its checksum")
         return cls(path, facts)
 
     @staticmethod
@@ -197,12 +111,10 @@ class Journal:
         """Whether there is a journal."""
         return (path / JOB_FILE).is_file()
 
-    @staticmethod
-    def tidy(path: Path) -> None:
-        """Remove the folder where nothing but locks is in it."""
-        found = list(path.iterdir()) if path.is_dir() else []
-        if all(item.name.endswith("lock") for item in found):
-            shutil.rmtree(path, ignore_errors=True)
+    @property
+    def has_checksums(self) -> bool:
+        """Whether its results can be checked. Those of the first version cannot, and are not used."""
+        return bool(self.facts["version"] != WITHOUT_CHECKSUMS)
 
     @property
     def n_nodes(self) -> int:
@@ -211,60 +123,163 @@ class Journal:
 
     def shard(self, name: str) -> Shard:
         """The file of one process, to write to."""
-        return Shard(self.path / f"{name}.sqlite", self.n_nodes)
+        return self._shard(self.path / f"{name}.sqlite")
 
     def pieces(self) -> tuple[list[Piece], dict[int, int]]:
-        """What all shards hold, in order and each frame once; and the ends that were met."""
+        """What all shards hold, in order and each frame once; and the ends that were met.
+
+        Raises:
+            JournalError: something in it is damaged, or was not asked for.
+        """
+        if not self.has_checksums:
+            raise JournalError(
+                f"{self.path} was written by an earlier version of sleap_infer, without checksums. Run the job again: "
+                "it starts anew."
+            )
         found: list[Piece] = []
         ends: dict[int, int] = {}
-        for path in sorted(self.path.glob("*.sqlite")):
-            with Shard(path, self.n_nodes) as shard:
-                found += [Piece(part, places, path) for part, places in shard.ranges()]
-                ends |= shard.ends()
+        for path in sorted(path for path in self.path.iterdir() if is_shard(path)):
+            with self._shard(path) as shard:
+                entries, own_ends = shard.entries(), shard.ends()
+                for entry in entries:
+                    self._check_range(shard, entry)
+                if not own_ends.keys() <= set(range(len(self.facts["parts"]))):
+                    raise shard.damaged(f"it has the length of a video that is not one of {len(self.facts['parts'])}")
+                found += [Piece(entry, path) for entry in entries]
+                ends |= own_ends
+        for piece in found:
+            if (piece.places.stop or 0) > ends.get(piece.part, piece.places.stop or 0):
+                with self._shard(piece.shard) as shard:
+                    raise shard.damaged(f"it has frames behind the end of video {piece.part}")
         return _each_once(found), ends
 
+    def length(self, part: int, ends: Mapping[int, int]) -> int | None:
+        """How many frames are wanted of a part; `None` where nobody knows yet."""
+        frames = self.facts["parts"][part]["frames"]
+        return ends.get(part) if frames is None else len(frames)
+
     def missing(self) -> dict[int, list[Range]]:
-        """Places without a result, by part; a range without a stop goes to the end of its video."""
-        pieces, ends = self.pieces()
-        covered: dict[int, list[Range]] = {}
-        for piece in pieces:
-            covered.setdefault(piece.part, []).append(piece.places)
-        missing = {}
-        for number, part in enumerate(self.facts["parts"]):
-            length = len(part["frames"]) if part["frames"] is not None else ends.get(number)
-            gaps = missing_between(union(covered.get(number, [])), length)
-            if gaps:
-                missing[number] = gaps
-        return missing
+        """Positions without a result, by part; a range without a stop goes to the end of its video."""
+        return self._missing(*self.pieces())
 
     def read(self) -> Iterator[tuple[int, Columns]]:
-        """All results in order: part, and frames."""
-        pieces, _ = self.pieces()
-        opened: dict[Path, Shard] = {}
-        try:
-            for piece in pieces:
-                shard = opened.get(piece.shard) or opened.setdefault(piece.shard, Shard(piece.shard, self.n_nodes))
-                yield piece.part, shard.read(piece.part, piece.places).tail(piece.skip)
-        finally:
-            for shard in opened.values():
-                shard.close()
+        """All results in order: part, and frames.
+
+        Raises:
+            JournalError: something in it is damaged, or was not asked for.
+        """
+        return self._read(self.pieces()[0])
+
+    def read_complete(self) -> Iterator[tuple[int, Columns]]:
+        """The same, of a journal that holds exactly the frames that were asked for.
+
+        Raises:
+            JournalError: it does not, or something in it is damaged.
+        """
+        pieces, ends = self.pieces()
+        missing = self._missing(pieces, ends)
+        if missing:
+            raise JournalError(
+                f"{self.path} does not hold all frames that were asked for: {listed(missing)}. Run the same command "
+                "again: these frames are predicted, and the files are written then."
+            )
+        reached = dict.fromkeys(range(len(self.facts["parts"])), 0)
+        for part, columns in self._read(pieces):
+            reached[part] += len(columns)
+            yield part, columns
+        wrong = next((part for part, n_frames in reached.items() if n_frames != self.length(part, ends)), None)
+        if wrong is not None:
+            raise JournalError(
+                f"{self.path} holds {reached[wrong]} frames of video {wrong}, and {self.length(wrong, ends)} were "
+                "asked for. Delete the folder, then run the same command again."
+            )
+
+    def frame_inds(self) -> list[range | list[int]]:
+        """Indices of the frames that were asked for, by part, of a journal in which nothing is missing."""
+        _, ends = self.pieces()
+        parts = self.facts["parts"]
+        return [range(ends[number]) if part["frames"] is None else part["frames"] for number, part in enumerate(parts)]
+
+    def check(self) -> None:
+        """Read everything.
+
+        Raises:
+            JournalError: something in it is damaged.
+        """
+        for _ in self.read():
+            pass
 
     def n_frames(self) -> int:
         """How many frames have a result."""
         return sum(len(piece.places) - piece.skip for piece in self.pieces()[0])
 
+    def drop(self, name: str) -> None:
+        """Remove the shard of a name, if it is there."""
+        path = self.path / f"{name}.sqlite"
+        with translated(path):
+            path.unlink(missing_ok=True)
+            remove_beside(path)
+
     def delete_results(self) -> None:
-        """Remove what was found so far; locks stay."""
-        with translated(self.path):
-            for path in self.path.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif not path.name.endswith("lock"):
-                    path.unlink()
+        """Remove what was found so far; locks stay, and what is not of a journal."""
+        delete_own(self.path, with_locks=False)
 
     def delete(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder, except for what is not of a journal."""
+        foreign = delete_own(self.path)
+        if foreign:
+            others = "" if len(foreign) <= 3 else f" and {len(foreign) - 3} more"
+            names = ", ".join(foreign[:3]) + others
+            logger.warning("%s stays: it holds files that are not of a journal (%s)", self.path, names)
+
+    def _missing(self, pieces: list[Piece], ends: Mapping[int, int]) -> dict[int, list[Range]]:
+        covered: dict[int, list[Range]] = {}
+        for piece in pieces:
+            covered.setdefault(piece.part, []).append(piece.places)
+        parts = range(len(self.facts["parts"]))
+        gaps = {part: missing_between(union(covered.get(part, [])), self.length(part, ends)) for part in parts}
+        return {part: found for part, found in gaps.items() if found}
+
+    def _read(self, pieces: list[Piece]) -> Iterator[tuple[int, Columns]]:
+        opened: dict[Path, Shard] = {}
+        with ExitStack() as stack:
+            for piece in pieces:
+                if piece.shard not in opened:
+                    opened[piece.shard] = stack.enter_context(self._shard(piece.shard))
+                columns = opened[piece.shard].read(piece.entry)
+                self._check_frames(opened[piece.shard], piece.entry, columns)
+                yield piece.part, columns.tail(piece.skip)
+
+    def _shard(self, path: Path) -> Shard:
+        return Shard(path, self.n_nodes, _digest({name: self.facts.get(name) for name in IDENTITY}))
+
+    def _check_range(self, shard: Shard, entry: Entry) -> None:
+        """Check that a range was asked for."""
+        parts, places = self.facts["parts"], entry.places
+        if not 0 <= entry.part < len(parts):
+            raise shard.damaged(f"it has frames of video {entry.part}, and there are {len(parts)}")
+        length = self.length(entry.part, {})
+        if not 0 <= places.start < (places.stop or 0) or (length is not None and (places.stop or 0) > length):
+            asked = "all" if length is None else length
+            raise shard.damaged(f"it has frames {places.start} to {places.stop} of video {entry.part}, of {asked}")
+
+    def _check_frames(self, shard: Shard, entry: Entry, columns: Columns) -> None:
+        """Check that frames have the indices that were asked for."""
+        start, stop = entry.places.start, entry.places.stop
+        frames = self.facts["parts"][entry.part]["frames"]
+        asked = list(range(start, stop or start)) if frames is None else list(frames[start:stop])
+        if columns.frame_inds.tolist() != asked:
+            raise shard.damaged(f"video {entry.part}, frames {start} to {stop}: these are not the frames asked for")
+
+
+def listed(missing: Mapping[int, list[Range]]) -> str:
+    """Ranges without a result, in words."""
+    gaps = [
+        f"video {part}, places {gap.start} to {gap.stop or 'the end'}"
+        for part, found in missing.items()
+        for gap in found
+    ]
+    return "; ".join(gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")
 
 
 def _each_once(pieces: list[Piece]) -> list[Piece]:
@@ -276,29 +291,18 @@ def _each_once(pieces: list[Piece]) -> list[Piece]:
         if piece.part != part:
             part, reached = piece.part, 0
         if stop > reached:
-            kept.append(Piece(piece.part, piece.places, piece.shard, max(reached - piece.places.start, 0)))
+            kept.append(Piece(piece.entry, piece.shard, max(reached - piece.places.start, 0)))
             reached = stop
     return kept
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Errors of the database and of the file system as errors of this package.
-
-    Raises:
-        OutputError: something cannot be written.
-        JournalError: a file is damaged or something else.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        hint = " Free some space" if _is_full(error) else " Check the disk and the rights"
-        raise OutputError(f"{path} cannot be written: {error}.{hint}, then run the same command again.") from error
-    except sqlite3.DatabaseError as error:
-        raise JournalError(f"{path} cannot be read: {error}. Delete that file: its part is run again.") from error
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+def _digest(facts: Mapping[str, Any]) -> str:
+    """Checksum of plain data, whatever the order of its keys."""
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+def _unreadable(path: Path, what: str) -> JournalError:
+    return JournalError(
+        f"{path / JOB_FILE} cannot be read ({what}). Delete the folder {path}, then run the same command again: it "
+        "starts anew."
+    )

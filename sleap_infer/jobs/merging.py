@@ -11,12 +11,13 @@ from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import failed
 from sleap_infer.jobs.events import Listener, TaskReport
-from sleap_infer.jobs.finishing import collect, write
-from sleap_infer.jobs.identity import differences, identify_videos, plain
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.locks import only_one
+from sleap_infer.jobs.finishing import collect, read_mark, write
+from sleap_infer.jobs.identity import differences, digest, identify_videos, plain
+from sleap_infer.jobs.journal import Journal, listed
+from sleap_infer.jobs.journal_files import SKIPPED
+from sleap_infer.jobs.locks import only_one, tidy
 from sleap_infer.jobs.ranges import Range
-from sleap_infer.jobs.tasks import Task
+from sleap_infer.jobs.tasks import SUFFIXES, Task, base_name
 
 
 def find_journals(paths: Sequence[Path]) -> list[Journal]:
@@ -27,11 +28,44 @@ def find_journals(paths: Sequence[Path]) -> list[Journal]:
     """
     found: list[Journal] = []
     for path in paths:
-        places = [path] if Journal.is_at(path) else sorted(path.glob("*.journal")) if path.is_dir() else []
+        inside = [place for place in sorted(path.glob("*.journal")) if Journal.is_at(place)] if path.is_dir() else []
+        places = [path] if Journal.is_at(path) else inside
         if not places:
             raise JournalError(f"{path} is no journal, and holds none. Journals are folders named OUTPUT.journal.")
         found += [Journal.open(place) for place in places]
     return found
+
+
+def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Path, list[TaskReport]]:
+    """What was merged before: of a journal that is gone its output, of a folder without journals all outputs in it.
+
+    What a run that was killed has left of such journals is removed.
+
+    Args:
+        paths: as in `find_journals`.
+        formats: that outputs have to be there in, each marked as the work of a job.
+
+    Returns:
+        Reports (`"skipped"`) for each path of which nothing is left to merge.
+    """
+    found = {path: [TaskReport(task, "skipped") for task in _finished(path, formats)] for path in paths}
+    for path, reports in found.items():
+        for journal in (path, *path.glob("*.journal")) if reports else ():
+            if journal.name.endswith(".journal"):
+                tidy(journal)
+    return {path: reports for path, reports in found.items() if reports}
+
+
+def _finished(path: Path, formats: Sequence[OutputFormat]) -> list[Task]:
+    if Journal.is_at(path) or (path.is_dir() and any(map(Journal.is_at, path.glob("*.journal")))):
+        return []
+    if path.name.endswith(".journal"):
+        bases = [path.with_name(path.name.removesuffix(".journal"))]
+    else:
+        suffix = SUFFIXES[formats[0]]
+        bases = [there.with_name(base_name(there)) for there in sorted(path.glob(f"*{suffix}"))]
+    tasks = [Task((str(base),), base) for base in bases]
+    return [task for task in tasks if all(read_mark(task.target(form)) is not None for form in formats)]
 
 
 def task_of(journal: Journal) -> Task:
@@ -79,17 +113,21 @@ def _merge(
 ) -> TaskReport:
     task, begun = task_of(journal), perf_counter()
     targets = {form: task.target(form) for form in formats}
-    there = [path for path in targets.values() if path.exists()]
+    own = digest(journal.facts["what"])  # what this job has written, a run that was killed has not finished
+    there = [path for path in targets.values() if path.exists() and read_mark(path) != own]
     if there and not overwrite:
-        raise OutputExistsError(f"{there[0]} is there already. Replace it with --overwrite.")
+        raise OutputExistsError(
+            f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
+        )
     with only_one(journal.path / "lock", str(task.output)), task.open() as source:
         unlike = list(differences(journal.facts["what"]["videos"], plain(identify_videos(source)), "videos"))
         if unlike:
             raise JobError(f"The videos of {journal.path} are not those that are there now: {unlike[0]}.")
+        journal.drop(SKIPPED)
         missing = journal.missing()
         if missing and not partial:
             raise JobError(
-                f"{journal.path} is not complete: {_listing(missing)}. Run the shares that are missing, or write what "
+                f"{journal.path} is not complete: {listed(missing)}. Run the shares that are missing, or write what "
                 "is there with --partial."
             )
         _mark_missing(journal, source, missing)
@@ -97,8 +135,10 @@ def _merge(
         if results.n_failed:
             targets.setdefault("ledger", task.target("ledger"))
         files = write(results, targets, {})
-    if not keep_journal:
-        journal.delete()
+        if keep_journal:
+            journal.drop(SKIPPED)
+        else:
+            journal.delete()
     seconds = perf_counter() - begun
     return TaskReport(
         task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, notes=results.notes
@@ -108,7 +148,7 @@ def _merge(
 def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Range]]) -> None:
     if not missing:
         return
-    with journal.shard("skipped") as shard:
+    with journal.shard(SKIPPED) as shard:
         for part, gaps in missing.items():
             video = source.parts[part]
             length = video.n_frames or 0
@@ -120,12 +160,3 @@ def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Rang
                     shard.add(part, gap.start, failed(list(inds), "skipped", note, journal.n_nodes), 1)
                 if gap.stop is None:
                     shard.end(part, stop)
-
-
-def _listing(missing: dict[int, list[Range]]) -> str:
-    gaps = [
-        f"video {part}, places {gap.start} to {gap.stop or 'the end'}"
-        for part, found in missing.items()
-        for gap in found
-    ]
-    return "; ".join(gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")

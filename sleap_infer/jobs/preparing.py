@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import attrs
 
-from sleap_infer.errors import JobDiffersError
+from sleap_infer.errors import JobBusyError, JobDiffersError, JournalError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.events import JobOptions
 from sleap_infer.jobs.finishing import read_mark
 from sleap_infer.jobs.identity import differences, digest, how_it_runs
 from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.journal_files import SKIPPED, delete_own
 from sleap_infer.jobs.locks import only_one
 from sleap_infer.jobs.messages import Opened
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.tasks import Models, Task, chunk_size
+
+PATIENCE_S = 60.0
+"""How long a shard waits for another one that makes their journal."""
 
 
 def as_begun(models: Models, tasks: Sequence[Task]) -> Models:
@@ -65,26 +70,50 @@ def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
     return stack
 
 
-def open_journal(task: Task, what: dict[str, Any], source: Source, said: Opened, options: JobOptions) -> Journal:
-    """The task's journal: the one that is there, if it is of the same job, else a new one."""
+def open_journal(
+    task: Task, what: dict[str, Any], source: Source, said: Opened, options: JobOptions, tell: Callable[[str], None]
+) -> Journal:
+    """The task's journal: the one that is there, if it is of the same job, else a new one. Call this under its lock.
+
+    Args:
+        task: whose journal.
+        what: identity of the job.
+        source: opened.
+        said: what the models are.
+        options: of the job.
+        tell: takes a line for people.
+
+    Raises:
+        JobDiffersError: what is there is of another job.
+        JournalError: what is there is damaged.
+        OutputError: it cannot be written.
+    """
+    if options.shard is None:
+        return _opened(task, what, source, said, options, tell)
+    with _in_turn(task):  # shards begin together; one of them makes the journal
+        return _opened(task, what, source, said, options, tell)
+
+
+def _opened(
+    task: Task, what: dict[str, Any], source: Source, said: Opened, options: JobOptions, tell: Callable[[str], None]
+) -> Journal:
     how = how_it_runs(said.facts)
     if Journal.is_at(task.journal):
-        journal = Journal.open(task.journal)
-        unlike = [*differences(journal.facts["what"], what), *differences(journal.facts["how"], how)]
-        if not unlike and options.resume:
+        try:
+            journal = _resumed(task, what, how, options, tell)
+        except JournalError:
+            if not options.overwrite:
+                raise
+            journal = None
+        if journal is not None:
             return journal
-        if unlike and not options.overwrite:
-            raise JobDiffersError(
-                f"{task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
-                "end, choose another output, or start anew with --overwrite, which deletes it."
-            )
-        journal.delete_results()
+    delete_own(task.journal, with_locks=False)
     return Journal.create(
         task.journal,
         {
             "what": what,
             "how": how,
-            "parts": [{"frames": part.frame_inds} for part in source.parts],
+            "parts": [{"frames": None if part.frame_inds is None else list(part.frame_inds)} for part in source.parts],
             "chunk": chunk_size(said.facts["batch_size"], options.chunk),
             "n_nodes": said.n_nodes,
             "is_centroid": said.is_centroid,
@@ -96,6 +125,52 @@ def open_journal(task: Task, what: dict[str, Any], source: Source, said: Opened,
             "started": datetime.now(UTC).isoformat(),
         },
     )
+
+
+def _resumed(
+    task: Task, what: dict[str, Any], how: dict[str, Any], options: JobOptions, tell: Callable[[str], None]
+) -> Journal | None:
+    """The journal that is there; `None` where it is to be replaced."""
+    journal = Journal.open(task.journal)
+    unlike = [*_unlike(journal, what), *differences(journal.facts["how"], how)]
+    if not unlike and options.resume and journal.has_checksums:
+        journal.drop(SKIPPED)
+        journal.check()
+        return journal
+    if unlike and not options.overwrite:
+        raise JobDiffersError(
+            f"{task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
+            "end, choose another output, or start anew with --overwrite, which deletes it."
+        )
+    if not journal.has_checksums:
+        tell(f"{task.journal} was written by an earlier version, without checksums: its frames are predicted again")
+    return None
+
+
+def _unlike(journal: Journal, what: Mapping[str, Any]) -> Iterator[str]:
+    """In what a journal's job differs. The first version knew videos by other samples of them: their names count."""
+    there = journal.facts["what"]
+    if journal.has_checksums:
+        return differences(there, what)
+    one, other = ({**facts, "videos": [video["name"] for video in facts["videos"]]} for facts in (there, what))
+    return differences(one, other)
+
+
+@contextmanager
+def _in_turn(task: Task) -> Iterator[None]:
+    """Wait for a lock that others hold for a moment only."""
+    limit = monotonic() + PATIENCE_S
+    while True:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(only_one(task.journal / "making.lock", f"the journal of {task.output}"))
+            except JobBusyError:
+                if monotonic() > limit:
+                    raise
+                sleep(0.1)
+                continue
+            yield
+            return
 
 
 def everything(source: Source) -> dict[int, list[Range]]:

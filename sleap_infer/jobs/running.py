@@ -13,8 +13,8 @@ from sleap_infer.errors import DeviceMemoryError, OutputError, SleapInferError, 
 from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.columns import Columns, failed, to_columns
-from sleap_infer.jobs.journal import Shard
 from sleap_infer.jobs.ranges import Range
+from sleap_infer.jobs.shard import Shard
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
 
