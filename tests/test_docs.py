@@ -1,20 +1,48 @@
-"""The code of the documentation runs: Python blocks of a page one after the other, commands as they stand."""
+"""The code of the documentation runs, its links resolve, and it uses the words of the field.
+
+Python blocks of a page run one after the other, commands as they stand.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+import sleap_infer
 from sleap_infer.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NEEDS_A_SHELL = ("make", "pip")
+PROSE = [*PAGES, REPOSITORY / "CONTRIBUTING.md"]
+PRIVATE_WORDS = (
+    r"lanes?",
+    r"ledgers?",
+    r"sentinels?",
+    r"verdicts?",
+    r"guilty",
+    r"mend(s|ed|ing)?",
+    r"baked",
+    r"capped",
+    r"surplus",
+    r"by itself",
+    r"bit by bit",
+    r"so many",
+    r"(look|looks|looked) (at )?twice",
+    r"in (twos|fours|eights)",
+    r"a processor",
+    r"whole numbers",
+    r"the gate",
+)
+"""Words of earlier documents that readers had to learn; code spans may still hold them, as names."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -61,7 +89,59 @@ def test_commands_run(page: Path, workplace: Path) -> None:
                 assert program in ("", *NEEDS_A_SHELL), f"{page.name}: {line!r} is not tested"
 
 
-def test_links_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def slug(heading: str) -> str:
+    """Return the anchor of a heading, as mkdocs and GitHub form it."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def without_code(text: str) -> str:
+    """Return Markdown without fenced and indented blocks, code spans and link targets."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^    .*$|`[^`]*`", "", text, flags=re.MULTILINE)
+    return re.sub(r"\]\([^)]*\)", "]", text)
+
+
+def test_links_resolve() -> None:
+    for page in PROSE:
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+            where = page.parent / target if target else page
+            assert where.exists(), f"{page.name}: {target}"
+            if anchor and where.name != "reference.md":
+                headings = re.findall(r"^#+ (.*)$", where.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in map(slug, headings), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (REPOSITORY / "docs").glob("*.md"):
+        assert f": {page.name}\n" in navigation, page.name
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == sleap_infer.__version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_words_are_those_of_the_field(page: Path) -> None:
+    prose = without_code(page.read_text(encoding="utf-8"))
+    found = [word for word in PRIVATE_WORDS if re.search(rf"\b{word}\b", prose, re.IGNORECASE)]
+    assert not found, f"{page.name}: {found}"
+
+
+def test_images_are_small_and_the_chart_is_that_of_the_results() -> None:
+    images = REPOSITORY / "docs" / "images"
+    spec = importlib.util.spec_from_file_location("make_images", images / "make_images.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make_images = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_images)
+    results = json.loads(make_images.RESULTS.read_text(encoding="utf-8"))
+    assert (images / "speed.svg").read_text(encoding="utf-8") == make_images.draw_speed(results)
+    assert (images / "poses.png").stat().st_size < 200_000
