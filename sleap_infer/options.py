@@ -148,6 +148,19 @@ class StreamOptions:
 
 
 @frozen
+class SourceOptions:
+    """How sources are opened. They do not belong to a model, so `InferenceOptions` does not hold them."""
+
+    dataset: str | None = option(None, "Dataset of an HDF5 file that holds the frames, such as images or a/b.")
+    channels_first: bool | None = option(
+        None, "Whether frames of an HDF5 file or an array are (N, C, H, W) or (N, H, W, C). Default: as the shape says."
+    )
+    replace_paths: tuple[tuple[str, str], ...] = option(
+        (), "OLD=NEW: where videos of label files are now. Parts of paths from Windows too. Repeatable."
+    )
+
+
+@frozen
 class InferenceOptions:
     """All options together."""
 

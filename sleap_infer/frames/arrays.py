@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.errors import ImageError
+from sleap_infer.errors import ImageError, OptionError
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
@@ -53,16 +53,28 @@ def as_batches(value: Any) -> list[Images]:
     return _join_equal(batches)
 
 
-def as_video(value: Any) -> Images:
+def as_video(value: Any, channels_first: bool | None = None) -> Images:
     """Read an array as the frames of one video: as `as_batches`, but three axes without channels at the end are frames.
+
+    Args:
+        value: an array or a torch tensor.
+        channels_first: whether it is (B, C, H, W) or (B, H, W, C); by default the last axis where it can be channels.
 
     Returns:
         (B, C, H, W).
 
     Raises:
         ImageError: this is not a batch of images.
+        OptionError: its channels are not where they are said to be.
     """
     array = _as_array(value)
+    if channels_first is not None:
+        if array.ndim != 4 or array.shape[1 if channels_first else 3] not in CHANNELS:
+            raise OptionError(
+                f"channels_first={channels_first}: an array of shape {array.shape} has no 1 or 3 channels there. Leave "
+                "it out."
+            )
+        array = array.transpose(0, 2, 3, 1) if channels_first else array
     if array.ndim == 3 and array.shape[-1] not in (*CHANNELS, WITH_ALPHA):
         array = array[..., None]
     return _in_unit_range([_to_bchw(array)])[0]

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.errors import FrameReadError
+from sleap_infer.errors import FrameReadError, SourceFormatError
 from sleap_infer.frames.colour import is_gray, shows_gray, with_channels
+from sleap_infer.frames.headers import too_large_image, too_large_pages
 from sleap_infer.frames.reader import Image
+from sleap_infer.model.reading import explain, one_line
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -65,19 +67,32 @@ class ImageStackReader:
     Args:
         path: of the file.
         grayscale: one channel or three; by default as each page is.
+
+    Raises:
+        SourceFormatError: its pages are too large.
     """
 
     def __init__(self, path: Path, grayscale: bool | None = None) -> None:
         self.path = path
         self._grayscale = grayscale
         self.n_frames = n_pages(path)
+        reason = too_large_pages(path)
+        if reason is not None:
+            raise SourceFormatError(f"{path} is not read: {reason}.")
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
         """Read frames; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
-            _, pages = cv2.imreadmulti(str(self.path), frame_idx, 1, flags=cv2.IMREAD_UNCHANGED)
-            image = _check(pages[0] if pages else None, f"page {frame_idx} of {self.path}")
+            image = self._page(frame_idx)
             yield frame_idx, image if isinstance(image, FrameReadError) else with_channels(image, self._grayscale)
+
+    def _page(self, frame_idx: int) -> Image | FrameReadError:
+        name = f"page {frame_idx} of {self.path}"
+        try:
+            _, pages = cv2.imreadmulti(str(self.path), frame_idx, 1, flags=cv2.IMREAD_UNCHANGED)
+        except (cv2.error, MemoryError) as error:
+            return _undecoded(name, error)
+        return _check(pages[0] if pages else None, name)
 
     def in_colour(self) -> ImageStackReader:
         """Return a reader of the same file, which gives three channels whatever its pages look like."""
@@ -95,11 +110,23 @@ def read_image(path: Path) -> Image | FrameReadError:
     """
     try:
         data = np.fromfile(path, np.uint8)
+        reason = too_large_image(data)
+        if reason is not None:
+            return FrameReadError(f"{path} is not read: {reason}.")
+        if n_pages(path) > 1:
+            return FrameReadError(f"{path} has {n_pages(path)} pages, of which a frame can be one only. Give it alone.")
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
     except OSError as error:
-        return FrameReadError(f"{path} cannot be read: {error.strerror}.")
-    if n_pages(path) > 1:
-        return FrameReadError(f"{path} has {n_pages(path)} pages, of which a frame can be one only. Give it alone.")
-    return _check(cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None, str(path))
+        return FrameReadError(f"{path} cannot be read: {explain(error)}.")
+    except (cv2.error, MemoryError) as error:
+        return _undecoded(str(path), error)
+    return _check(image, str(path))
+
+
+def _undecoded(name: str, error: Exception) -> FrameReadError:
+    is_memory = isinstance(error, MemoryError) or getattr(error, "code", 0) == cv2.Error.StsNoMem
+    reason = "it does not fit into the free memory" if is_memory else f"it is damaged ({one_line(error)})"
+    return FrameReadError(f"{name} cannot be decoded: {reason}.")
 
 
 def _check(image: NDArray[Any] | None, name: str) -> Image | FrameReadError:

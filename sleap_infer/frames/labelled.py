@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError
+from sleap_infer.frames.hdf5_file import check_labels_file
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
 Points = NDArray[np.float32]
 
-READ_ERRORS = (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
+READ_ERRORS = (OSError, MemoryError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
 """What sleap-io raises for files that are damaged or of another kind."""
 
 
@@ -28,6 +29,7 @@ def load_labels(path: Path) -> sio.Labels:
     """
     import sleap_io as sio
 
+    check_labels_file(path)
     try:
         labels = sio.load_slp(str(path))
     except READ_ERRORS as error:

@@ -145,7 +145,7 @@ class LiveSource:
         return np.ascontiguousarray(self._feed.first)
 
     def in_colour(self) -> None:
-        """Give three channels from now on, for models that need them: no gray frame makes others gray."""
+        """Give three channels from now on, for models that need them."""
         self._feed.in_colour()
 
     @property
@@ -274,18 +274,13 @@ class LiveSource:
 
 @frozen
 class Gone:
-    """Stands for frames that went by, as a `Reader`: each is an error.
-
-    Attributes:
-        name: of their source.
-        n_frames: how many.
-    """
+    """Stands for so many frames of a source that went by, as a `Reader`: each is an error."""
 
     name: str
     n_frames: int
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, FrameReadError]]:
-        """Say of each frame that it is gone; see `Reader`."""
+        """Read frames; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
             yield frame_idx, FrameReadError(f"frame {frame_idx} of {self.name} went by and was not kept.")
 

@@ -16,13 +16,15 @@ class ArrayReader:
 
     Args:
         array: as in `frames.arrays.as_video`.
+        channels_first: whether its second or its last axis are channels; by default as its shape says.
 
     Raises:
         ImageError: this is not a batch of images.
+        OptionError: its channels are not where they are said to be.
     """
 
-    def __init__(self, array: Any) -> None:
-        self._frames: NDArray[Any] = as_video(array).transpose(0, 2, 3, 1)
+    def __init__(self, array: Any, channels_first: bool | None = None) -> None:
+        self._frames: NDArray[Any] = as_video(array, channels_first).transpose(0, 2, 3, 1)
 
     @property
     def n_frames(self) -> int:

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError
+from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, SourceFormatError
+from sleap_infer.frames.hdf5 import Hdf5Reader
 from sleap_infer.frames.labelled import labelled_parts, load_labels
+from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.parts import described, open_part, open_video
 from sleap_infer.frames.paths import existing, expand, is_glob
 from sleap_infer.frames.source import Source, VideoPart
+from sleap_infer.options import SourceOptions
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -21,7 +24,13 @@ FrameSelection: TypeAlias = Iterable[int] | Literal["all"] | None
 __all__ = ["FrameSelection", "open_source", "open_video"]
 
 
-def open_source(source: Any, frames: FrameSelection = None) -> Source:
+def open_source(
+    source: Any,
+    frames: FrameSelection = None,
+    *,
+    dataset: str | None = None,
+    channels_first: bool | None = None,
+) -> Source:
     """Open anything that holds frames.
 
     Args:
@@ -30,6 +39,9 @@ def open_source(source: Any, frames: FrameSelection = None) -> Source:
             label files; or an opened `Source`, which is given back.
         frames: which frames, of each video. Of a label file: positions in its list of labelled frames; by default all
             of these; `"all"` stands for every frame of its videos, or, where these are embedded, every embedded one.
+        dataset: of an HDF5 file, where several can hold frames.
+        channels_first: whether the frames of an HDF5 file or an array are (N, C, H, W) or (N, H, W, C), where their
+            shape can be both.
 
     Raises:
         SourceNotFoundError: there is nothing at a path.
@@ -37,7 +49,45 @@ def open_source(source: Any, frames: FrameSelection = None) -> Source:
         EmptySourceError: it holds no frame.
         FrameSelectionError: frames are asked for that it does not have.
         ImageError: an array does not hold images.
+        OptionError: an option has no effect on this source.
     """
+    return open_with(source, frames, SourceOptions(dataset, channels_first))
+
+
+def open_with(source: Any, frames: FrameSelection, options: SourceOptions) -> Source:
+    """Open a source as `open_source` does, with options in one object.
+
+    Raises:
+        SourceError: it cannot be read.
+        ImageError: an array does not hold images.
+        OptionError: an option has no effect on this source.
+    """
+    opened = _open(source, frames, options)
+    try:
+        _require_effect(opened, options)
+    except OptionError:
+        if opened is not source:
+            opened.close()
+        raise
+    return opened
+
+
+def _require_effect(source: Source, options: SourceOptions) -> None:
+    readers = [part.reader for part in source.parts]
+    if options.dataset is not None and not any(isinstance(reader, Hdf5Reader) for reader in readers):
+        raise OptionError(
+            f"dataset={options.dataset!r} has no effect on {source.name}: it is no HDF5 file. Leave it out."
+        )
+    if options.channels_first is not None and not any(
+        isinstance(reader, (Hdf5Reader, ArrayReader)) for reader in readers
+    ):
+        raise OptionError(
+            f"channels_first={options.channels_first} has no effect on {source.name}: it is no HDF5 file and no array. "
+            "Leave it out."
+        )
+
+
+def _open(source: Any, frames: FrameSelection, options: SourceOptions) -> Source:
     wanted = _check_selection(frames)
     if isinstance(source, Source):
         if wanted is not None:
@@ -54,7 +104,8 @@ def open_source(source: Any, frames: FrameSelection = None) -> Source:
         raise SourceFormatError("Labels are in a list of sources: give them alone, not with other sources.")
     videos = [video for item in items for video in (expand(item) if isinstance(item, (str, Path)) else [item])]
     selection = None if wanted == "all" else wanted
-    return Source(_describe(items), tuple(open_part(video, number, selection) for number, video in enumerate(videos)))
+    parts = [open_part(video, number, selection, options) for number, video in enumerate(videos)]
+    return Source(_describe(items), tuple(parts))
 
 
 def _check_selection(frames: FrameSelection) -> tuple[int, ...] | Literal["all"] | None:

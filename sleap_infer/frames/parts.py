@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError, SourceNotFoundError
 from sleap_infer.frames import descriptions
 from sleap_infer.frames.arrays import is_array
+from sleap_infer.frames.hdf5 import HDF5_SUFFIXES, Hdf5Reader, holds_embedded, read_described
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, ImageFilesReader, ImageStackReader, n_pages
 from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.paths import VIDEO_SUFFIXES
@@ -16,33 +17,36 @@ from sleap_infer.frames.reader import Reader
 from sleap_infer.frames.sleap_video import SleapVideoReader, is_cropped
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.frames.video_file import VideoFileReader
+from sleap_infer.options import SourceOptions
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
-OTHER_SUFFIXES = (".h5", ".hdf5", ".nwb", ".seq")
-"""Containers that sleap-io reads."""
+OTHER_SUFFIXES = (*HDF5_SUFFIXES, ".nwb", ".seq")
+"""Containers; those that are not HDF5 are read by sleap-io."""
 
 
-def open_part(item: Any, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+def open_part(item: Any, number: int, frames: tuple[int, ...] | None, options: SourceOptions) -> VideoPart:
     """Open one video.
 
     Args:
         item: a file, image files, an array or a `sleap_io.Video`.
         number: its index in the source.
         frames: which are wanted, ascending; `None` for all.
+        options: how it is opened.
 
     Raises:
         SourceError: it cannot be read, or not these frames of it.
         ImageError: an array does not hold images.
+        OptionError: an option does not go with it.
     """
     if is_array(item):
-        array = ArrayReader(item)
+        array = ArrayReader(item, options.channels_first)
         part = VideoPart(array, lambda: descriptions.of_array(array.shape), number, frames)
     elif isinstance(item, list) and all(isinstance(path, Path) for path in item):
         part = _open_images(item, number, frames)
     elif isinstance(item, Path):
-        part = _open_file(item, number, frames)
+        part = _open_file(item, number, frames, options)
     elif is_video(item):
         part = described(item, number, frames)
     else:
@@ -87,6 +91,8 @@ def open_video(video: sio.Video) -> Reader:
         )
     if is_cropped(video):
         return SleapVideoReader(video)
+    if names[0].suffix.lower() in HDF5_SUFFIXES and not holds_embedded(names[0], SourceOptions()):
+        return read_described(video, names[0])
     grayscale = video.grayscale if video.backend is None else video.backend.grayscale
     if isinstance(video.filename, list):
         return ImageFilesReader(names, grayscale)
@@ -108,10 +114,13 @@ def _open_images(paths: list[Path], number: int, frames: tuple[int, ...] | None)
     return VideoPart(ImageFilesReader(paths), lambda: descriptions.of_images(paths), number, frames)
 
 
-def _open_file(path: Path, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+def _open_file(path: Path, number: int, frames: tuple[int, ...] | None, options: SourceOptions) -> VideoPart:
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return VideoPart(VideoFileReader(path), lambda: descriptions.of_file(path), number, frames)
+    if suffix in HDF5_SUFFIXES and not holds_embedded(path, options):
+        reader = Hdf5Reader(path, options)
+        return VideoPart(reader, reader.video, number, frames)
     if suffix in OTHER_SUFFIXES:
         return described(descriptions.of_container(path), number, frames)
     if suffix == ".slp":

@@ -40,16 +40,23 @@ class Scale:
         if not np.isfinite(values).all():
             return FrameReadError(f"{name} holds NaN or infinite values. Replace them.")
         if self._top is None:
-            tops = [float(np.nanmax(look)) for look in self._looks() if look.size]
-            self._top = 1.0 if max([*tops, float(values.max())]) <= 1 else float(LEVELS)
+            tops = [top for top in map(_top, (*self._looks(), values)) if top is not None]
+            self._top = 1.0 if max(tops, default=0.0) <= 1 else float(LEVELS)
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > self._top:
-            other = "the other frames that were looked at lie in 0 to 1" if high <= LEVELS and low >= 0 else "neither"
             return FrameReadError(
-                f"{name} holds floats from {low:g} to {high:g}. Expected 0 to 1 or 0 to 255 in all frames of a video"
-                f" ({other}). Store images as uint8."
+                f"{name} holds floats from {low:g} to {high:g}, and the video's range is 0 to {self._top:g}. Expected "
+                "0 to 1 in all frames, or 0 to 255: store images as uint8."
             )
         return values if self._top == 1 else values / np.float32(LEVELS)
+
+
+def _top(image: NDArray[Any]) -> float | None:
+    """The largest value of a frame whose values can all be those of pixels."""
+    if not image.size or not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
+        return None
+    low, high = float(image.min()), float(image.max())
+    return high if low >= 0 and high <= LEVELS else None
 
 
 def check_pixels(image: NDArray[Any], name: str, scale: Scale) -> Image | FrameReadError:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError
-from sleap_infer.frames.colour import settle, spread, with_channels
-from sleap_infer.frames.pixels import Scale, check_pixels
-from sleap_infer.frames.reader import Image
+from sleap_infer.frames.headers import too_large_image
+from sleap_infer.frames.stored import StoredReader
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
 
-class SleapVideoReader:
+class SleapVideoReader(StoredReader):
     """Reads a `sleap_io.Video` through its own backend, frame by frame.
 
     Whether it is gray is settled here (`frames.colour`), and not by sleap-io, which looks at the first frame only.
@@ -31,10 +31,8 @@ class SleapVideoReader:
         self.embedded = _embedded_frames(video)
         """Indices of the frames that a label file embeds, ascending; `None` of a video that is not embedded."""
         stated = video.backend_metadata.get("grayscale") if video.backend is None else video.backend.grayscale
-        self._stated: bool | None = stated
-        self._grayscale: bool | None = False if stated is False else None
+        super().__init__(str(video.filename), stated)
         self._backend: Any = None
-        self._scale = Scale(self._looks)
 
     @property
     def n_frames(self) -> int | None:
@@ -42,63 +40,28 @@ class SleapVideoReader:
         shape = self._video.shape
         return None if shape is None or self.embedded is not None else int(shape[0])
 
-    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, Image | FrameReadError]]:
-        """Read frames; see `Reader`."""
-        if frame_inds is None:
-            frame_inds = self._all()
-        if self._grayscale is None:
-            self._grayscale = settle(self._pictures(), self._stated)
-        for frame_idx in frame_inds:
-            image = self._read(frame_idx)
-            yield (
-                frame_idx,
-                image if isinstance(image, FrameReadError) else with_channels(image, self._grayscale or None),
-            )
-
-    def in_colour(self) -> Self:
-        """Return the same reader, which gives the channels that are stored, whatever its frames look like."""
-        other = copy.copy(self)
-        other._grayscale = False
-        return other
-
     def close(self) -> None:
         """Close the file."""
         if self._backend is not None:
             self._backend.close()
+            self._backend = None
         self._video.close()
 
     def _all(self) -> Sequence[int]:
         return range(self.n_frames or 0) if self.embedded is None else self.embedded
 
-    def _pictures(self) -> Iterator[Image]:
-        """The first picture, then some that are spread over the video."""
-        inds = self._all()
-        for frame_idx in [*inds[:1], *(inds[place] for place in spread(len(inds)))]:
-            image = self._read(frame_idx)
-            if not isinstance(image, FrameReadError):
-                yield image
-
-    def _looks(self) -> Iterator[Image]:
-        """Stored values of some frames."""
-        inds = self._all()
-        for place in spread(len(inds)):
-            image = self._stored(inds[place])
-            if not isinstance(image, FrameReadError):
-                yield image
-
-    def _read(self, frame_idx: int) -> Image | FrameReadError:
-        stored = self._stored(frame_idx)
-        if isinstance(stored, FrameReadError):
-            return stored
-        return check_pixels(stored, f"frame {frame_idx} of {self._video.filename}", self._scale)
-
-    def _stored(self, frame_idx: int) -> Image | FrameReadError:
-        name = f"frame {frame_idx} of {self._video.filename}"
+    def _stored(self, frame_idx: int) -> NDArray[Any] | FrameReadError:
+        name = f"frame {frame_idx} of {self.name}"
         if self.embedded is not None and frame_idx not in self.embedded:
             return FrameReadError(f"{name} is not embedded there.")
         try:
-            return np.asarray(self._opened()[frame_idx])
-        except (OSError, IndexError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
+            backend = self._opened()
+            if self.embedded is not None and backend.has_embedded_images:
+                reason = too_large_image(backend.get_frame_raw_bytes(frame_idx))
+                if reason is not None:
+                    return FrameReadError(f"{name} is not read: {reason}.")
+            return np.asarray(backend[frame_idx])
+        except (OSError, LookupError, ValueError, RuntimeError, AttributeError, TypeError, MemoryError) as error:
             return FrameReadError(f"{name} cannot be read: {type(error).__name__}: {error}")
 
     def _opened(self) -> Any:

@@ -14,16 +14,21 @@ import numpy as np
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
 from sleap_infer.frames.colour import settle, spread
+from sleap_infer.frames.limits import too_large
 from sleap_infer.frames.luma import gray_from_luma
 from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
 from sleap_infer.frames.reader import AnyImage, Image
 from sleap_infer.frames.seeking import frames_from
+from sleap_infer.model.reading import explain
 
 SEEK_AHEAD = 300
 """Frames that are decoded for nothing before seeking pays."""
 
 UNSOUGHT = 1000
 """Frames within which a file is looked at that cannot be sought."""
+
+LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}
+"""A playlist that is named like a video must not make FFmpeg read from the network."""
 
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 """Since PyAV 17 the conversion to RGB takes all processor cores, which makes it half as fast."""
@@ -97,14 +102,11 @@ class VideoFileReader:
 
     def _open(self) -> Any:
         try:
-            container = av.open(str(self.path))
+            container = av.open(f"file:{self.path}", options=LOCAL_ONLY)  # else `a:b.mp4` would be an address
         except av.error.EOFError as error:
             raise self._without_frames() from error
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceFormatError(
-                f"{self.path} cannot be opened as a video ({error.strerror or error}). The file may be incomplete or "
-                "of another format; try to repair it with: ffmpeg -i IN -c copy OUT.mp4"
-            ) from error
+            raise self._not_opened(error) from error
         stream = next(iter(container.streams.video), None)
         if stream is None or stream.codec_context is None:
             is_empty = not len(container.streams)
@@ -113,9 +115,24 @@ class VideoFileReader:
                 raise self._without_frames()
             lack = "has no video stream" if stream is None else "is compressed in a way that FFmpeg does not know"
             raise SourceFormatError(f"{self.path} {lack}. Convert it first with: ffmpeg -i IN -c:v libx264 OUT.mp4")
+        reason = too_large(stream.codec_context.height, stream.codec_context.width)
+        if reason is not None:
+            container.close()
+            raise SourceFormatError(f"{self.path} is not read: {reason}.")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = max(available_cores() - 1, 1)
         return container
+
+    def _not_opened(self, error: OSError) -> SourceFormatError:
+        try:  # FFmpeg's words are about the content; those of the system, about the file, come first
+            with self.path.open("rb"):
+                pass
+        except OSError as reason:
+            return SourceFormatError(f"{self.path} cannot be opened: {explain(reason)}.")
+        return SourceFormatError(
+            f"{self.path} cannot be opened as a video ({error.strerror or error}). The file may be incomplete or "
+            "of another format; try to repair it with: ffmpeg -i IN -c copy OUT.mp4"
+        )
 
     def _require_frames(self, container: Any) -> None:
         try:
