@@ -77,7 +77,7 @@ def _beside(folder: Path, name: str) -> str:
 
 
 def labelled_parts(
-    labels: sio.Labels, positions: Sequence[int] | None, name: str
+    labels: sio.Labels, positions: Sequence[int] | None, name: str, nodes: Sequence[str]
 ) -> Iterator[tuple[int, sio.Video, tuple[int, ...], dict[int, Points]]]:
     """Labelled frames by video.
 
@@ -85,11 +85,11 @@ def labelled_parts(
         labels: to look into.
         positions: in the list of labelled frames; `None` for all.
         name: of the labels, for errors.
+        nodes: names of the N nodes, as `all_nodes` gives them.
 
     Yields:
-        Index of each video that has such frames, the video, frame indices, and points (I, N, 2) by frame. N are the
-        nodes of the first skeleton; instances of other skeletons are matched by the names of nodes, and left out if
-        they share none.
+        Index of each video that has such frames, the video, frame indices, and points (I, N, 2) by frame. Points of an
+        instance stand at the names of its own skeleton's nodes; those of other skeletons are NaN.
 
     Raises:
         EmptySourceError: there is no labelled frame.
@@ -106,11 +106,10 @@ def labelled_parts(
             "Frames of a label file are selected by position."
         )
     frames = labels.labeled_frames if positions is None else [labels.labeled_frames[n] for n in positions]
-    nodes = labels.skeletons[0].node_names if labels.skeletons else []
     of_videos: dict[int, dict[int, list[Points]]] = {}
     for frame in frames:
         points = of_videos.setdefault(id(frame.video), {}).setdefault(int(frame.frame_idx), [])
-        points += [_points_of(instance, nodes) for instance in frame.user_instances if _shares(instance, nodes)]
+        points += [_points_of(instance, nodes) for instance in frame.user_instances]
     for number, video in enumerate(labels.videos):
         of_frames = of_videos.get(id(video))
         if of_frames:
@@ -118,8 +117,10 @@ def labelled_parts(
             yield number, video, tuple(sorted(known)), known
 
 
-def _shares(instance: sio.Instance, nodes: Sequence[str]) -> bool:
-    return not set(nodes).isdisjoint(instance.skeleton.node_names)
+def all_nodes(labels: sio.Labels) -> tuple[str, ...]:
+    """Return the names of the nodes of all skeletons, those of the first one first, each name once."""
+    skeletons = [*labels.skeletons, *(instance.skeleton for frame in labels for instance in frame.user_instances)]
+    return tuple(dict.fromkeys(name for skeleton in skeletons for name in skeleton.node_names))
 
 
 def _points_of(instance: sio.Instance, nodes: Sequence[str]) -> Points:

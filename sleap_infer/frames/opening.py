@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, SourceFormatError
 from sleap_infer.frames.hdf5 import Hdf5Reader
-from sleap_infer.frames.labelled import labelled_parts, load_labels
+from sleap_infer.frames.labelled import all_nodes, labelled_parts, load_labels
 from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.parts import described, open_part, open_video
 from sleap_infer.frames.paths import existing, expand, is_glob
@@ -135,12 +135,12 @@ def _open_labels(labels: sio.Labels, wanted: tuple[int, ...] | Literal["all"] | 
         if not parts:
             raise EmptySourceError(f"{name} holds no video. Give a video file.")
         return Source(name, tuple(parts))
+    nodes = all_nodes(labels)
     parts = [
         VideoPart(open_video(video), _constant(video), number, inds, known)
-        for number, video, inds, known in labelled_parts(labels, wanted, name)
+        for number, video, inds, known in labelled_parts(labels, wanted, name, nodes)
     ]
-    nodes = tuple(labels.skeletons[0].node_names) if labels.skeletons else None
-    return Source(name, tuple(parts), nodes)
+    return Source(name, tuple(parts), nodes or None)
 
 
 def _constant(video: sio.Video) -> Any:

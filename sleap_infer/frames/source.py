@@ -93,7 +93,7 @@ class Source:
     Attributes:
         name: for people.
         parts: what is wanted of each video, in order.
-        node_names: of the label file's skeleton, in order; `None` for a source without labels.
+        node_names: of the skeletons of a label file, each once, in order; `None` for a source without labels.
     """
 
     name: str

@@ -96,8 +96,10 @@ def test_what_a_person_gave_is_matched_by_the_names_of_the_nodes(video, read):
     ]
     source = open_source(sio.Labels([frame], videos=[described], skeletons=[SKELETON, other, foreign]))
     ((ref, _),) = read(source)
-    assert source.node_names == ("a", "b")
-    np.testing.assert_array_equal(ref.known, np.float32([POINTS + 3, [[np.nan, np.nan], [8, 9]]]))
+    assert source.node_names == ("a", "b", "c", "x", "y", "z")
+    nan = [np.nan, np.nan]
+    expected = [[*(POINTS + 3), *[nan] * 4], [nan, [8, 9], [7, 7], *[nan] * 3], [*[nan] * 3, *[[1, 1]] * 3]]
+    np.testing.assert_array_equal(ref.known, np.float32(expected))
 
 
 def test_a_frame_that_is_labelled_twice_is_read_once_with_all_its_points(video, read):
@@ -227,3 +229,35 @@ def test_a_labelled_frame_that_is_not_embedded_is_a_failure(package, read):
 def test_a_package_of_sleap_is_read(corpus, read):
     found = read(open_source(corpus / "labels" / "minimal_instance.pkg.slp"))
     assert [(ref.frame_idx, ref.known.shape, image.shape) for ref, image in found] == [(0, (2, 2, 2), (384, 384, 1))]
+
+
+@pytest.mark.parametrize("second", [("x", "y"), ("b", "a"), ("b", "x"), ("x", "a")])
+@pytest.mark.parametrize("anchor", [None, "a"])
+def test_instances_of_every_skeleton_give_crops(second, anchor, video):
+    """Around the anchor where an instance's own skeleton has it, else around the mean of its points."""
+    from sleap_infer.predictors.top_down import anchor_points
+
+    described, other = sio.load_video(video), sio.Skeleton(list(second))
+    points = np.array([[10.0, 20.0], [30.0, 60.0]])
+    frames = [
+        sio.LabeledFrame(video=described, frame_idx=n, instances=[sio.Instance.from_numpy(points, skeleton=skeleton)])
+        for n, skeleton in enumerate((SKELETON, other))
+    ]
+    source = open_source(sio.Labels(frames, videos=[described], skeletons=[SKELETON, other]))
+    index = None if anchor is None else source.node_names.index(anchor)
+    first, found = (anchor_points(source.parts[0].known[n], index) for n in (0, 1))
+    mean = points.mean(axis=0)
+    np.testing.assert_allclose(first, [points[0] if anchor else mean])
+    np.testing.assert_allclose(found, [points[second.index(anchor)] if anchor in second else mean])
+
+
+def test_the_cases(cases, corpus):
+    pytest.importorskip("torch")
+    from sleap_infer import Predictor
+
+    with Predictor.from_model_paths(
+        corpus / "models" / "minimal_instance_centered_instance", backend="torch"
+    ) as predictor:
+        for name in ("two_skeletons.slp", "nodes_renamed.slp"):
+            found = predictor.predict(cases / name, as_labels=False)
+            assert [len(outputs) for outputs in found] == [1, 1], name
