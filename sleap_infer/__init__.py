@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sleap_infer.runtimes import switch_reports_off
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -85,6 +87,9 @@ if TYPE_CHECKING:
     from sleap_infer.runners.openvino import InferenceRunnerOpenVINO
     from sleap_infer.runners.torch import InferenceRunnerTorch
     from sleap_infer.runners.torch_compile import InferenceRunnerTorchCompile
+
+
+switch_reports_off()  # before this process, or a child of it, imports a runtime
 
 
 def __getattr__(name: str) -> Any:

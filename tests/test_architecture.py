@@ -16,7 +16,7 @@ from sleap_infer import errors, options
 PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
-    ("choices", "cores", "errors", "printable"),
+    ("choices", "cores", "errors", "printable", "runtimes", "children", "guard"),
     (
         "storage",
         "files",
@@ -123,6 +123,30 @@ def test_the_command_line_prints_in_one_module_only(path: Path) -> None:
             is_console = "console" in ast.unparse(called.value).lower() or "Terminal" in ast.unparse(called.value)
             assert (called.attr, is_console) == ("print", True), f"line {node.lineno}: use sleap_infer.cli.terminal"
         assert not ast.unparse(called).endswith(("stdout.write", "stderr.write")), f"line {node.lineno}"
+
+
+RUNTIMES = ("onnxruntime", "openvino", "ray", "tensorrt", "tensorrt_rtx")
+IMPORT_BY_NAME = ("__init__", "runtimes", "runners.registry", "benchmark.measuring")
+"""Modules that import by name: our own, or, in `runtimes`, with reports switched off."""
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_runtimes_are_imported_with_reports_switched_off(name: str, path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    direct = {imported for imported in imports(tree) if imported.partition(".")[0] in RUNTIMES}
+    assert not direct, f"{name} imports {direct} without sleap_infer.runtimes.import_runtime"
+    names = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)}
+    assert name in IMPORT_BY_NAME or not names & {"import_module", "__import__"}, name
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
+def test_processes_are_started_in_one_place(name: str, path: Path) -> None:
+    """Else they may outlive this one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {ast.unparse(part.func) for part in ast.walk(tree) if isinstance(part, ast.Call)}
+    starting = {f"subprocess.{call}" for call in ("Popen", "run", "call", "check_call", "check_output")}
+    starting |= {"os.fork", "os.system", "os.posix_spawn", "multiprocessing.Process", "ProcessPoolExecutor"}
+    assert name in ("children", "guard") or not calls & starting, f"{name} starts processes without children.start"
 
 
 def test_every_module_has_its_row() -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sleap_infer.children import ask
+
 STATUS_FILE = Path("/proc/self/status")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE_S = 30
@@ -53,7 +55,7 @@ def device_used_mb(device: str) -> float | None:
         return None
     command = [program, f"--id={driver_index(device)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        answer = ask(command, PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     word = answer.stdout.strip()

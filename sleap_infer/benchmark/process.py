@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 
 from attrs import frozen
 
+from sleap_infer import children
 from sleap_infer.benchmark.tasks import Task
 from sleap_infer.plain import from_plain, to_plain
 from sleap_infer.storage import CACHE_VARIABLE
@@ -27,7 +28,6 @@ COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "sleap_infer.benchm
 """-P: a file `torch.py` in the user's folder is not PyTorch."""
 
 CACHE_VARIABLES = (CACHE_VARIABLE, "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
-OWN_GROUP = os.name == "posix"
 LAST_WORDS, LAST_LINES = 4000, 3
 PATIENCE_S = 10.0
 """For a process that has said its last word."""
@@ -79,13 +79,12 @@ class Workshop:
 
     def _run(self, task: Task, variables: Mapping[str, str], err: IO[bytes]) -> tuple[dict[str, Any], str]:
         begun = perf_counter()
-        process = subprocess.Popen(
+        process = children.start(
             self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=err,
             env=os.environ | variables,
-            start_new_session=OWN_GROUP,
             text=True,
             encoding="utf-8",
         )
@@ -93,7 +92,7 @@ class Workshop:
 
         def give_up() -> None:
             late.set()
-            stop(process)
+            children.end(process)
 
         clock = threading.Timer(self.timeout, give_up)
         clock.daemon = True
@@ -102,7 +101,7 @@ class Workshop:
             return self._talk(process, {"task": type(task).__name__, "begun": begun, **to_plain(task)}, late)
         finally:
             clock.cancel()
-            stop(process)
+            children.end(process)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with suppress(OSError):
@@ -125,16 +124,6 @@ class Workshop:
             process.wait(PATIENCE_S)
         ending = f"stopped after {self.timeout:g} s" if late.is_set() else describe_end(process.returncode)
         return said, ending
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """End a process, and on POSIX all that it started."""
-    if OWN_GROUP:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
 
 
 def describe_end(returncode: int | None) -> str:

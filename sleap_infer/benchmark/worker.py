@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -20,6 +19,7 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 from sleap_infer.benchmark.tasks import TASKS, Answer, AskBackends, Build, Measure, Predict, Task
+from sleap_infer.children import leave
 from sleap_infer.errors import SleapInferError
 from sleap_infer.plain import from_plain, to_plain
 
@@ -79,9 +79,7 @@ def do(task: Task, python_s: float, say: Say) -> Answer:
 def _end_with_stdin() -> None:
     while os.read(0, 4096):
         pass
-    if os.name == "posix" and os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
+    leave(1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sleap_infer.children import ask
+
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 MAJOR, MINOR = 75, 76
 """CUDA's numbers of the two attributes that make up the compute capability."""
@@ -89,7 +91,7 @@ def _ask_program(found: dict[str, Any]) -> str:
         return ""
     command = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        answer = ask(command, PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi: {error}"
     if answer.returncode:

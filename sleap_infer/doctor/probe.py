@@ -15,11 +15,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sleap_infer.doctor.subjects import DRIVER, Subject, all_subjects
+from sleap_infer.runtimes import import_runtime
 
 Answer: TypeAlias = dict[str, Any]
 Say: TypeAlias = Callable[[str], None]
@@ -61,7 +61,7 @@ def run(subject: Subject, device: str, say: Say) -> Answer:
     module = subject.module() or next(iter(subject.imports), "")
     if module:
         say(f"importing {module}")
-        import_module(module)
+        import_runtime(module)
     if device == IMPORT_ONLY:
         return {}
     if subject.kind == "backend":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from attrs import frozen
 
+from sleap_infer import children
 from sleap_infer.storage import CACHE_VARIABLE
 
 TIMEOUT_S = 300.0
@@ -21,7 +21,6 @@ TIMEOUT_S = 300.0
 
 MODULE = "sleap_infer.doctor.probe"
 LAST_WORDS = 4000
-OWN_GROUP = os.name == "posix"
 
 
 @frozen
@@ -56,32 +55,15 @@ def run_probe(name: str, device: str, timeout: float, folder: Path) -> Ending:
     variables = {name: str(folder) for name in names}
     # Files, not pipes: these stay open as long as any process that the probe leaves behind.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=os.environ | variables,
-            start_new_session=OWN_GROUP,
-        )
+        process = children.start(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=os.environ | variables)
         returncode = None
         try:
             with suppress(subprocess.TimeoutExpired):
                 returncode = process.wait(timeout)
         finally:
-            _stop(process)
+            children.end(process)
         stage, answer = _read(_text(out))
         return Ending(answer, stage, returncode, _text(err)[-LAST_WORDS:])
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and on POSIX all that it started."""
-    if OWN_GROUP:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
 
 
 def _text(file: IO[bytes]) -> str:

@@ -23,6 +23,7 @@ from sleap_infer.graphs.layers import write_weights
 from sleap_infer.graphs.unrounding import unround_others
 from sleap_infer.model.graph import ERRORS_ONLY
 from sleap_infer.runners.graph_io import IMAGE_INPUT
+from sleap_infer.runtimes import import_runtime
 
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
@@ -54,9 +55,7 @@ def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
         OptionError: there are no images, or the graph has no layer that can be quantized.
     """
     calibrate = _tool("calibrate")
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    import_runtime("onnxruntime").set_default_logger_severity(ERRORS_ONLY)
     if not images:
         raise OptionError("int8 needs images to measure ranges on, and the calibration frames gave none.")
     groups = layer_groups(graph)
@@ -152,10 +151,8 @@ class _Reader:
 
 
 def _tool(module: str) -> Any:
-    from importlib import import_module
-
     try:
-        return import_module(f"onnxruntime.quantization.{module}")
+        return import_runtime(f"onnxruntime.quantization.{module}")
     except ImportError as error:
         raise BackendNotInstalledError(
             f"Quantizing needs {error.name}, which is not installed. Install: pip install 'sleap-infer[export]'"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sleap_infer.model.graph import ERRORS_ONLY
 from sleap_infer.runners.graph_io import IMAGE_INPUT
+from sleap_infer.runtimes import import_runtime
 
 
 def watch(
@@ -24,8 +25,8 @@ def watch(
         at_most: images to run on, spread over all.
     """
     import onnx
-    import onnxruntime
 
+    onnxruntime = import_runtime("onnxruntime")
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     given = {item.name for item in watched.graph.output}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from sleap_infer import errors
+from sleap_infer import children, errors
 from sleap_infer.errors import SleapInferError, WorkerError
 from sleap_infer.jobs.messages import Answer, Done, Failed, Open, Opened, Request, receive, send
 
@@ -97,7 +97,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, where it runs."""
+        """Of the process that leads the worker, where it runs."""
         return None if self._process is None else self._process.pid
 
     def stop(self) -> None:
@@ -109,8 +109,7 @@ class WorkerProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
-        process.wait()
+        children.end(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with suppress(OSError):
@@ -132,12 +131,8 @@ class WorkerProcess:
         if self._process is None:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
             try:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._errors,
-                    start_new_session=os.name == "posix",
+                self._process = children.start(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
                 )
             except OSError as error:
                 raise WorkerError(f"A worker process cannot be started: {error}") from error

@@ -19,6 +19,7 @@ from sleap_infer.jobs.messages import Answer, Done, Open, Opened, Request, Run
 from sleap_infer.jobs.process import Crash
 from sleap_infer.jobs.ranges import missing_between, union, within
 from sleap_infer.profile import STAGES
+from sleap_infer.runtimes import import_runtime
 
 RETRIES = 2
 """Times that Ray runs a range again whose process died; after that, frames are run one by one."""
@@ -43,7 +44,7 @@ def ray_workers(n_workers: int, device: str, address: str | None) -> Iterator[li
         WorkerError: the cluster cannot be reached.
     """
     try:
-        import ray
+        ray = import_runtime("ray")
     except ImportError as error:
         raise BackendNotInstalledError(
             "--engine ray needs Ray, which is not installed. Install it with: pip install 'sleap-infer[ray]'"
@@ -85,8 +86,7 @@ class RayWorker:
             SleapInferError: it cannot be done.
             Crash: the process died, each time that Ray tried.
         """
-        import ray
-
+        ray = import_runtime("ray")
         if isinstance(request, Open):
             self._opening = request
         assert self._opening is not None

@@ -16,6 +16,7 @@ import threading
 import traceback
 from typing import IO
 
+from sleap_infer.children import leave
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs.messages import Answer, Failed, Open, Request, Said, receive, send
 from sleap_infer.jobs.session import Session
@@ -73,7 +74,7 @@ def _listen(requests: queue.SimpleQueue[Request]) -> None:
     stream = sys.stdin.buffer
     while (request := receive(stream)) is not None:
         requests.put(request)
-    os._exit(0)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sleap_infer.errors import BackendNotInstalledError, ExportedModelError
+from sleap_infer.runtimes import import_runtime
 
 ERRORS_ONLY = 3
 """Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
@@ -19,7 +20,7 @@ def require_onnxruntime() -> Any:
         BackendNotInstalledError: it is not installed, or broken.
     """
     try:
-        import onnxruntime
+        onnxruntime = import_runtime("onnxruntime")
     except ImportError as error:
         raise BackendNotInstalledError(
             f"ONNX Runtime cannot be imported ({error}). Install it with: pip install 'sleap-infer[onnx]'. If both "
@@ -40,8 +41,7 @@ def open_graph(path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",),
     if options is None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = import_runtime("onnxruntime.capi.onnxruntime_pybind11_state")
     failures = (
         state.InvalidGraph,
         state.InvalidProtobuf,

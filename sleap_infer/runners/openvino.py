@@ -24,6 +24,7 @@ from sleap_infer.runners.graph_io import (
 )
 from sleap_infer.runners.lanes import Lanes, RunnerInLanes
 from sleap_infer.runners.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
+from sleap_infer.runtimes import import_runtime
 from sleap_infer.settings import StageSettings
 
 HINT = "INFERENCE_PRECISION_HINT"
@@ -132,7 +133,7 @@ def require_openvino() -> Any:
         BackendNotInstalledError: it is not installed.
     """
     try:
-        import openvino
+        openvino = import_runtime("openvino")
     except ImportError as error:
         raise BackendNotInstalledError(
             f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'; if it is "
@@ -161,9 +162,8 @@ def find_device(core: Any, device: str) -> str:
 
 def _set_thresholds(model: Any, settings: StageSettings) -> None:
     """Thresholds, which OpenVINO takes for constants: give them their value before the graph is compiled."""
-    from openvino import opset13
-    from openvino.utils import replace_node
-
+    opset13 = import_runtime("openvino.opset13")
+    replace_node = import_runtime("openvino.utils").replace_node
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
     for name, value in thresholds(settings, list(constants)).items():
         replace_node(constants[name], opset13.constant(value))

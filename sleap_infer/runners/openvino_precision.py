@@ -12,6 +12,7 @@ from typing import Any
 from sleap_infer.choices import Precision
 from sleap_infer.model.blocks import block_of, is_kept
 from sleap_infer.model.spec import ExportFacts
+from sleap_infer.runtimes import import_runtime
 
 ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f16"}
 """What the network computes in where it is not quantized, if the processor has arithmetic for it."""
@@ -67,8 +68,7 @@ def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
     low = operations_in(model, lambda block: is_kept(block, facts.kept) == is_int8)
     if not low:
         return None
-    import openvino
-
+    openvino = import_runtime("openvino")
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
         openvino.serialize(model, text, weights)

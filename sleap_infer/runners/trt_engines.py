@@ -23,6 +23,7 @@ from sleap_infer.files import replacing
 from sleap_infer.model.onnx_file import without_initializers
 from sleap_infer.runners.cuda import Gpu
 from sleap_infer.runners.graph_io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
+from sleap_infer.runtimes import import_runtime
 from sleap_infer.storage import cache_directory
 
 Range: TypeAlias = tuple[int, int, int]
@@ -114,14 +115,12 @@ def require_tensorrt(flavour: str | None = None) -> Any:
         BackendNotInstalledError: neither can be imported.
         OptionError: there is no such flavour.
     """
-    from importlib import import_module
-
     if flavour not in (None, *FLAVOURS):
         raise OptionError(f"flavour={flavour!r}: expected one of {', '.join(FLAVOURS)}.")
     reasons = []
     for name in (flavour,) if flavour else FLAVOURS:
         try:
-            return import_module(name)
+            return import_runtime(name)
         except (ImportError, OSError) as error:  # its libraries may be missing although its bindings are there
             reasons.append(f"{name}: {error}")
     raise BackendNotInstalledError(
