@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from sleap_infer.files import put_in_place, remove_leftovers, write_text
 from sleap_infer.frames import Source
 from sleap_infer.jobs.analysis import write_analysis
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
+from sleap_infer.jobs.content import Record, noted, read_records
 from sleap_infer.jobs.identity import digest
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.journal_files import LABELS_FILE
@@ -36,6 +38,12 @@ if TYPE_CHECKING:
 
 MARK = "sleap_infer_job"
 """Attribute of HDF5 files, and entry of Parquet files, that names the job that made them."""
+
+NOTED = "sleap_infer_videos"
+"""The same of what is noted of the content of the videos, as JSON."""
+
+NOTED_BYTES = 60_000
+"""Most bytes of an attribute of an HDF5 file, nearly."""
 
 NOTES_KEPT = 100
 """Reasons of failed frames that the provenance holds; the ledger holds all."""
@@ -218,6 +226,8 @@ def _fill_analysis(results: Results, labels_file: Path, number: int, path: Path)
 def _mark(path: Path, results: Results) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs[MARK] = digest(results.journal.facts["what"])
+        if len(_noted(results)) < NOTED_BYTES:
+            file.attrs[NOTED] = _noted(results)
 
 
 def _put_text(target: Path, results: Results, fill: Callable[[Path], object]) -> list[Path]:
@@ -228,9 +238,14 @@ def _put_text(target: Path, results: Results, fill: Callable[[Path], object]) ->
 
     def filled(path: Path) -> None:
         fill(path)
-        write_text(mark_file(target), f"{digest(results.journal.facts['what'])} {path.stat().st_size}")
+        mark = digest(results.journal.facts["what"])
+        write_text(mark_file(target), f"{mark} {path.stat().st_size} {_noted(results)}")
 
     return [put_in_place(target, filled)]
+
+
+def _noted(results: Results) -> str:
+    return json.dumps(noted(results.journal.path))
 
 
 def mark_file(path: Path) -> Path:
@@ -240,19 +255,32 @@ def mark_file(path: Path) -> Path:
 
 def read_mark(path: Path) -> str | None:
     """Which job made a file, as `identity.digest` names it; `None` where that is not known."""
+    return _read_marks(path)[0]
+
+
+def read_noted(path: Path) -> list[Record] | None:
+    """What a file notes of the content of the videos that it was made from; `None` where it does not."""
+    try:
+        return read_records(_read_marks(path)[1] or "")
+    except ValueError:
+        return None
+
+
+def _read_marks(path: Path) -> tuple[str | None, str | None]:
     try:
         if path.suffix.lower() in (".slp", ".h5"):
             with h5py.File(path) as file:
-                return file.attrs.get(MARK)
+                return file.attrs.get(MARK), file.attrs.get(NOTED)
         if path.suffix.lower() == ".parquet":
             from pyarrow import parquet
 
-            found = (parquet.read_schema(path).metadata or {}).get(MARK.encode())
-            return None if found is None else str(found.decode())
-        mark, size = mark_file(path).read_text(encoding="ascii").split()
-        return mark if int(size) == path.stat().st_size else None
+            found = parquet.read_schema(path).metadata or {}
+            mark, text = (found.get(name.encode()) for name in (MARK, NOTED))
+            return None if mark is None else mark.decode(), None if text is None else text.decode()
+        mark, size, *rest = mark_file(path).read_text(encoding="utf-8").split(maxsplit=2)
+        return (mark, rest[0] if rest else None) if int(size) == path.stat().st_size else (None, None)
     except (OSError, ValueError):
-        return None
+        return None, None
 
 
 def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
@@ -260,7 +288,7 @@ def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> li
 
 
 def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    facts = {MARK: digest(results.journal.facts["what"])}
+    facts = {MARK: digest(results.journal.facts["what"]), NOTED: _noted(results)}
     return [put_in_place(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
 
 

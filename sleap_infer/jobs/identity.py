@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
+from sleap_infer.jobs.content import files_of, samples
 from sleap_infer.model import find_model_files
 from sleap_infer.model.exported import hash_file
 from sleap_infer.predictors.opening import Plan
-
-ENDS = 1 << 16
-"""Bytes at either end of a video file that stand for its content."""
+from sleap_infer.settings import SECOND_STAGES
 
 HOW = ("backend", "device", "precision", "batch_size")
 
@@ -32,7 +31,7 @@ def identify(models: Mapping[str, Any], source: Source) -> dict[str, Any]:
         models: as `identify_models` says.
         source: opened.
     """
-    return plain({**models, "videos": identify_videos(source)})
+    return plain({**models, "videos": identify_videos(source, crops_are_known(models))})
 
 
 def identify_models(plan: Plan) -> dict[str, Any]:
@@ -42,9 +41,19 @@ def identify_models(plan: Plan) -> dict[str, Any]:
     return {"models": [[hash_file(files.config), hash_file(files.weights)] for files in models], "settings": settings}
 
 
-def identify_videos(source: Source) -> list[dict[str, Any]]:
-    """Content of each video and which of its frames; wherever its file lies."""
-    return [_identify_video(part) for part in source.parts]
+def identify_videos(source: Source, with_known: bool = False) -> list[dict[str, Any]]:
+    """A quick look at the content of each video, and which of its frames; wherever its file lies.
+
+    Args:
+        source: opened.
+        with_known: whether points that a person gave decide where crops are cut.
+    """
+    return [_identify_video(part, source, with_known) for part in source.parts]
+
+
+def crops_are_known(identity: Mapping[str, Any]) -> bool:
+    """Whether crops are cut around points that a person gave, as where a model of crops runs without centroids."""
+    return identity["settings"]["stages"][0]["kind"] in SECOND_STAGES
 
 
 def how_it_runs(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,23 +90,20 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _identify_video(part: VideoPart) -> dict[str, Any]:
-    reader: Any = part.reader
-    own = getattr(reader, "paths", None) or getattr(reader, "path", None) or part.video().filename
-    named = [Path(path) for path in (own if isinstance(own, (list, tuple)) else [own])]
-    frames = None if part.frame_inds is None else _hash(json.dumps(part.frame_inds).encode())
-    return {"name": [path.name for path in named[:3]], "content": _content(named), "frames": frames}
+def _identify_video(part: VideoPart, source: Source, with_known: bool) -> dict[str, Any]:
+    paths = files_of(part)
+    frames = None if part.frame_inds is None else _hash(json.dumps(list(part.frame_inds)).encode())
+    found = {"name": [path.name for path in paths[:3]], "content": samples(paths), "frames": frames}
+    return {**found, "known": _known(part, source.node_names)} if with_known else found
 
 
-def _content(paths: Sequence[Path]) -> str:
-    """Sizes of all files, and what stands at either end of the first and the last."""
-    found = [str([path.stat().st_size for path in paths]).encode()]
-    for path in dict.fromkeys((paths[0], paths[-1])) if paths else ():
-        with path.open("rb") as file:
-            found.append(file.read(ENDS))
-            file.seek(max(path.stat().st_size - ENDS, 0))
-            found.append(file.read(ENDS))
-    return _hash(b"".join(found))
+def _known(part: VideoPart, nodes: Sequence[str] | None) -> str:
+    """The points that a person gave, in the order in which crops are cut around them."""
+    found = hashlib.sha256(json.dumps(nodes).encode())
+    for frame_idx, points in sorted((part.known or {}).items()):
+        found.update(f"{frame_idx} {points.shape}".encode())
+        found.update(np.ascontiguousarray(points, np.float32).tobytes())
+    return found.hexdigest()[:24]
 
 
 def _hash(content: bytes) -> str:

@@ -12,6 +12,7 @@ from attrs import define, field
 from sleap_infer.choices import OutputFormat, StageName
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames import Source
+from sleap_infer.jobs.content import Contents
 from sleap_infer.jobs.events import JobOptions, TaskReport
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.journal import Journal
@@ -20,6 +21,9 @@ from sleap_infer.jobs.sentinels import Sentinel
 from sleap_infer.jobs.tasks import Task
 from sleap_infer.jobs.units import Unit
 from sleap_infer.profile import STAGES, Profile
+
+WAIT_S = 10.0
+"""How long a job waits at its end for the content of its videos to be noted, or as long as it has taken so far."""
 
 
 @define
@@ -30,6 +34,7 @@ class TaskInWork:
         task: which.
         journal: its journal, open.
         source: its frames, open.
+        contents: of its videos.
         locks: what is given back at the end.
         units: what no worker has taken yet.
         n_before: frames that were in the journal when it was opened.
@@ -40,6 +45,7 @@ class TaskInWork:
     task: Task
     journal: Journal
     source: Source
+    contents: Contents
     locks: ExitStack
     units: list[Unit]
     n_before: int
@@ -84,6 +90,7 @@ class TaskInWork:
         """
         if self.error is not None:
             return self.failed(self.error)
+        self.contents.wait(max(WAIT_S, perf_counter() - self._begun))
         if options.shard is not None:
             return TaskReport(self.task, "shared", seconds=perf_counter() - self._begun)
         begun = perf_counter()

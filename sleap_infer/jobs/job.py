@@ -16,6 +16,7 @@ from attrs import frozen
 
 from sleap_infer.errors import JournalError, OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.jobs.columns import FAILED
+from sleap_infer.jobs.content import Contents
 from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
 from sleap_infer.jobs.guards import check_targets, find_problems
 from sleap_infer.jobs.identity import identify, identify_models
@@ -217,8 +218,8 @@ class Job:
     def _prepare(self, index: int, task: Task, attempt: Attempt) -> None:
         with ExitStack() as stack:
             source = stack.enter_context(task.open())
-            what = identify(self._identity, source)
-            if not Journal.is_at(task.journal) and is_done(task, what, self.options):
+            what, contents = identify(self._identity, source), Contents.of(source)
+            if not Journal.is_at(task.journal) and is_done(task, what, contents, self.options):
                 tidy(task.journal)
                 self._report(index, TaskReport(task, "skipped"))
                 return
@@ -228,7 +229,7 @@ class Job:
                 self._first_opened = index
                 _start(attempt)
             assert self._settled is not None
-            journal = open_journal(task, what, source, self._settled, self.options, self._warn)
+            journal = open_journal(task, what, source, contents, self._settled, self.options, self._warn)
             shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
             missing = journal.missing() if self.options.shard is None else everything(source)
             cuts = cut(missing, source.parts, shape.chunk, self._n_shares)
@@ -236,7 +237,7 @@ class Job:
                 [Unit(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
             )
             n_before = journal.n_frames()
-            state = TaskInWork(task, journal, source, stack.pop_all(), units, n_before, n_left=len(units))
+            state = TaskInWork(task, journal, source, contents, stack.pop_all(), units, n_before, n_left=len(units))
             self._open[index] = state
             self._listen(Begun(task, source.n_frames, n_before))
             if not units:

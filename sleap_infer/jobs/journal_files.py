@@ -12,6 +12,9 @@ from sleap_infer.jobs.shard import translated
 
 JOB_FILE = "job.json"
 
+CONTENT_FILE = "content.json"
+"""What is noted of the content of videos."""
+
 LABELS_FILE = "whole.slp"
 """Labels of all videos, while files of one video each are made of them."""
 
@@ -22,7 +25,9 @@ SKIPPED = "skipped"
 """Shard of the frames that `merge --partial` marks as skipped."""
 
 SHARDS = re.compile(rf"(\d+|shard-\d+|ray-\d+-\d+|live|{SKIPPED})\.sqlite")
-OWN = re.compile(rf"{SHARDS.pattern}(-wal|-shm|-journal)?|{re.escape(JOB_FILE)}|{re.escape(LABELS_FILE)}")
+OWN = re.compile(
+    rf"{SHARDS.pattern}(-wal|-shm|-journal)?|{re.escape(JOB_FILE)}|{re.escape(LABELS_FILE)}|{re.escape(CONTENT_FILE)}"
+)
 LOCKS = re.compile(r"lock|(shard-\d+|making)\.lock")
 OWN_CLAIMS = re.compile(r"\.?\d+-\d+\.(claim|done).*")
 

@@ -10,9 +10,10 @@ from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import failed
+from sleap_infer.jobs.content import Contents, noted
 from sleap_infer.jobs.events import Listener, TaskReport
 from sleap_infer.jobs.finishing import collect, read_mark, write
-from sleap_infer.jobs.identity import differences, digest, identify_videos, plain
+from sleap_infer.jobs.identity import crops_are_known, differences, digest, identify_videos, plain
 from sleap_infer.jobs.journal import Journal, listed
 from sleap_infer.jobs.journal_files import SKIPPED
 from sleap_infer.jobs.locks import only_one, tidy
@@ -120,9 +121,13 @@ def _merge(
             f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
         )
     with only_one(journal.path / "lock", str(task.output)), task.open() as source:
-        unlike = list(differences(journal.facts["what"]["videos"], plain(identify_videos(source)), "videos"))
+        contents, was = Contents.of(source), noted(journal.path)
+        what = identify_videos(source, crops_are_known(journal.facts["what"]))
+        unlike = next(differences(journal.facts["what"]["videos"], plain(what), "videos"), contents.unlike(was))
         if unlike:
-            raise JobError(f"The videos of {journal.path} are not those that are there now: {unlike[0]}.")
+            raise JobError(f"The videos of {journal.path} are not those that are there now: {unlike}.")
+        contents.note(journal.path, was)
+        contents.wait()
         journal.drop(SKIPPED)
         missing = journal.missing()
         if missing and not partial:

@@ -13,8 +13,9 @@ import attrs
 
 from sleap_infer.errors import JobBusyError, JobDiffersError, JournalError
 from sleap_infer.frames import Source
+from sleap_infer.jobs.content import Contents, noted
 from sleap_infer.jobs.events import JobOptions
-from sleap_infer.jobs.finishing import read_mark
+from sleap_infer.jobs.finishing import read_mark, read_noted
 from sleap_infer.jobs.identity import differences, digest, how_it_runs
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.journal_files import SKIPPED, delete_own
@@ -42,8 +43,14 @@ def as_begun(models: Models, tasks: Sequence[Task]) -> Models:
     return models
 
 
-def is_done(task: Task, what: dict[str, Any], options: JobOptions) -> bool:
+def is_done(task: Task, what: dict[str, Any], contents: Contents, options: JobOptions) -> bool:
     """Whether all files of a task are there, made by this very job.
+
+    Args:
+        task: which.
+        what: identity of the job.
+        contents: of its videos.
+        options: of the job.
 
     Raises:
         JobDiffersError: a file is there that something else made.
@@ -58,6 +65,12 @@ def is_done(task: Task, what: dict[str, Any], options: JobOptions) -> bool:
             f"{strange} is there already, and was made by something else: other models, settings "
             "or frames. Choose another name, or replace it (--overwrite)."
         )
+    for path in there:
+        unlike = contents.unlike(read_noted(path))
+        if unlike is not None:
+            raise JobDiffersError(
+                f"{path} is there already, but {unlike}. Choose another name, or replace it (--overwrite)."
+            )
     return len(there) == len(targets)
 
 
@@ -71,7 +84,13 @@ def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
 
 
 def open_journal(
-    task: Task, what: dict[str, Any], source: Source, said: Opened, options: JobOptions, tell: Callable[[str], None]
+    task: Task,
+    what: dict[str, Any],
+    source: Source,
+    contents: Contents,
+    said: Opened,
+    options: JobOptions,
+    tell: Callable[[str], None],
 ) -> Journal:
     """The task's journal: the one that is there, if it is of the same job, else a new one. Call this under its lock.
 
@@ -79,6 +98,7 @@ def open_journal(
         task: whose journal.
         what: identity of the job.
         source: opened.
+        contents: of its videos.
         said: what the models are.
         options: of the job.
         tell: takes a line for people.
@@ -89,18 +109,24 @@ def open_journal(
         OutputError: it cannot be written.
     """
     if options.shard is None:
-        return _opened(task, what, source, said, options, tell)
+        return _opened(task, what, source, contents, said, options, tell)
     with _in_turn(task):  # shards begin together; one of them makes the journal
-        return _opened(task, what, source, said, options, tell)
+        return _opened(task, what, source, contents, said, options, tell)
 
 
 def _opened(
-    task: Task, what: dict[str, Any], source: Source, said: Opened, options: JobOptions, tell: Callable[[str], None]
+    task: Task,
+    what: dict[str, Any],
+    source: Source,
+    contents: Contents,
+    said: Opened,
+    options: JobOptions,
+    tell: Callable[[str], None],
 ) -> Journal:
     how = how_it_runs(said.facts)
     if Journal.is_at(task.journal):
         try:
-            journal = _resumed(task, what, how, options, tell)
+            journal = _resumed(task, what, contents, how, options, tell)
         except JournalError:
             if not options.overwrite:
                 raise
@@ -108,6 +134,7 @@ def _opened(
         if journal is not None:
             return journal
     delete_own(task.journal, with_locks=False)
+    contents.note(task.journal)
     return Journal.create(
         task.journal,
         {
@@ -128,14 +155,22 @@ def _opened(
 
 
 def _resumed(
-    task: Task, what: dict[str, Any], how: dict[str, Any], options: JobOptions, tell: Callable[[str], None]
+    task: Task,
+    what: dict[str, Any],
+    contents: Contents,
+    how: dict[str, Any],
+    options: JobOptions,
+    tell: Callable[[str], None],
 ) -> Journal | None:
     """The journal that is there; `None` where it is to be replaced."""
     journal = Journal.open(task.journal)
-    unlike = [*_unlike(journal, what), *differences(journal.facts["how"], how)]
+    unlike, was = [*_unlike(journal, what), *differences(journal.facts["how"], how)], noted(task.journal)
+    if not unlike and journal.has_checksums and (changed := contents.unlike(was)) is not None:
+        unlike = [changed]
     if not unlike and options.resume and journal.has_checksums:
         journal.drop(SKIPPED)
         journal.check()
+        contents.note(task.journal, was)
         return journal
     if unlike and not options.overwrite:
         raise JobDiffersError(
