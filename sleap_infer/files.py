@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -13,9 +15,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sleap_infer.errors import OutputError
+from sleap_infer.unforeseen import os_reason
 
 PREFIX = ".partial-"
 """Start of the names of unfinished work, beside the files that it becomes."""
+
+PROBE_BYTES = 1 << 16
+"""Size of the file that shows whether there is room."""
 
 STALE_S = 86400.0
 """Age at which unfinished work is taken to be left over from a process that was killed, in seconds."""
@@ -40,16 +46,11 @@ def replacing(target: Path) -> Iterator[Path]:
     'all of it'
     """
     remove_leftovers(target, older_than_s=STALE_S)
-    folder = target.with_name(f"{PREFIX}{_key(target)}-{secrets.token_hex(8)}")
-    folder.mkdir(mode=0o700)
-    try:
-        beside = folder / f"file{target.suffix.lower()}"  # libraries know formats by endings in lower case
-        yield beside
-        sync(beside)
-        beside.replace(target)
+    with beside(target) as path:
+        yield path
+        sync(path)
+        path.replace(target)
         sync(target.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def put_in_place(target: Path, fill: Callable[[Path], object]) -> Path:
@@ -65,12 +66,68 @@ def put_in_place(target: Path, fill: Callable[[Path], object]) -> Path:
     try:
         with replacing(target) as path:
             fill(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"{target} cannot be written: {reason}. Check the free space and your rights there."
-        ) from error
+    except (OSError, RuntimeError) as error:  # HDF5 raises both
+        known = os_reason(error)
+        if known is None and not isinstance(error, OSError):
+            raise
+        reason = known or f"{getattr(error, 'strerror', None) or error}. Check the free space and your rights there."
+        raise OutputError(f"{target} cannot be written: {reason}") from error
     return target
+
+
+def check_writable(target: Path) -> None:
+    """Check, before the work, that a file can be written: that its folder is there, with rights and some space.
+
+    Args:
+        target: the file, which need not exist.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} cannot be written: it is a folder. Give the name of a file.")
+    try:
+        with beside(target) as probe:
+            probe.write_bytes(b"\0" * PROBE_BYTES)
+            sync(probe)
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{target} cannot be written: there is no folder {target.parent.resolve()}. Make it first."
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {os_reason(error) or error.strerror or error}") from error
+
+
+def require_room(folder: Path, n_bytes: int) -> None:
+    """Check that a file of a size has room in a folder. HDF5 may end the process where the room is used up.
+
+    Raises:
+        OSError: there is not enough free space (`ENOSPC`), or the limit for the size of a file is lower (`EFBIG`).
+    """
+    if shutil.disk_usage(folder).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if _largest_file() < n_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(folder))
+
+
+def _largest_file() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Give a path in a new folder beside a target, as `replacing` does; it is removed when the block ends."""
+    folder = target.with_name(f"{PREFIX}{_key(target)}-{secrets.token_hex(8)}")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder / f"file{target.suffix.lower()}"  # libraries know formats by endings in lower case
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> Path:

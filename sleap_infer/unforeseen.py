@@ -58,27 +58,36 @@ def is_debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "").lower() not in ("", "0", "no", "false")
 
 
-def explain_os_error(error: OSError) -> str | None:
-    """Return what happened to which file and what to do, in one line; `None` if rights, space and devices are fine."""
-    number = error.errno
+def os_reason(error: BaseException) -> str | None:
+    """Return what happened and what to do, in one line, of an error about rights, space or a device; else `None`.
+
+    HDF5 reports such errors with other types, and the number in the message.
+    """
+    number: int | None = getattr(error, "errno", None)
     if number is None:
         found = IN_MESSAGE.search(str(error))
         number = int(found[1]) if found else None
     if number is None or number not in HINTS:
         return None
-    names = [
-        printable(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
-    ]
+    return f"{os.strerror(number)}. {HINTS[number]}"
+
+
+def explain_os_error(error: BaseException) -> str | None:
+    """Return which file an error about rights, space or a device is about, what happened, and what to do."""
+    reason = os_reason(error)
+    if reason is None:
+        return None
+    paths = (getattr(error, name, None) for name in ("filename", "filename2"))
+    names = [printable(os.fsdecode(name)) for name in paths if isinstance(name, (str, bytes))]
     where = " -> ".join(names) or _named_in(str(error))
-    return f"{where}: {os.strerror(number)}. {HINTS[number]}"
+    return f"{where}: {reason}"
 
 
 def explain(error: BaseException) -> str:
     """Return an error that nothing foresaw in one line, which names the file with its details."""
-    if isinstance(error, OSError):
-        known = explain_os_error(error)
-        if known is not None:
-            return known
+    known = explain_os_error(error) if isinstance(error, (OSError, RuntimeError)) else None
+    if known is not None:
+        return known
     if isinstance(error, MemoryError):
         return f"Not enough memory ({one_line(error)}). Use smaller batches (--batch-size), or fewer workers."
     path = write_details(error)

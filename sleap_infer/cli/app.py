@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -25,7 +24,7 @@ from sleap_infer.cli.live import live
 from sleap_infer.cli.merge import merge
 from sleap_infer.cli.predict import INTERRUPTED, predict
 from sleap_infer.cli.progress import emit
-from sleap_infer.cli.terminal import say, say_lines, tolerant_streams
+from sleap_infer.cli.terminal import discard_output, say, say_lines, tolerant_streams
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
 from sleap_infer.printable import OneLine
@@ -88,9 +87,11 @@ def _run() -> int:
     except ClickException as error:
         return _wrong_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        with suppress(OSError):
+            say("interrupted", err=True)
+        return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return FAILED
     except SleapInferError as error:
         _show_error(str(error), error)
@@ -122,18 +123,6 @@ def _wrong_usage(error: Any) -> int:
             say_lines(f"{context.get_usage()}\nHelp: {context.command_path} --help", err=True)
     _show_error(error.format_message(), error)
     return int(error.exit_code)
-
-
-def _interrupted() -> int:
-    with suppress(OSError):
-        say("interrupted", err=True)
-    return INTERRUPTED
-
-
-def _discard_output() -> None:
-    """Have nothing written to a pipe that nobody reads, where Python would complain when it ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
+import errno
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -17,16 +14,22 @@ import typer
 from sleap_infer.choices import BackendChoice, PrecisionChoice
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_pairs
-from sleap_infer.cli.terminal import say
+from sleap_infer.cli.signals import told_to_end
+from sleap_infer.cli.terminal import discard_output, say
 from sleap_infer.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
-    from sleap_infer.predictors.live import LiveReport, LiveResult, LiveRun
+    from sleap_infer.frames.live import LiveSource
+    from sleap_infer.jobs.live import Recording
+    from sleap_infer.predictors.live import LiveReport, LiveResult, LiveRun, LiveSession
 
     Sink: TypeAlias = Callable[[LiveResult], None]
 
 WITHOUT_EFFECT = ("decoder", "queue_size", "on_frame_error")
 """Options of `predict` about what live frames do not have."""
+
+NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""Errors of writing to a pipe, or a terminal, that is closed."""
 
 SECONDS_TO_WAIT = 0.1
 """After which it is looked whether the run is to end."""
@@ -96,43 +99,76 @@ def live(
     idle = next((name for name in WITHOUT_EFFECT if name in options), None)
     if idle is not None:
         raise OptionError(f"{idle!r} has no effect on live frames. Leave --{idle.replace('_', '-')} out.")
-    from sleap_infer.labels import check_output
-
-    if output is not None:
-        check_output(output, overwrite)
-    from sleap_infer.cli.live_lines import JsonLines, StatusLine
-    from sleap_infer.cli.live_output import Kept
     from sleap_infer.frames.live import open_live
     from sleap_infer.predictors import Predictor
-    from sleap_infer.predictors.describing import describe_stages
-    from sleap_infer.predictors.live import LiveRun, LiveSession
+    from sleap_infer.predictors.live import LiveSession
 
-    with (
-        open_live(source, timeout) as frames,
-        Predictor.from_model_paths(
-            model,
-            backend=backend,
-            device=device,
-            batch_size=1,
-            precision=precision,
-            backend_options=read_pairs(backend_option or []),
-            **{"aim": "latency", **options},
-        ) as predictor,
-        LiveSession(predictor) as session,
-    ):
-        for line in describe_stages(predictor):
-            say(line, err=True)
-        kept = None if output is None else Kept(predictor)
-        sinks: list[Sink] = [] if kept is None else [kept.add]
-        sinks += [JsonLines(predictor.runners[-1].spec, frames.clock)] if as_json else []
-        run = LiveRun(session, frames, deadline or None)
-        session.warm_up(frames.first)
-        with nullcontext() if as_json else StatusLine(run) as status:
-            failure = follow(run, sinks, status, n_frames, duration)
-        report = run.report()
-        if output is not None and kept is not None:
-            kept.write(report, frames, output, overwrite)
+    with ExitStack() as stack:
+        recording = None if output is None else stack.enter_context(saved(output, overwrite))
+        frames = stack.enter_context(open_live(source, timeout))
+        predictor = stack.enter_context(
+            Predictor.from_model_paths(
+                model,
+                backend=backend,
+                device=device,
+                batch_size=1,
+                precision=precision,
+                backend_options=read_pairs(backend_option or []),
+                **{"aim": "latency", **options},
+            )
+        )
+        session = stack.enter_context(LiveSession(predictor))
+        report, failure = _predict(session, frames, recording, deadline, as_json, n_frames, duration)
     finish(report, failure, frames.last_failure, as_json)
+
+
+@contextmanager
+def saved(output: Path, overwrite: bool) -> Iterator[Recording]:
+    """A recording; an error that ends it says where its poses are."""
+    from sleap_infer.jobs.live import Recording
+
+    with Recording(output, overwrite) as recording:
+        try:
+            yield recording
+        except BaseException:
+            recording.stop()
+            if recording.hint:
+                with suppress(OSError):
+                    say(recording.hint, err=True)
+            raise
+
+
+def _predict(
+    session: LiveSession,
+    frames: LiveSource,
+    recording: Recording | None,
+    deadline: float,
+    as_json: bool,
+    n_frames: int,
+    duration: float,
+) -> tuple[LiveReport, SourceError | None]:
+    """Predict to the end of the session, and write its file; give its report, and why the source broke off."""
+    from sleap_infer.cli.live_lines import JsonLines, StatusLine
+    from sleap_infer.predictors.describing import describe_stages
+    from sleap_infer.predictors.live import LiveRun
+
+    predictor = session.predictor
+    for line in describe_stages(predictor):
+        say(line, err=True)
+    sinks: list[Sink] = []
+    if recording is not None:
+        recording.begin(predictor, frames)
+        sinks.append(lambda result: recording.add(result.outputs))
+    if as_json:
+        sinks.append(JsonLines(predictor.runners[-1].spec, frames.clock))
+    run = LiveRun(session, frames, deadline or None)
+    session.warm_up(frames.first)
+    with nullcontext() if as_json else StatusLine(run) as status:
+        failure = follow(run, sinks, status, n_frames, duration)
+    report = run.report()
+    if recording is not None:
+        recording.finish(report)
+    return report, failure
 
 
 def finish(report: LiveReport, failure: SourceError | None, damaged: str | None, as_json: bool) -> None:
@@ -172,36 +208,13 @@ def follow(
                     n_results += 1
                     for sink in sinks:
                         sink(result)
+                if tick is not None:
+                    tick()
             except SourceError as error:
                 return error
-            except BrokenPipeError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            except OSError as error:
+                if error.errno not in NOBODY_READS:
+                    raise
+                discard_output()
                 break
-            if tick is not None:
-                tick()
     return None
-
-
-@contextmanager
-def told_to_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, or a request to terminate, sets; a second one interrupts as usual."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def tell(_number: int, _frame: object) -> None:
-        told.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, tell)
-    try:
-        yield told
-    finally:
-        restore()

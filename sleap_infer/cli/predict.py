@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_share, without_option
+from sleap_infer.cli.signals import exit_code, interrupting
 from sleap_infer.cli.terminal import say, say_lines
 from sleap_infer.errors import OptionError
 
@@ -245,9 +247,10 @@ def _run(
     from sleap_infer.cli.job_progress import show_job
     from sleap_infer.jobs import run_job
 
-    with show_job(tasks, progress) as listen:
+    with interrupting(), show_job(tasks, progress) as listen:
         try:
             return run_job(models, tasks, options, listen, workers, engine, address)
-        except KeyboardInterrupt:
-            say("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            with suppress(OSError):  # the terminal may be closed
+                say("interrupted: what was predicted is in the journal; the same command goes on there", err=True)
+            raise typer.Exit(exit_code(error)) from None

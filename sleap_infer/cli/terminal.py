@@ -6,6 +6,7 @@ Everything else of the command line prints with `say`, `say_lines` and `say_json
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,12 @@ def tolerant_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def discard_output() -> None:
+    """Write nothing more to stdout, where a pipe that nobody reads would make Python complain at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def words(text: object, style: str = "") -> Text:
     """Return a text for a `Terminal`, in a style; brackets in it are no markup."""
     return Text(printable(text), style)
@@ -66,6 +73,10 @@ class Terminal(Console):
     def say(self, text: object) -> None:
         """Print one line, however long, so that it can be copied."""
         self.print(words(text), soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Have the error raised that rich would turn into the end of the process."""
+        raise
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[Callable[[str], None]]:

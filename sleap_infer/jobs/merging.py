@@ -16,6 +16,7 @@ from sleap_infer.jobs.finishing import collect, read_mark, write
 from sleap_infer.jobs.identity import crops_are_known, differences, digest, identify_videos, plain
 from sleap_infer.jobs.journal import Journal, listed
 from sleap_infer.jobs.journal_files import SKIPPED
+from sleap_infer.jobs.live import recover
 from sleap_infer.jobs.locks import only_one, tidy
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.tasks import SUFFIXES, Task, base_name
@@ -120,6 +121,8 @@ def _merge(
         raise OutputExistsError(
             f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
         )
+    if journal.is_live:
+        return _merge_live(journal, task, targets, keep_journal)
     with only_one(journal.path / "lock", str(task.output)), task.open() as source:
         contents, was = Contents.of(source), noted(journal.path)
         what = identify_videos(source, crops_are_known(journal.facts["what"]))
@@ -148,6 +151,17 @@ def _merge(
     return TaskReport(
         task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, notes=results.notes
     )
+
+
+def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path], keep_journal: bool) -> TaskReport:
+    """Write the files of a live session that was broken off: all that was predicted is all that there is."""
+    begun = perf_counter()
+    with only_one(journal.path / "lock", str(task.output)):
+        results, files = recover(journal, targets)
+        if not keep_journal:
+            journal.delete()
+    seconds = perf_counter() - begun
+    return TaskReport(task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds)
 
 
 def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Range]]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
+from sleap_infer.files import require_room
 from sleap_infer.jobs.columns import Columns
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 PREDICTED = 1
 """Type of an instance that was predicted, as sleap-io numbers them."""
+
+
+class Bytes:
+    """Approximate size of a file: of its rows, and of the rest of it."""
+
+    frame, instance, point, rest = 40, 64, 28, 1 << 16
 
 
 def write_slp(
@@ -41,6 +48,8 @@ def write_slp(
         size: frames and instances in all.
         tracks: index of the track of each class.
     """
+    n_points = size[1] * len(labels.skeletons[0].nodes)
+    require_room(path.parent, Bytes.rest + size[0] * Bytes.frame + size[1] * Bytes.instance + n_points * Bytes.point)
     labels.save(str(path), embed=False, verbose=False)
     ids = [_stored_id(video, number) for number, video in enumerate(labels.videos)]
     n_nodes = len(labels.skeletons[0].nodes)

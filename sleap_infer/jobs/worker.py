@@ -47,7 +47,9 @@ def main() -> None:
     """Do what is asked for until there is nothing more."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked says when to stop
+    for name in ("SIGINT", "SIGHUP"):  # the process that sends the requests decides when to stop
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     teller = Teller(out)
     logging.getLogger("sleap_infer").addHandler(teller)
     logging.captureWarnings(True)

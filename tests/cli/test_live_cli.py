@@ -22,8 +22,9 @@ from typer.testing import CliRunner, Result
 
 from sleap_infer import Outputs, Predictor
 from sleap_infer.cli import live_lines
-from sleap_infer.cli.live import follow, live, told_to_end
+from sleap_infer.cli.live import follow, live
 from sleap_infer.cli.live_lines import StatusLine, instances_of
+from sleap_infer.cli.signals import told_to_end
 from sleap_infer.cli.terminal import Terminal
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames.live import LiveFrame, LiveSource
@@ -204,7 +205,7 @@ def test_wrong_usage(arguments: list[str], found: str, models: Path, videos: Pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no Ctrl-C for a process alone")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_it_cleanly(number: int, models: Path, videos: Path, tmp_path: Path) -> None:
     output = tmp_path / "poses.slp"
     process = start(videos / "two_flies.mp4", "-m", models / FASTEST, "--json", "-o", output)
@@ -236,7 +237,7 @@ def test_a_reader_that_has_enough_ends_it(models: Path, videos: Path, tmp_path: 
 
 SECOND_INTERRUPT = """
 import signal
-from sleap_infer.cli.live import told_to_end
+from sleap_infer.cli.signals import told_to_end
 interrupts = []
 signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
 with told_to_end() as told:

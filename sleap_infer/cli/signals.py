@@ -1,0 +1,71 @@
+"""Signals that ask a command to end: Ctrl-C, `kill`, a terminal that was closed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+"""SIGHUP does not exist on Windows. One that is ignored, as `nohup` has it, stays ignored."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal other than Ctrl-C interrupts, in the same way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """Return what a shell expects of a command that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT
+
+
+@contextmanager
+def told_to_end() -> Iterator[threading.Event]:
+    """Give an event that the first of these signals sets; a second one interrupts as usual."""
+    told = threading.Event()
+
+    def handle(_number: int, _frame: object, restore: Callable[[], None]) -> None:
+        told.set()
+        restore()
+
+    with _handling(handle, NAMES):
+        yield told
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP raise `Stopped`, as Ctrl-C raises `KeyboardInterrupt`; a second one ends the process."""
+
+    def handle(number: int, _frame: object, restore: Callable[[], None]) -> None:
+        restore()
+        raise Stopped(number)
+
+    with _handling(handle, NAMES[1:]):
+        yield
+
+
+@contextmanager
+def _handling(handle: Callable[[int, object, Callable[[], None]], Any], names: tuple[str, ...]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, lambda number, frame: handle(number, frame, restore))
+    try:
+        yield
+    finally:
+        restore()
