@@ -2,6 +2,7 @@
 
 B is the batch, N nodes, K places for peaks per node, I places for centroids, E edges, C classes. Positions are (x, y)
 in pixels of the network's input. Places without a peak hold NaN positions, scores and probabilities, and values of 0.
+Where the network's maps are not finite, all values of the image (of the crop) are NaN.
 
 | kind                                | arrays                                                                        |
 |-------------------------------------|-------------------------------------------------------------------------------|
@@ -58,6 +59,22 @@ MAP_NAMES: Mapping[str, str] = {
 
 CONFIDENCES = ("peak_vals", "centroid_vals")
 """Arrays that hold 0 where there is nothing; others in floats hold NaN."""
+
+
+def are_damaged(candidates: Candidates) -> NDArray[np.bool_]:
+    """Return for which images, (B,), the network gave NaN or infinite values.
+
+    >>> are_damaged({"peaks": np.zeros((2, 1, 2)), "peak_vals": np.array([[0.5], [np.nan]])}).tolist()
+    [False, True]
+    """
+    found = np.zeros(len(next(iter(candidates.values()))), bool)
+    for name in (name for name in CONFIDENCES if name in candidates):
+        damaged = ~np.isfinite(candidates[name])
+        if name == "peak_vals" and "instance_valid" in candidates:  # crops of empty places are of no account
+            damaged &= candidates["instance_valid"].astype(bool)[..., None]
+        found |= damaged.any(axis=tuple(range(1, damaged.ndim)))
+    return found
+
 
 PAIRS = ("line_scores", "candidate_mask")
 """Arrays of each place with each."""

@@ -17,6 +17,9 @@ from sleap_infer.model.spec import SkeletonSpec
 if TYPE_CHECKING:
     import torch
 
+NOT_FINITE = "the network gave NaN or infinite values"
+"""`Outputs.failure` of frames whose maps no poses can be read from."""
+
 Array: TypeAlias = "NDArray[Any] | torch.Tensor"
 
 
@@ -94,6 +97,12 @@ class Outputs:
     def n_instances(self) -> int:
         """Number of rows in which at least one point was found."""
         return int(np.count_nonzero(self.present()))
+
+    def as_damaged(self) -> Outputs:
+        """A copy without rows and maps, for a frame of which the network gave NaN."""
+        empty = self.select(np.zeros(len(self), bool))
+        empty.pred_confmaps = empty.pred_pafs = empty.pred_class_maps = None
+        return attrs.evolve(empty, failure=NOT_FINITE, capped=False)
 
     def present(self) -> NDArray[np.bool_]:
         """Which rows have at least one point, (I,)."""

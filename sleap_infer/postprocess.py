@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import MAP_NAMES, Candidates
+from sleap_infer.candidates import MAP_NAMES, Candidates, are_damaged
 from sleap_infer.choices import GraphKind
 from sleap_infer.geometry import Floats, Geometry
 from sleap_infer.model.spec import ModelSpec
@@ -37,6 +37,8 @@ Decoder: TypeAlias = Callable[[Candidates, ModelSpec, StageSettings], tuple[Indi
 def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings) -> list[Outputs]:
     """Turn the candidates of a batch into the outputs of its images, one each.
 
+    An image of which the network gave NaN has no rows, and says so as its failure.
+
     Args:
         candidates: as in `sleap_infer.candidates`.
         geometry: of the batch.
@@ -47,11 +49,13 @@ def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, set
     maps = {field: candidates[name] for name, field in MAP_NAMES.items() if name in candidates}
     full = _are_full(candidates, spec, settings)
     ends = np.cumsum(np.bincount(images, minlength=len(full))).tolist()
+    damaged = are_damaged(candidates).tolist()
     outputs = []
     for number, (begin, end) in enumerate(pairwise([0, *ends])):
         fields: dict[str, Any] = {name: values[begin:end] for name, values in rows.items()}
         fields |= {name: values[number] for name, values in maps.items()}
-        outputs.append(Outputs(**fields, skeleton=spec.skeleton, capped=full[number]))
+        found = Outputs(**fields, skeleton=spec.skeleton, capped=full[number])
+        outputs.append(found.as_damaged() if damaged[number] else found)
     return outputs
 
 
@@ -194,7 +198,7 @@ NO_FILTERS = FilterOptions()
 
 def filter_instances(outputs: Outputs, options: FilterOptions) -> Outputs:
     """Drop the rows that the filters name, in the fixed order of `FilterOptions`."""
-    if options == NO_FILTERS:
+    if options == NO_FILTERS or outputs.failure is not None:
         return outputs
     for keep in (_seen_enough, _scored_enough, _apart):
         rows = keep(outputs, options)

@@ -25,23 +25,27 @@ def flat_names(kind: GraphKind) -> tuple[str, ...]:
 
 
 def flatten(found: dict[str, Tensor], kind: GraphKind) -> dict[str, Tensor]:
-    """Candidates (B, ...) of a graph of some kind as tables."""
+    """Candidates (B, ...) of a graph of some kind as tables.
+
+    Images whose values are NaN (the network's maps are not finite) have a row for each of them.
+    """
     if kind in ONE_ANIMAL:
         peaks, values = found["peaks"][:, None], found["peak_vals"][:, None]
-        flat = {"points": _rows(peaks, values, ~peaks[..., 0].isnan())}
+        flat = {"points": _rows(peaks, values, ~peaks[..., 0].isnan() | values.isnan())}
         return {**flat, "class_probs": found["class_probs"]} if "class_probs" in found else flat
     if kind in ("bottomup", "multi_class_bottomup"):
         peaks, values, mask = (found[name].transpose(1, 2) for name in ("peaks", "peak_vals", "peak_mask"))
+        mask = mask | values.isnan()
         flat = {"points": _rows(peaks, values, mask)}
         if kind == "bottomup":
             return {**flat, "connections": _connections(found["line_scores"], found["candidate_mask"], mask.shape[1])}
         return {**flat, "class_probs": found["class_probs"].transpose(1, 2)[mask]}
-    valid = found["instance_valid"]
+    valid = found["instance_valid"] | found["centroid_vals"].isnan()
     centroids = _rows(found["centroids"][:, :, None], found["centroid_vals"][..., None], valid[..., None])
     if kind == "centroid":
         return {"points": centroids}
     is_centroid = centroids.new_tensor([0, 0, 1, 0, 0, 0])
-    poses = _rows(found["peaks"], found["peak_vals"], ~found["peaks"][..., 0].isnan())
+    poses = _rows(found["peaks"], found["peak_vals"], ~found["peaks"][..., 0].isnan() | found["peak_vals"].isnan())
     flat = {"points": torch.cat([centroids - is_centroid, poses])}
     return {**flat, "class_probs": found["class_probs"][valid]} if "class_probs" in found else flat
 

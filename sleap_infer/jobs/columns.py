@@ -11,7 +11,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from sleap_infer.choices import FrameStatus
-from sleap_infer.outputs import Outputs
+from sleap_infer.outputs import NOT_FINITE, Outputs
 
 STATUSES: tuple[FrameStatus, ...] = ("ok", "empty", "decode_failed", "predict_failed", "skipped")
 """What a frame ends with; a frame's status is stored as its place in this list. New ones go to the end."""
@@ -120,7 +120,7 @@ def to_columns(everything: Sequence[Outputs], n_nodes: int, is_centroid: bool = 
         "classes": classes,
         "class_scores": np.where(np.isfinite(class_scores), class_scores, np.nan),
     }
-    notes = {place: outputs.failure for place, outputs in enumerate(everything) if outputs.failure is not None}
+    notes = {place: _note(outputs) for place, outputs in enumerate(everything) if outputs.failure is not None}
     return Columns(**{name: array.astype(DTYPES[name]) for name, array in arrays.items()}, notes=notes)
 
 
@@ -159,8 +159,12 @@ def problem_of(columns: Columns, n_frames: int) -> str | None:
 
 def _status(outputs: Outputs, n_instances: int) -> FrameStatus:
     if outputs.failure is not None:
-        return "decode_failed"
+        return "predict_failed" if outputs.failure == NOT_FINITE else "decode_failed"
     return "ok" if n_instances else "empty"
+
+
+def _note(outputs: Outputs) -> str:
+    return f"frame {outputs.frame_idx}: {NOT_FINITE}" if outputs.failure == NOT_FINITE else str(outputs.failure)
 
 
 def _points_and_values(outputs: Outputs, n_nodes: int, is_centroid: bool) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -31,6 +31,7 @@ from sleap_infer.jobs.tables import write_csv, write_parquet
 from sleap_infer.jobs.tasks import numbered
 from sleap_infer.labels import make_skeleton
 from sleap_infer.model.spec import SkeletonSpec
+from sleap_infer.outputs import NOT_FINITE
 from sleap_infer.plain import from_plain
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Results:
         used_classes: in the order of their first appearance.
         notes: why frames failed, the first of them.
         n_capped: frames in which all places for peaks were full.
+        n_not_finite: frames for which the network gave NaN.
     """
 
     journal: Journal
@@ -74,6 +76,7 @@ class Results:
     used_classes: tuple[int, ...]
     notes: tuple[str, ...]
     n_capped: int = 0
+    n_not_finite: int = 0
 
     @property
     def n_frames(self) -> int:
@@ -84,6 +87,17 @@ class Results:
     def n_failed(self) -> int:
         """Frames that are not done."""
         return sum(self.counts[status] for status in FAILED)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the results as a whole."""
+        if not self.n_not_finite:
+            return []
+        precision = self.journal.facts["facts"].get("precision")
+        return [
+            f"{self.source.name}: {NOT_FINITE} in {self.n_not_finite} of {self.n_frames} frames (predict_failed). The "
+            f"weights are damaged, or values are too large for {precision}: try --precision fp32, or another model"
+        ]
 
     @property
     def tracks(self) -> dict[int, int]:
@@ -142,19 +156,19 @@ def collect(journal: Journal, source: Source) -> Results:
     counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
     used: dict[int, None] = {}
     notes: list[str] = []
-    n_instances = n_capped = 0
+    n_instances = n_capped = n_not_finite = 0
     for part, columns in journal.read_complete():
         for status, number in columns.count().items():
             counts[status] += number
         n_instances += columns.n_instances
         n_capped += int(columns.capped.sum())
+        n_not_finite += sum(NOT_FINITE in note for note in columns.notes.values())
         used |= dict.fromkeys(label for label in columns.classes.tolist() if label >= 0)
         notes += [f"video {part}, {note}" for note in columns.notes.values()][: NOTES_KEPT - len(notes)]
     facts = journal.facts
     skeleton = from_plain(SkeletonSpec, facts["skeleton"])
-    return Results(
-        journal, source, skeleton, tuple(facts["classes"]), counts, n_instances, tuple(used), tuple(notes), n_capped
-    )
+    classes, numbers = tuple(facts["classes"]), (n_capped, n_not_finite)
+    return Results(journal, source, skeleton, classes, counts, n_instances, tuple(used), tuple(notes), *numbers)
 
 
 def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mapping[str, Any]) -> list[Path]:

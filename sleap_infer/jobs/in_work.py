@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -78,12 +78,13 @@ class TaskInWork:
         """The report of a task that an error ended."""
         return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
 
-    def conclude(self, options: JobOptions, n_lanes: int) -> TaskReport:
+    def conclude(self, options: JobOptions, n_lanes: int, warn: Callable[[str], None]) -> TaskReport:
         """Write the files of a task of which nothing is left, and report.
 
         Args:
             options: of the job.
             n_lanes: threads that networks ran in.
+            warn: takes what is wrong with the results, for people.
 
         Raises:
             SleapInferError: files cannot be written, or the journal cannot be read.
@@ -95,6 +96,9 @@ class TaskInWork:
             return TaskReport(self.task, "shared", seconds=perf_counter() - self._begun)
         begun = perf_counter()
         results = collect(self.journal, self.source)
+        for line in results.warnings:
+            self._warnings.append(line)
+            warn(line)
         facts = self.journal.facts["facts"]
         profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
         files = write(results, self._targets(options, results.n_failed), profile.as_dict())

@@ -300,7 +300,7 @@ class Job:
         """Write the files of a task whose frames are all in its journal."""
         state = self._open[index]
         try:
-            report = state.conclude(self.options, self._n_lanes)
+            report = state.conclude(self.options, self._n_lanes, self._warn)
         except OutputError:
             raise
         except SleapInferError as error:

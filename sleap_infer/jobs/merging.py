@@ -11,7 +11,7 @@ from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import failed
 from sleap_infer.jobs.content import Contents, noted
-from sleap_infer.jobs.events import Listener, TaskReport
+from sleap_infer.jobs.events import Listener, Note, TaskReport
 from sleap_infer.jobs.finishing import collect, read_mark, write
 from sleap_infer.jobs.identity import crops_are_known, differences, digest, identify_videos, plain
 from sleap_infer.jobs.journal import Journal, listed
@@ -105,6 +105,8 @@ def merge_journals(
     reports = []
     for journal in journals:
         report = _merge(journal, formats, partial, overwrite, keep_journal)
+        for line in report.warnings:
+            listen(Note(line, is_warning=True))
         listen(report)
         reports.append(report)
     return reports
@@ -149,7 +151,14 @@ def _merge(
             journal.delete()
     seconds = perf_counter() - begun
     return TaskReport(
-        task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, notes=results.notes
+        task,
+        "written",
+        results.counts,
+        results.n_instances,
+        tuple(files),
+        seconds=seconds,
+        warnings=tuple(results.warnings),
+        notes=results.notes,
     )
 
 

@@ -36,14 +36,16 @@ def to_candidates(
 
     Returns:
         The arrays of `sleap_infer.candidates` for this kind of model; and of the kinds in `LOCAL_KINDS`, if asked for,
-        `n_candidates` (B,): how many places the fullest map needed at most.
+        `n_candidates` (B,): how many places the fullest map needed at most. Values of an image whose maps are not all
+        finite are NaN, all of them: maxima and comparisons pass over NaN, so that it would read as "no peak".
     """
     confmap_head = spec.map_head("ConfmapsHead")
     confmaps = _row_by_row(maps[confmap_head.name])
+    damage = _damage(maps)
     least = settings.peak_threshold if threshold is None else threshold
     if spec.kind not in LOCAL_KINDS:
         peaks, values = global_peaks(confmaps, least, settings.patch_size)
-        found = {"peaks": peaks * confmap_head.output_stride, "peak_vals": values}
+        found = {"peaks": peaks * confmap_head.output_stride, "peak_vals": values + damage[:, None]}
         if spec.kind == "multi_class_topdown":
             found["class_probs"] = maps["ClassVectorsHead"]
         return found
@@ -52,7 +54,7 @@ def to_candidates(
     if not torch.compiler.is_compiling():
         room = min(room, confmaps.shape[2] * confmaps.shape[3])
     peaks, values, is_peak = local_peaks(confmaps, is_first, settings.patch_size, room)
-    peaks = peaks * confmap_head.output_stride
+    peaks, values = peaks * confmap_head.output_stride, values + damage[:, None, None]
     needed = {"n_candidates": _count(is_first).amax(dim=1)} if count else {}
     if spec.kind == "centroid":
         return {"centroids": peaks[:, 0], "centroid_vals": values[:, 0], "instance_valid": is_peak[:, 0], **needed}
@@ -80,6 +82,12 @@ def pairs(is_peak: Tensor, scoring: LineScoring) -> Tensor:
     """Which connections have a peak at both ends, (B, N, K) -> (B, E, K * K)."""
     source, destination = (indices(nodes, is_peak.device) for nodes in zip(*scoring.edges, strict=True))
     return (is_peak[:, source, :, None] & is_peak[:, destination, None]).flatten(2)
+
+
+def _damage(maps: dict[str, Tensor]) -> Tensor:
+    """0 for each image whose maps are all finite, else NaN: (B,). A sum is NaN or infinite if one of its values is."""
+    total = torch.stack([values.sum(dim=tuple(range(1, values.ndim))) for values in maps.values()]).sum(dim=0)
+    return total - total
 
 
 def _row_by_row(maps: Tensor) -> Tensor:

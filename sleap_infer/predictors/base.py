@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import reduce
@@ -16,7 +17,7 @@ from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.labels import LabelsBuilder
 from sleap_infer.options import DEFAULT_BATCH_SIZE
-from sleap_infer.outputs import Outputs
+from sleap_infer.outputs import NOT_FINITE, Outputs
 from sleap_infer.pipeline import run_stages
 from sleap_infer.postprocess import filter_instances
 from sleap_infer.predictors.choice import Choice
@@ -37,6 +38,8 @@ Step: TypeAlias = Callable[[Work], Work]
 
 RGB = 3
 """Channels of a model that is trained on colour."""
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor(ABC):
@@ -163,11 +166,15 @@ class Predictor(ABC):
         with open_source(source, frames) as opened:
             builder = LabelsBuilder(self.runners[-1].spec, self.settings, self.describe())
             everything = []
+            n_damaged = 0
             for outputs in self.stream(opened):
+                n_damaged += outputs.failure == NOT_FINITE
                 if as_labels:
                     builder.add(outputs)
                 else:
                     everything.append(outputs)
+            if n_damaged:
+                logger.warning("%s: %s in %d frames: their failure says so", opened.name, NOT_FINITE, n_damaged)
             return builder.build(opened) if as_labels else everything
 
     @final

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates
+from sleap_infer.candidates import Candidates, are_damaged
 from sleap_infer.choices import PipelineKind
 from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source
@@ -124,7 +124,12 @@ class CroppingPredictor(Predictor):
         if self._is_fused:
             assert candidates is not None
             return self.runners[0].postprocess_results(candidates, work.geometry)
-        return self._assemble(work, candidates)
+        combined = self._assemble(work, candidates)
+        if candidates is None:
+            return combined
+        counts = [len(found) for found in work.centroids or ()]
+        damaged = np.split(are_damaged(candidates), np.cumsum(counts)[:-1])
+        return [found.as_damaged() if any(crops) else found for found, crops in zip(combined, damaged, strict=True)]
 
     def _assemble(self, work: Work, candidates: Candidates | None) -> list[Outputs]:
         """Outputs of frames from their centroids and the candidates of all crops, if there are any."""
