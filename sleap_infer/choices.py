@@ -34,6 +34,10 @@ BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
 ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
 """What a model directory holds: weights of sleap-nn (PyTorch) or of SLEAP up to 1.4 (Keras), or an exported graph."""
 
+CentroidMethod: TypeAlias = Literal["center_of_mass", "bbox_center", "geometric_median"]
+"""What stands for the centre of an animal whose points are known: their mean, the middle of their bounding box, or the
+point with the smallest sum of distances to them."""
+
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 

@@ -161,6 +161,15 @@ class SourceOptions:
 
 
 @frozen
+class ReadingOptions:
+    """How models are read."""
+
+    ignore_unknown_settings: bool = option(
+        False, "Use a model although its configuration has settings that are not known here; they are warned of."
+    )
+
+
+@frozen
 class InferenceOptions:
     """All options together."""
 
@@ -170,6 +179,7 @@ class InferenceOptions:
     filters: FilterOptions = field(factory=FilterOptions)
     returned: ReturnOptions = field(factory=ReturnOptions)
     stream: StreamOptions = field(factory=StreamOptions)
+    reading: ReadingOptions = field(factory=ReadingOptions)
 
     @classmethod
     def from_names(cls, options: Mapping[str, Any], kind: PipelineKind | None = None) -> InferenceOptions:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import Backend, FusedKind, GraphKind, ModelKind, PipelineKind
+from sleap_infer.choices import Backend, CentroidMethod, FusedKind, GraphKind, ModelKind, PipelineKind
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
 from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
 from sleap_infer.options import (
@@ -54,6 +54,8 @@ class StageSettings:
     grouping: GroupingOptions = field(factory=GroupingOptions)
     crop_size: int | None = None
     anchor_part: str | None = None
+    centroid_method: CentroidMethod = "center_of_mass"
+    """Centre of known instances without a visible anchor."""
 
     @property
     def peak_threshold(self) -> float:
@@ -219,4 +221,5 @@ def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSetti
         grouping=options.grouping,
         crop_size=crop_size if spec.kind in SECOND_STAGES else None,
         anchor_part=anchor,
+        centroid_method=spec.centroid_fallback if anchor else spec.centroid_method,
     )

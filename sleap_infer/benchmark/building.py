@@ -48,7 +48,7 @@ def build(task: Build, say: Say) -> Built:
     say("importing what exporting needs")
     from sleap_infer.export import ExportOptions, export
 
-    frames = calibration_frames(task.models, task.video, task.frames)
+    frames = calibration_frames(task.models, task.video, task.frames, task.ignore_unknown_settings)
     n_frames = len(task.frames) or MOST_CHECKED
     options = ExportOptions(
         precision=cast(Precision, task.precision),
@@ -58,11 +58,12 @@ def build(task: Build, say: Say) -> Built:
         calibration_frames=n_frames,
     )
     begun = perf_counter()
-    results = export([Path(path) for path in task.models], Path(task.place), options, frames, say)
+    ignore = {"ignore_unknown_settings": True} if task.ignore_unknown_settings else {}
+    results = export([Path(path) for path in task.models], Path(task.place), options, frames, say, **ignore)
     return Built(perf_counter() - begun, notes_of(results, task.precision))
 
 
-def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int]) -> Any:
+def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int], ignore_unknown: bool = False) -> Any:
     """What an export measures and checks itself on: images of some frames, or, for a model that looks at crops alone,
     the labels, whose animals it needs. Of frames of several sizes those that are as large as the first. `None` if there
     are none.
@@ -72,7 +73,7 @@ def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int])
     from sleap_infer.model import read_spec
     from sleap_infer.settings import SECOND_STAGES
 
-    if len(models) == 1 and read_spec(models[0]).kind in SECOND_STAGES:
+    if len(models) == 1 and read_spec(models[0], ignore_unknown).kind in SECOND_STAGES:
         return video
     import numpy as np
 

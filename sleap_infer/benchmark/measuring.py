@@ -53,6 +53,7 @@ def open_predictor(setup: Setup, aim: Aim = "throughput") -> Predictor:
         batch_size=setup.batch_size,
         precision=cast(Precision | None, setup.precision),
         aim=aim,
+        ignore_unknown_settings=setup.ignore_unknown_settings,
     )
 
 

@@ -60,6 +60,7 @@ class BenchmarkOptions:
         repeats: of everything.
         device: as in `Predictor.from_model_paths`.
         timeout: seconds that one process may take.
+        ignore_unknown_settings: as in `sleap_infer.options`.
 
     Raises:
         OptionError: a value is not allowed.
@@ -74,6 +75,7 @@ class BenchmarkOptions:
     repeats: int = field(default=5, validator=_whole_from_one)
     device: str = "auto"
     timeout: float = 3600.0
+    ignore_unknown_settings: bool = False
 
 
 @frozen

@@ -93,7 +93,7 @@ class Benchmark:
 
     def run(self, command: str) -> Report:
         """Do everything, in order."""
-        subject = Subject.read(self.options.models)
+        subject = Subject.read(self.options.models, self.options.ignore_unknown_settings)
         video = self.options.video or subject.default_video()
         facts = read_video(video)
         names = self.options.backends or BACKENDS
@@ -138,7 +138,8 @@ class Benchmark:
             export = None if subject.exported else export_for(item)
             asked = item.precision if self.options.precisions or not subject.exported else None
             if export is None:
-                trials.append(Trial(item, Setup(subject.paths, item.backend, asked, *self._where(item))))
+                setup = Setup(subject.paths, item.backend, asked, *self._where(item), self._ignore)
+                trials.append(Trial(item, setup))
                 continue
             if export not in built:
                 built[export] = self._build(export, subject, video, use)
@@ -150,6 +151,10 @@ class Benchmark:
             setup = Setup((str(place),), item.backend, None, *self._where(item))
             trials.append(Trial(item, setup, made.notes, made.seconds))
         return trials, absent
+
+    @property
+    def _ignore(self) -> bool:
+        return self.options.ignore_unknown_settings
 
     def _where(self, item: Configuration) -> tuple[str, int]:
         return self.options.device, item.batch_size
@@ -169,7 +174,9 @@ class Benchmark:
         place = self.folder / "exports" / export.name.replace(" ", "-")
         place.parent.mkdir(exist_ok=True)
         most = max(self.options.batch_sizes)
-        task = Build(subject.paths, export.precision, export.engines, most, video, use.calibration, str(place))
+        task = Build(
+            subject.paths, export.precision, export.engines, most, video, use.calibration, str(place), self._ignore
+        )
         found = self.workshop.ask(task, Built, export.name.replace(" ", "-"))
         return found if isinstance(found, Failure) else (place, found)
 
@@ -178,7 +185,7 @@ class Benchmark:
         backend = "onnx" if subject.exported else "torch"
         name = f"{backend} {subject.precision} on cpu"
         self.say(f"reference: {name}")
-        setup = Setup(subject.paths, backend, None, "cpu", REFERENCE_BATCH)
+        setup = Setup(subject.paths, backend, None, "cpu", REFERENCE_BATCH, self._ignore)
         found = self._predict(Predict(setup, video, use.judged, str(self.folder / "reference.npz")), "reference")
         if isinstance(found, Failure):
             raise as_error(found, name)

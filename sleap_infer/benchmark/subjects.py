@@ -37,13 +37,13 @@ class Subject:
     crops_alone: bool
 
     @classmethod
-    def read(cls, models: Sequence[str | Path]) -> Subject:
-        """Read what models are.
+    def read(cls, models: Sequence[str | Path], ignore_unknown_settings: bool = False) -> Subject:
+        """Read what models are; `ignore_unknown_settings` is as in `sleap_infer.options`.
 
         Raises:
             ModelError: one cannot be read, or they do not go together.
         """
-        plan = read_plan(models, {})
+        plan = read_plan(models, {"ignore_unknown_settings": ignore_unknown_settings})
         files = [find_model_files(path) for path in plan.paths]
         exports = [spec.exported for spec in plan.specs if spec.exported]
         facts = ModelFacts(

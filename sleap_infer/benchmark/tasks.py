@@ -17,6 +17,7 @@ class Setup:
         precision: that is asked for; `None` takes what the model has.
         device: where.
         batch_size: frames at once.
+        ignore_unknown_settings: as in `sleap_infer.options`.
     """
 
     models: tuple[str, ...]
@@ -24,6 +25,7 @@ class Setup:
     precision: str | None
     device: str
     batch_size: int
+    ignore_unknown_settings: bool = False
 
 
 @frozen
@@ -53,6 +55,7 @@ class Build:
         video: that the frames to calibrate on come from.
         frames: indices of these; none at all leaves the choice to the export.
         place: directory to make.
+        ignore_unknown_settings: as in `sleap_infer.options`.
     """
 
     models: tuple[str, ...]
@@ -62,6 +65,7 @@ class Build:
     video: str
     frames: tuple[int, ...]
     place: str
+    ignore_unknown_settings: bool = False
 
 
 @frozen

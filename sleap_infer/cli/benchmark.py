@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sleap_infer.benchmark.plan import BACKENDS, EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
+from sleap_infer.cli.parameters import IgnoreUnknown
 from sleap_infer.errors import ModelNotFoundError, OptionError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def benchmark(
         Path | None, typer.Option(help="Older report (JSON) to compare with; a regression is an error.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace reports that are there already.")] = False,
+    ignore_unknown_settings: IgnoreUnknown = False,
 ) -> None:
     """Measure which backend, precision and batch size is fastest here, among those that give the right poses.
 
@@ -87,6 +89,7 @@ def benchmark(
         repeats=repeats,
         device=device,
         timeout=timeout,
+        ignore_unknown_settings=ignore_unknown_settings,
     )
     for path in (output, html):
         if path is not None:

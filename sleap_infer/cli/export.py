@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sleap_infer.cli.parameters import with_export_options
+from sleap_infer.cli.parameters import IgnoreUnknown, with_export_options
 from sleap_infer.cli.terminal import say, say_lines
 from sleap_infer.errors import OptionError
 
@@ -45,6 +45,7 @@ def export(
     integral_patch_size: Annotated[
         int | None, typer.Option(help="Side of the patch for integral refinement.", rich_help_panel=DEFAULTS)
     ] = None,
+    ignore_unknown_settings: IgnoreUnknown = False,
     n_points: Annotated[
         int | None, typer.Option(help="Points sampled along each connection (bottom-up).", rich_help_panel=DEFAULTS)
     ] = None,
@@ -70,6 +71,7 @@ def export(
         "input_scaling": input_scale,
         "integral_patch_size": integral_patch_size,
         "n_points": n_points,
+        "ignore_unknown_settings": ignore_unknown_settings or None,
     }
     if pattern is None:
         export_one(model or [], output, ExportOptions(**options), frames, given)

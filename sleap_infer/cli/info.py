@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sleap_infer.choices import Backend
+from sleap_infer.choices import Backend, CentroidMethod
+from sleap_infer.cli.parameters import IgnoreUnknown
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
 
 
-def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_default=False)]) -> None:
+CENTRES: Mapping[CentroidMethod, str] = {
+    "center_of_mass": "the mean of the points",
+    "bbox_center": "the middle of the points' bounding box",
+    "geometric_median": "the geometric median of the points",
+}
+
+
+def info(
+    model: Annotated[Path, typer.Argument(help="Model directory.", show_default=False)],
+    ignore_unknown_settings: IgnoreUnknown = False,
+) -> None:
     """Show what a model is, and what can run it here."""
     from rich.table import Table
 
@@ -27,7 +38,7 @@ def info(model: Annotated[Path, typer.Argument(help="Model directory.", show_def
     table.add_column()
     rows: list[tuple[str, str]] = []
     for path in expand_model_path(model):
-        weights, spec = find_model_files(path).weights, read_spec(path)
+        weights, spec = find_model_files(path).weights, read_spec(path, ignore_unknown_settings)
         rows += facts(spec).items()
         if spec.exported is None:
             rows.append(("parameters", count_parameters(spec)))
@@ -50,7 +61,9 @@ def facts(spec: ModelSpec) -> dict[str, str]:
         "frames": f"{size}, channels {colour}, scale {images.scale:g}",
     }
     if images.crop_size:
-        rows["crop"] = f"{images.crop_size} x {images.crop_size} around {spec.anchor_part or 'the mean of the points'}"
+        rows["crop"] = (
+            f"{images.crop_size} x {images.crop_size} around {spec.anchor_part or CENTRES[spec.centroid_method]}"
+        )
     elif spec.anchor_part:
         rows["anchor"] = spec.anchor_part
     rows["nodes"] = f"{spec.n_nodes}: {', '.join(spec.skeleton.nodes)}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import typer
 
 from sleap_infer.errors import OptionError
 from sleap_infer.graph_options import ExportOptions
-from sleap_infer.options import EVERY, option_groups
+from sleap_infer.options import EVERY, option_fields, option_groups
 
 PANELS = {
     "preprocess": "Preprocessing (default: as the model was trained)",
@@ -20,11 +20,22 @@ PANELS = {
     "grouping": "Grouping (bottom-up)",
     "filters": "Filters",
     "stream": "Flow",
+    "reading": "Model",
 }
 """Heading of each group in the help. Groups that are not here (what comes with `Outputs`) make no sense in a file."""
 
 
 UNIONS = (Union, UnionType)
+
+IgnoreUnknown: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-unknown-settings",
+        help=option_fields()["ignore_unknown_settings"].metadata["help"],
+        show_default=False,
+    ),
+]
+"""A parameter of commands that take no inference options."""
 
 FOR_VALIDATION = ("n_frames", "max_error_px", "device", "draw")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sleap_infer.choices import GraphBackend
-from sleap_infer.cli.parameters import with_validation_options
+from sleap_infer.cli.parameters import IgnoreUnknown, with_validation_options
 
 
 @with_validation_options
@@ -31,6 +31,7 @@ def validate(
         GraphBackend, typer.Option("-r", "--backend", "--runtime", help="What runs the export.")
     ] = "onnx",
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    ignore_unknown_settings: IgnoreUnknown = False,
     *,
     options: dict[str, Any],
 ) -> None:
@@ -46,7 +47,7 @@ def validate(
     from sleap_infer.export.exporting import draw_worst
 
     given = ExportOptions(**options)
-    report = validate(exported, against, frames, given, backend)
+    report = validate(exported, against, frames, given, backend, ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)
     if as_json:

@@ -36,7 +36,8 @@ def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[st
         OutputError: the cache cannot be written.
     """
     paths = [path for model in models for path in expand_model_path(model)]
-    if all(read_spec(path).exported for path in paths):
+    ignore = inference_options.get("ignore_unknown_settings") is True
+    if all(read_spec(path, ignore).exported for path in paths):
         return paths
     place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
     if not place.is_dir():

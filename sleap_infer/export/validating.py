@@ -62,7 +62,7 @@ class Source:
             OptionError: an option is wrong or has no effect.
         """
         paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(model) for model in models]
-        read = [(path, read_spec(path)) for path in paths]
+        read = [(path, read_spec(path, given.get("ignore_unknown_settings") is True)) for path in paths]
         specs = in_order([spec for _, spec in read])
         options = {name: value for name, value in given.items() if value is not None}
         settings = resolve(specs, read_options(specs, pipeline_kind(specs), options))
@@ -82,6 +82,7 @@ def validate(
     frames: Any = None,
     options: ExportOptions | None = None,
     backend: GraphBackend = "onnx",
+    ignore_unknown_settings: bool = False,
 ) -> Report:
     """Compare an exported directory with the trained models it was made from.
 
@@ -91,6 +92,7 @@ def validate(
         frames: to compare on, as in `export`.
         options: `n_frames`, `max_error_px`, `device` and `draw` are used.
         backend: that runs the export.
+        ignore_unknown_settings: of the trained models; as in `sleap_infer.options`.
 
     Raises:
         ModelError: something cannot be read, or the export was made from other models.
@@ -102,7 +104,8 @@ def validate(
     if facts is None:
         raise UnsupportedModelError(f"{exported} is a trained model, not an exported one. Export it first.")
     _check_origin(against, specs, exported)
-    source = Source.read(against, facts.given)
+    ignore = {"ignore_unknown_settings": True} if ignore_unknown_settings else {}
+    source = Source.read(against, {**facts.given, **ignore})
     options = options or ExportOptions()
     options = attrs.evolve(
         options,

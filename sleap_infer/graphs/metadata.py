@@ -18,6 +18,9 @@ from sleap_infer.model.directory import METADATA_NAME
 from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside, spec_to_json
 from sleap_infer.model.spec import Margins
 
+PUBLISHED_BATCH = 8
+"""Largest batch that other programs are told of where the graph takes any; sleap-nn's default, which needs a number."""
+
 
 def write_metadata(place: Path, spec: ModelSpec) -> None:
     """Write the metadata of an exported model into its directory."""
@@ -78,7 +81,7 @@ def published_fields(spec: ModelSpec) -> dict[str, Any]:
         "crop_size": [crop, crop] if crop else None,
         "max_instances": facts.n_places,
         "max_peaks_per_node": facts.n_places,
-        "max_batch_size": facts.batch_size or facts.max_batch_size,
+        "max_batch_size": facts.batch_size or facts.max_batch_size or PUBLISHED_BATCH,
         "precision": facts.precision,
         "peak_threshold": facts.peak_threshold,
         "input_dtype": "uint8",

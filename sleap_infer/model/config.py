@@ -6,33 +6,41 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, get_args
 
+import attrs
+
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
 from sleap_infer.model.config_backbone import read_backbone
-from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
+from sleap_infer.model.config_heads import read_centring, read_classes, read_heads, read_paf_edges
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.known_settings import check_sleap_nn
 from sleap_infer.model.reading import parse_yaml, read_text
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing
 
 
-def read_yaml_spec(files: ModelFiles) -> ModelSpec:
+def read_yaml_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
     """Read the configuration of a sleap-nn model; what older files lack takes its default.
+
+    Args:
+        files: of the model.
+        ignore_unknown: whether settings that are not known here are only warned of.
 
     Raises:
         ModelConfigError: the file is not YAML, lacks what a model needs, or contradicts itself.
-        UnsupportedModelError: a kind of model, a backbone or a mode that is not run here.
+        UnsupportedModelError: a kind of model, a backbone, a mode or a setting that is not run here.
     """
-    return spec_from_text(read_text(files.config), str(files.config), files)
+    return spec_from_text(read_text(files.config), str(files.config), files, ignore_unknown)
 
 
-def spec_from_text(text: str, where: str, files: ModelFiles) -> ModelSpec:
+def spec_from_text(text: str, where: str, files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
     """Read the configuration of a sleap-nn model from its text.
 
     Args:
         text: YAML.
         where: what messages call it.
         files: of the model.
+        ignore_unknown: as in `read_yaml_spec`.
 
     Raises:
         ModelConfigError, UnsupportedModelError: as in `read_yaml_spec`.
@@ -46,15 +54,17 @@ def spec_from_text(text: str, where: str, files: ModelFiles) -> ModelSpec:
     kind, head = read_kind(model.section("head_configs"))
     _refuse_tiling(data_config.section("preprocessing"))
     skeleton = read_skeleton(data_config, head)
+    backbone = read_backbone(model.section("backbone_config"))
+    check_sleap_nn(root, kind, backbone.kind, ignore_unknown)
     return ModelSpec(
         kind=kind,
         skeleton=skeleton,
-        backbone=read_backbone(model.section("backbone_config")),
+        backbone=backbone,
         heads=read_heads(kind, head, skeleton),
-        preprocessing=data_config.section("preprocessing").read(TrainedPreprocessing),
+        preprocessing=_read_preprocessing(data_config.section("preprocessing")),
         paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
         classes=read_classes(kind, head),
-        anchor_part=head.section("confmaps").get("anchor_part", str),
+        **attrs.asdict(read_centring(kind, head)),
         path=files.directory,
         format="sleap-nn",
         written_by=str(root.raw("sleap_nn_version") or ""),
@@ -130,6 +140,16 @@ def _pair(symmetry: Any) -> tuple[str, str]:
     nodes = symmetry.get("nodes", list(symmetry.values())) if isinstance(symmetry, Mapping) else symmetry
     first, second = (_name(node) for node in nodes)
     return first, second
+
+
+def _read_preprocessing(section: Section) -> TrainedPreprocessing:
+    """Read how images are prepared; the first versions wrote the size of crops as `crop_hw: [height, width]`."""
+    sides = section.list_of("crop_hw", int)
+    if sides is None or "crop_size" in section:
+        return section.read(TrainedPreprocessing)
+    if len(set(sides)) != 1:
+        raise UnsupportedModelError(f"{section.where}: crop_hw {list(sides)} is not a square, which is not run here.")
+    return Section({**dict(section.items()), "crop_size": sides[0]}, section.where).read(TrainedPreprocessing)
 
 
 def _refuse_tiling(preprocessing: Section) -> None:

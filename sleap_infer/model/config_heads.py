@@ -5,8 +5,11 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import get_args
 
-from sleap_infer.choices import ModelKind
+from attrs import frozen
+
+from sleap_infer.choices import CentroidMethod, ModelKind
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, SkeletonSpec, VectorHeadSpec
@@ -27,6 +30,54 @@ SECOND_SECTION: Mapping[ModelKind, str] = {
     "multi_class_topdown": "class_vectors",
 }
 """The section that configures the second head of a kind of model that has two."""
+
+
+ANCHOR = "anchor"
+"""The method of a centroid that stands on the anchor node."""
+
+ON_CROPS: tuple[ModelKind, ...] = ("centered_instance", "multi_class_topdown")
+
+
+@frozen
+class Centring:
+    """Where crops of animals are centred whose points are known; see `ModelSpec`."""
+
+    anchor_part: str | None = None
+    centroid_method: CentroidMethod = "center_of_mass"
+    centroid_fallback: CentroidMethod = "center_of_mass"
+
+
+def read_centring(kind: ModelKind, head: Section) -> Centring:
+    """Read where known instances are cropped, by the rules of sleap-nn 0.3.5 (measured from the outside).
+
+    With `anchor_part`, centroids stand on that node, and where it is not visible on the centre that
+    `centroid_fallback` names. Without, they stand on the centre that `centroid_method` names. Models that find
+    centroids themselves need none of this.
+
+    Raises:
+        UnsupportedModelError: a method is not known.
+        ModelConfigError: `anchor_part` and `centroid_method` contradict each other.
+    """
+    section = head.section("confmaps")
+    anchor = section.get("anchor_part", str)
+    method, fallback = (section.get(name, str) for name in ("centroid_method", "centroid_fallback"))
+    known: tuple[CentroidMethod, ...] = get_args(CentroidMethod)
+    for name, value, allowed in (("centroid_method", method, (*known, ANCHOR)), ("centroid_fallback", fallback, known)):
+        if value is not None and value not in allowed:
+            raise UnsupportedModelError(
+                f"{section.where}: {name} {value!r} is not known here (known: {', '.join(allowed)}). Update "
+                "sleap-infer, or predict with the program that trained the model."
+            )
+    if kind in ON_CROPS and method is not None and (method == ANCHOR) != (anchor is not None):
+        raise ModelConfigError(
+            f"{section.where}: centroid_method {method!r} contradicts anchor_part {anchor!r}. sleap-nn refuses it too: "
+            "set centroid_method to null in the configuration, or anchor_part."
+        )
+    return Centring(
+        anchor,
+        next((name for name in known if name == method), "center_of_mass"),
+        next((name for name in known if name == fallback), "center_of_mass"),
+    )
 
 
 def read_heads(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> tuple[HeadSpec, ...]:

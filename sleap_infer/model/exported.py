@@ -36,10 +36,14 @@ OUR_KEY = "sleap_infer"
 BACKBONES: Mapping[str, type[Any]] = {spec.kind: spec for spec in (UNetSpec, ConvNextSpec, SwinSpec)}
 
 
-def read_export_spec(files: ModelFiles) -> ModelSpec:
+def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
     """Read what an exported model is, and check that its graph is the one that was exported.
 
     Exports of sleap-nn, which have no such check, are read by `model.foreign`.
+
+    Args:
+        files: of the export.
+        ignore_unknown: whether settings that are not known here are only warned of.
 
     Raises:
         ExportedModelError: the graph was changed since, or nothing says what it is.
@@ -48,7 +52,7 @@ def read_export_spec(files: ModelFiles) -> ModelSpec:
     metadata = _read_beside(files.config) if beside else _read_inside(files.weights)
     if OUR_KEY not in metadata:
         if is_sleap_nn(metadata):
-            return read_foreign_spec(files, metadata)
+            return read_foreign_spec(files, metadata, ignore_unknown)
         raise ExportedModelError(
             f"{files.weights}: its metadata are not sleap_infer's, nor sleap-nn's (keys: "
             f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "

@@ -10,22 +10,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from math import ceil
-from typing import Any, get_args
+from typing import Any
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 
-from sleap_infer.choices import GraphInside, GraphKind, ModelKind
+from sleap_infer.choices import GraphInside, ModelKind
 from sleap_infer.errors import ExportedModelError, ModelConfigError
 from sleap_infer.model.config import read_yaml_spec, spec_from_text
-from sleap_infer.model.config_heads import CONFMAP_HEADS
+from sleap_infer.model.config_heads import CONFMAP_HEADS, ON_CROPS
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.foreign_stated import GROUPED, STAGES, Stated, read_stated
+from sleap_infer.model.known_settings import check_export
 from sleap_infer.model.onnx_file import INSIDE_KEY, GraphFile, read_graph_file
 from sleap_infer.model.reading import parse_json
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import (
-    CHANNELS,
-    POSITIVE,
     ExportFacts,
     MapHeadSpec,
     ModelSpec,
@@ -40,43 +40,9 @@ KNOWN_VERSION = "0.3.5"
 ASSUMED_LINES = {"n_points": 10, "max_edge_length_ratio": 0.25, "dist_penalty_weight": 1.0}
 """How connections are sampled; the defaults of `sleap-nn export`, whose metadata do not say it."""
 
-STAGES: Mapping[GraphKind, tuple[ModelKind, ...]] = {
-    "topdown": ("centroid", "centered_instance"),
-    "multi_class_topdown_combined": ("centroid", "multi_class_topdown"),
-}
-"""The models in graphs of two."""
-
-ON_CROPS = ("centered_instance", "multi_class_topdown")
-GROUPED = ("bottomup", "multi_class_bottomup")
 INSTEAD = "Or export the trained model: sleap-infer export MODEL -o DIR."
 
 logger = logging.getLogger(__name__)
-
-
-@frozen
-class Stated:
-    """What `export_metadata.json` says, as far as it is used here; positions and sizes in pixels."""
-
-    kind: GraphKind
-    channels: int = field(validator=CHANNELS)
-    scale: float = field(validator=POSITIVE)
-    """Of two models, that of the first."""
-    stride: int = field(validator=POSITIVE)
-    threshold: float
-    places: int = field(validator=POSITIVE)
-    nodes: tuple[str, ...]
-    edges: tuple[tuple[int, int], ...]
-    classes: tuple[str, ...]
-    crop: int | None
-    anchor: str | None
-    version: str
-    source: str
-    config_hash: str
-
-    @property
-    def stages(self) -> tuple[ModelKind, ...]:
-        """The kinds of the models in the graph, in the order in which they run."""
-        return STAGES.get(self.kind) or tuple(kind for kind in get_args(ModelKind) if kind == self.kind)
 
 
 @frozen
@@ -106,12 +72,13 @@ def is_sleap_nn(metadata: Mapping[str, Any]) -> bool:
     return INSIDE_KEY in metadata or (by_hand and "sleap_infer_version" not in metadata)
 
 
-def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any]) -> ModelSpec:
+def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any], ignore_unknown: bool = False) -> ModelSpec:
     """Read what an export of sleap-nn is, and say once what it lacks.
 
     Args:
         files: of the export.
         metadata: from `export_metadata.json`, or from inside the graph.
+        ignore_unknown: whether settings that are not known here are only warned of.
 
     Raises:
         ExportedModelError: something is damaged, missing, or contradicts something else.
@@ -120,11 +87,13 @@ def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any]) -> ModelSp
     try:
         if INSIDE_KEY in metadata:
             metadata = parse_json(metadata[INSIDE_KEY])
-        stated = _read_stated(Section(metadata, str(files.config)))
+        section = Section(metadata, str(files.config))
+        check_export(section, ignore_unknown)
+        stated = read_stated(section)
     except (ModelConfigError, ValueError, TypeError, RecursionError) as error:
         raise ExportedModelError(f"{files.config}: malformed metadata ({error}). Copy the directory again.") from error
     graph = read_graph_file(files.weights)
-    configs = _read_configs(files, stated, graph)
+    configs = _read_configs(files, stated, graph, ignore_unknown)
     try:
         spec = _build(files, stated, configs, graph)
     except (ValueError, TypeError, OverflowError) as error:
@@ -133,57 +102,19 @@ def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any]) -> ModelSp
     return spec
 
 
-def _read_stated(section: Section) -> Stated:
-    kind: GraphKind | None = next((k for k in _graph_kinds() if k == section.raw("model_type")), None)
-    if kind is None:
-        raise ValueError(f"model_type {section.raw('model_type')!r} is none of {', '.join(_graph_kinds())}")
-    crop = section.list_of("crop_size", int) or (None,)
-    if len(set(crop)) > 1:
-        raise ValueError(f"crop_size {crop} is not a square")
-    places = section.get("max_peaks_per_node" if kind in GROUPED else "max_instances", int)
-    if places is None and (kind in (*GROUPED, *STAGES) or kind == "centroid"):
-        raise ValueError("neither max_instances nor max_peaks_per_node says how many there is room for")
-    return Stated(
-        kind=kind,
-        channels=_required(section, "input_channels", int),
-        scale=_required(section, "input_scale", float),
-        stride=_required(section, "output_stride", int),
-        threshold=_required(section, "peak_threshold", float),
-        places=1 if places is None else places,
-        nodes=section.list_of("node_names", str) or (),
-        edges=tuple(
-            (int(source), int(destination)) for source, destination in section.list_of("edge_inds", list) or ()
-        ),
-        classes=section.list_of("class_names", str) or (),
-        crop=crop[0],
-        anchor=section.get("anchor_part", str),
-        version=str(section.raw("sleap_nn_version") or ""),
-        source=section.get("checkpoint_path", str) or "",
-        config_hash=section.get("training_config_hash", str) or "",
-    )
-
-
-def _graph_kinds() -> tuple[GraphKind, ...]:
-    return (*get_args(ModelKind), *STAGES)
-
-
-def _required(section: Section, key: str, kind: type[Any]) -> Any:
-    value = section.get(key, kind)
-    if value is None:
-        raise ValueError(f"{key} is missing")
-    return value
-
-
-def _read_configs(files: ModelFiles, stated: Stated, graph: GraphFile) -> dict[ModelKind, ModelSpec]:
+def _read_configs(
+    files: ModelFiles, stated: Stated, graph: GraphFile, ignore_unknown: bool
+) -> dict[ModelKind, ModelSpec]:
     """The models in the graph by kind, as far as a configuration of theirs is beside it, or else inside."""
     found = {}
     inside = _texts_inside(files, stated, graph)
     for kind in stated.stages:
         beside = files.directory / _config_name(stated, kind)
         if files.config != files.weights and beside.is_file():
-            found[kind] = read_yaml_spec(attrs.evolve(files, config=beside))
+            found[kind] = read_yaml_spec(attrs.evolve(files, config=beside), ignore_unknown)
         elif kind in inside:
-            found[kind] = spec_from_text(inside[kind], f"{files.weights}, the configuration inside", files)
+            where = f"{files.weights}, the configuration inside"
+            found[kind] = spec_from_text(inside[kind], where, files, ignore_unknown)
         if kind in found and found[kind].kind != kind:
             raise ExportedModelError(
                 f"{files.weights} holds a {kind} model, but its training configuration is of a {found[kind].kind} "
@@ -258,7 +189,11 @@ def _without_config(stated: Stated) -> ModelSpec:
         skeleton=SkeletonSpec(nodes=stated.nodes),
         backbone=UNetSpec(in_channels=stated.channels, output_stride=stride, max_stride=max(16, stride)),
         heads=(MapHeadSpec(CONFMAP_HEADS[kind], 1 if kind == "centroid" else len(stated.nodes), stride),),
-        preprocessing=TrainedPreprocessing(crop_size=stated.crop),
+        preprocessing=TrainedPreprocessing(
+            crop_size=stated.crop, max_height=stated.largest[0], max_width=stated.largest[1]
+        ),
+        centroid_method=stated.centring,
+        centroid_fallback=stated.centring,
         paf_edges=stated.edges,
         classes=stated.classes,
     )
@@ -271,6 +206,8 @@ def _check_agree(files: ModelFiles, stated: Stated, known: ModelSpec, graph: Gra
         ("classes", stated.classes, known.classes),
         ("edges", stated.edges, known.paf_edges),
         ("crop_size", stated.crop, graph.crop_side),
+        ("max_height", stated.largest[0], known.preprocessing.max_height),
+        ("max_width", stated.largest[1], known.preprocessing.max_width),
         ("training_config_hash", stated.config_hash, graph.config_hash()),
     ]
     for name, said, found in pairs:

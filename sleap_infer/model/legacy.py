@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
-from sleap_infer.model.config_heads import read_classes, read_heads, read_paf_edges
+from sleap_infer.model.config_heads import ON_CROPS, read_classes, read_heads, read_paf_edges
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.known_settings import check_sleap
 from sleap_infer.model.reading import parse_json, read_text
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
@@ -38,12 +39,16 @@ MISSING_FC = {"num_fc_layers": 2, "num_fc_units": 1024}
 """What SLEAP assumed where a file does not say."""
 
 
-def read_json_spec(files: ModelFiles) -> ModelSpec:
+def read_json_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
     """Read the configuration of a SLEAP model; the number of input channels comes from its weights.
+
+    Args:
+        files: of the model.
+        ignore_unknown: whether settings that are not known here are only warned of.
 
     Raises:
         ModelConfigError: the file is not JSON, lacks what a model needs, or contradicts itself.
-        UnsupportedModelError: a kind of model or backbone that is not run here.
+        UnsupportedModelError: a kind of model, a backbone or a setting that is not run here.
     """
     try:
         root = Section(parse_json(read_text(files.config)), str(files.config))
@@ -54,6 +59,7 @@ def read_json_spec(files: ModelFiles) -> ModelSpec:
     data, model = root.section("data"), root.section("model")
     kind, head = _read_head(model.section("heads"))
     skeleton = _read_skeleton(data.section("labels"), head)
+    check_sleap(root, kind, head, ignore_unknown)
     return ModelSpec(
         kind=kind,
         skeleton=skeleton,
@@ -62,7 +68,9 @@ def read_json_spec(files: ModelFiles) -> ModelSpec:
         preprocessing=_read_preprocessing(data),
         paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
         classes=read_classes(kind, head),
-        anchor_part=head.section("confmaps").get("anchor_part", str),
+        anchor_part=_read_anchor(kind, data, head),
+        centroid_method="bbox_center",
+        centroid_fallback="bbox_center",
         path=files.directory,
         format="sleap",
         written_by=str(root.raw("sleap_version") or ""),
@@ -83,6 +91,17 @@ def _read_head(heads: Section) -> tuple[ModelKind, Section]:
     raise ModelConfigError(f"{heads.where}: a head has to be given ({', '.join(KINDS)}), found {found}.")
 
 
+def _read_anchor(kind: ModelKind, data: Section, head: Section) -> str | None:
+    """Return the node that crops of known instances are centred on: SLEAP reads it from `instance_cropping`.
+
+    Where it is not visible, and without one, SLEAP takes the middle of the bounding box (`InstanceCentroidFinder`).
+    """
+    own = head.section("confmaps").get("anchor_part", str)
+    if kind not in ON_CROPS:
+        return own
+    return data.section("instance_cropping").get("center_on_part", str) or own
+
+
 def _read_unet(backbones: Section, in_channels: int) -> UNetSpec:
     if "unet" not in backbones:
         found = ", ".join(backbones) or "none"
@@ -97,10 +116,11 @@ def _read_unet(backbones: Section, in_channels: int) -> UNetSpec:
 def _read_preprocessing(data: Section) -> TrainedPreprocessing:
     section = data.section("preprocessing")
     scale = section.get("input_scaling", float)
+    is_fitted = section.get("resize_and_pad_to_target", bool) is not False
     return section.read(
         TrainedPreprocessing,
-        max_height=section.get("target_height", int),
-        max_width=section.get("target_width", int),
+        max_height=section.get("target_height", int) if is_fitted else None,
+        max_width=section.get("target_width", int) if is_fitted else None,
         crop_size=data.section("instance_cropping").get("crop_size", int),
         **({} if scale is None else {"scale": scale}),
     )

@@ -17,19 +17,23 @@ if TYPE_CHECKING:
     from sleap_infer.model.networks import Network
 
 
-def read_spec(path: str | Path) -> ModelSpec:
+def read_spec(path: str | Path, ignore_unknown_settings: bool = False) -> ModelSpec:
     """Read what a model is from its configuration, without its weights and without torch.
 
     Args:
         path: a model directory of sleap-nn or of SLEAP up to 1.4, or its configuration or checkpoint file.
+        ignore_unknown_settings: whether settings that are not known here are only warned of. By default they are an
+            error, for they could change the poses.
 
     Raises:
         ModelError: there is no such model, or it cannot be run; the subclass says why.
     """
-    return _read_spec(find_model_files(path))
+    return _read_spec(find_model_files(path), ignore_unknown_settings)
 
 
-def load_network(path: str | Path, transpose_alignment: TransposeAlignment | None = None) -> Network:
+def load_network(
+    path: str | Path, transpose_alignment: TransposeAlignment | None = None, ignore_unknown_settings: bool = False
+) -> Network:
     """Load the bare network of a model in eval mode, on the CPU.
 
     The network maps (B, C, H, W) float images in [0, 1] to a dict of raw maps by head name
@@ -40,12 +44,13 @@ def load_network(path: str | Path, transpose_alignment: TransposeAlignment | Non
         transpose_alignment: where transposed convolutions put their output. By default as in the framework that
             trained the model: TensorFlow for SLEAP, PyTorch for sleap-nn. `"sleap-nn"` on a SLEAP model gives what
             sleap-nn makes of it, one pixel off.
+        ignore_unknown_settings: as in `read_spec`.
 
     Raises:
         ModelError: the model cannot be read; the subclass says why.
     """
     files = find_model_files(path)
-    return build_network(_read_spec(files), files, transpose_alignment)
+    return build_network(_read_spec(files, ignore_unknown_settings), files, transpose_alignment)
 
 
 def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: TransposeAlignment | None = None) -> Network:
@@ -82,18 +87,18 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
     return network.eval()
 
 
-def _read_spec(files: ModelFiles) -> ModelSpec:
+def _read_spec(files: ModelFiles, ignore_unknown: bool) -> ModelSpec:
     if files.format == "onnx":
         from sleap_infer.model.exported import read_export_spec
 
-        return read_export_spec(files)
+        return read_export_spec(files, ignore_unknown)
     if files.format == "sleap":
         from sleap_infer.model.legacy import read_json_spec
 
-        return read_json_spec(files)
+        return read_json_spec(files, ignore_unknown)
     from sleap_infer.model.config import read_yaml_spec
 
-    return read_yaml_spec(files)
+    return read_yaml_spec(files, ignore_unknown)
 
 
 def _read_weights(files: ModelFiles) -> dict[str, Tensor]:

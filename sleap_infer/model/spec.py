@@ -12,7 +12,16 @@ from typing import Any, ClassVar, TypeAlias
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, lt, optional
 
-from sleap_infer.choices import BackboneKind, Exporter, GraphInside, GraphKind, Layout, ModelFormat, Precision
+from sleap_infer.choices import (
+    BackboneKind,
+    CentroidMethod,
+    Exporter,
+    GraphInside,
+    GraphKind,
+    Layout,
+    ModelFormat,
+    Precision,
+)
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -228,7 +237,11 @@ class ModelSpec:
     """(source, destination) node indices in the channel order of the part affinity fields."""
     classes: tuple[str, ...] = ()
     anchor_part: str | None = None
-    """The node that a centroid stands on; `None` is the mean of the visible nodes."""
+    """The node that a centroid stands on; `None` is the centre of the visible nodes."""
+    centroid_method: CentroidMethod = "center_of_mass"
+    """That centre, of models without an anchor."""
+    centroid_fallback: CentroidMethod = "center_of_mass"
+    """That centre, of instances whose anchor is not visible."""
     path: Path = Path()
     """The directory that the model was read from."""
     format: ModelFormat = "sleap-nn"

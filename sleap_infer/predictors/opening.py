@@ -95,7 +95,8 @@ def read_plan(paths: str | Path | Sequence[str | Path], options: Mapping[str, An
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not given:
         raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
-    found = [(path, read_spec(path)) for item in given for path in expand_model_path(item)]
+    ignore = options.get("ignore_unknown_settings") is True
+    found = [(path, read_spec(path, ignore)) for item in given for path in expand_model_path(item)]
     specs = in_order([spec for _, spec in found])
     ordered = [Path(next(path for path, spec in found if spec is wanted)) for wanted in specs]
     kind = pipeline_kind(specs)

@@ -18,6 +18,7 @@ from sleap_infer.geometry import Floats, Geometry
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import Rows, assign_crop_classes, find_rows
 from sleap_infer.predictors.base import Predictor, Step
+from sleap_infer.predictors.known import known_centroids
 from sleap_infer.predictors.work import Work
 from sleap_infer.preprocess import fit_size, place_crops, preprocess
 from sleap_infer.runners.base import Pending
@@ -90,12 +91,13 @@ class CroppingPredictor(Predictor):
         return self.runners[0].postprocess_results(work.pending(), work.geometry)
 
     def _known_centroids(self, work: Work) -> list[Outputs]:
-        anchor = self.settings.stages[0].anchor_part
+        stage = self.settings.stages[0]
+        anchor = stage.anchor_part
         index = None if anchor is None else self._node_names.index(anchor)
         spec = self.runners[0].spec
         found = []
         for frame in work.batch.readable:
-            centroids = anchor_points(np.zeros((0, 1, 2), np.float32) if frame.known is None else frame.known, index)
+            centroids = known_centroids(frame.known, index, stage.centroid_method)
             values = np.ones(len(centroids), np.float32)
             found.append(
                 Outputs(
@@ -178,24 +180,3 @@ class MultiClassTopDownPredictor(CroppingPredictor):
             classes, certainty = assign_crop_classes(probabilities[end - len(outputs) : end])
             classed.append(attrs.evolve(outputs, pred_classes=classes, instance_tracking_scores=certainty))
         return classed
-
-
-def anchor_points(points: Floats, anchor: int | None) -> Floats:
-    """Where the crops of known instances are centred: on the anchor node, or else on the mean of the visible nodes.
-
-    Args:
-        points: (I, N, 2), NaN where a node is not visible.
-        anchor: index of the anchor node.
-
-    Returns:
-        (I, 2) of those instances that have a visible node.
-
-    >>> anchor_points(np.array([[[1, 2], [3, 4]], [[np.nan, np.nan], [5, 6]]], np.float32), 0).tolist()
-    [[1.0, 2.0], [5.0, 6.0]]
-    """
-    points = points[~np.isnan(points[..., 0]).all(axis=1)]
-    mean = np.nanmean(points, axis=1) if len(points) else np.zeros((0, 2), np.float32)
-    if anchor is None:
-        return mean.astype(np.float32)
-    chosen: Floats = np.where(np.isnan(points[:, anchor]), mean, points[:, anchor]).astype(np.float32)
-    return chosen

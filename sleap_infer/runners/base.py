@@ -111,7 +111,7 @@ class BaseInferenceRunner(ABC):
             OptionError: an unknown option, a wrong value, or an option without effect on this model.
             BackendError: the backend or the device is not there.
         """
-        spec = read_spec(path)
+        spec = read_spec(path, options.get("ignore_unknown_settings") is True)
         resolved = resolve([spec], read_options([spec], runs_as(spec.kind), options))
         stage, returned = resolved.stages[0], resolved.returned
         return cls.open(Opening(Path(path), spec, stage, returned, device, precision, backend_options or {}))
