@@ -19,6 +19,7 @@ from sleap_infer import __version__
 from sleap_infer.errors import OutputError, OutputExistsError
 from sleap_infer.files import put_in_place
 from sleap_infer.frames import Source
+from sleap_infer.frames.descriptions import located
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 from sleap_infer.outputs import Outputs
 from sleap_infer.settings import PipelineSettings
@@ -166,7 +167,7 @@ class LabelsBuilder:
             "sleap_infer_version": __version__,
             "sleap_io_version": self._sio.__version__,
             "model_type": self._settings.kind,
-            "source_file": source.name,
+            "source_file": located(source.name),
             "frame_selection": {"frames_processed": len(self._frames), "frames_failed": n_failed},
             "failures": self._failures[:100],
             "inference_config": attrs.asdict(self._settings),
@@ -217,4 +218,6 @@ def save_labels(labels: sio.Labels, path: str | Path, overwrite: bool = False) -
         OutputError: it cannot be written.
     """
     path = check_output(path, overwrite)
-    return put_in_place(path, lambda beside: labels.save(str(beside), embed=False, verbose=False))
+    return put_in_place(
+        path, lambda beside: labels.save(str(beside), embed=False, restore_original_videos=False, verbose=False)
+    )

@@ -56,6 +56,13 @@ def predict(
         list[str] | None,
         typer.Option("-f", "--format", help=FORMATS_HELP, show_default=False),
     ] = None,
+    restore_source_videos: Annotated[
+        bool,
+        typer.Option(
+            "--restore-source-videos",
+            help="Name the original videos in the output, not the package (.pkg.slp) that embeds their frames.",
+        ),
+    ] = False,
     frames: Annotated[
         str | None,
         typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
@@ -192,7 +199,9 @@ def predict(
     )
     forms = read_formats(formats)
     _check_models(source, model)
-    tasks = find_tasks(source, Outputs(output, out_dir, merge, forms), read_frames(frames), n_frames)
+    tasks = find_tasks(
+        source, Outputs(output, out_dir, merge, forms, restore_source_videos), read_frames(frames), n_frames
+    )
     forms = forms or ("slp",)
     check_targets(tasks, forms, models.paths)
     if dry_run:

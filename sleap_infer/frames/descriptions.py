@@ -1,43 +1,53 @@
-"""How videos are described in `sleap_io.Labels`."""
+"""How videos are described in `sleap_io.Labels`: by facts, so that sleap-io opens nothing. Paths are absolute."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
 
 from sleap_infer.errors import SourceFormatError
+from sleap_infer.frames.reader import Reader
+from sleap_infer.frames.source import VideoPart
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
-
-def of_file(path: Path) -> sio.Video:
-    """A video file."""
-    import sleap_io as sio
-
-    try:
-        return sio.Video.from_filename(str(path))
-    except ValueError:  # an ending that sleap-io does not know, e.g. .webm
-        return sio.Video(filename=str(path), backend_metadata={"type": "MediaVideo"}, open_backend=False)
+Shape = tuple[int, int, int, int]
+"""(n_frames, height, width, channels)"""
 
 
-def of_images(paths: Sequence[Path]) -> sio.Video:
+def of_file(path: Path, reader: Reader | None = None) -> sio.Video:
+    """A video file.
+
+    Args:
+        path: of the file.
+        reader: of its frames, of which one is read for its shape; without one, the shape is not described.
+    """
+    facts = {"bgr": True, "dataset": "", "input_format": "", "fps": getattr(reader, "fps", None)}
+    return _closed("MediaVideo", path, shape_of(reader), facts)
+
+
+def of_images(paths: Sequence[Path], reader: Reader) -> sio.Video:
     """Image files as one video."""
-    import sleap_io as sio
+    names, shape = [absolute(path) for path in paths], shape_of(reader)
+    sizes = {} if shape is None else dict(zip(("height_", "width_", "channels_"), shape[1:], strict=True))
+    video = _closed("ImageVideo", paths[0], shape, {"filenames": names, **sizes, "fps": None})
+    video.filename = names
+    return video
 
-    return sio.Video.from_filename([str(path) for path in paths])
 
-
-def of_stack(path: Path) -> sio.Video:
+def of_stack(path: Path, reader: Reader) -> sio.Video:
     """A TIFF file of several pages."""
-    import sleap_io as sio
-
-    return sio.Video(filename=str(path), backend_metadata={"type": "TiffVideo"}, open_backend=False)
+    return _closed("TiffVideo", path, shape_of(reader), {"keep_open": True, "format": "multi_page", "fps": None})
 
 
-def of_array(shape: tuple[int, int, int, int]) -> sio.Video:
-    """Frames in memory, of shape (n_frames, height, width, channels): no file stands behind them."""
+def of_array(shape: Shape) -> sio.Video:
+    """Frames in memory: no file stands behind them."""
     import sleap_io as sio
 
     return sio.Video(filename="array", backend_metadata={"shape": shape}, open_backend=False)
@@ -52,10 +62,95 @@ def of_container(path: Path) -> sio.Video:
     import sleap_io as sio
 
     try:
-        video = sio.load_video(str(path))
+        video = sio.load_video(absolute(path))
         shape = video.shape  # opens the file
     except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
         raise SourceFormatError(f"{path} cannot be read as a video: {type(error).__name__}: {error}") from error
     if shape is None:
         raise SourceFormatError(f"{path} cannot be read as a video: sleap-io finds no frames in it.")
     return video
+
+
+def shape_of(reader: Reader | None) -> Shape | None:
+    """Shape of a video, of which the first frame that can be read is read; `None` where there is none."""
+    if reader is None or reader.n_frames is None:
+        return None
+    frames = reader.read(None)
+    try:
+        image = next((found for _, found in frames if isinstance(found, np.ndarray)), None)
+    finally:
+        close = getattr(frames, "close", None)
+        if close is not None:
+            close()
+    if image is None:
+        return None
+    height, width, channels = image.shape
+    return reader.n_frames, height, width, channels
+
+
+def closed(video: sio.Video) -> sio.Video:
+    """The same description without open files, which can be sent to another process."""
+    import sleap_io as sio
+    from sleap_io.io.slp import video_to_dict
+
+    facts = dict(video.backend_metadata)
+    if video.backend is not None:
+        facts = {**facts, **video_to_dict(video)["backend"]}
+        if "crop" in video.backend_metadata:  # sleap-io describes the whole frame
+            facts |= {"shape": video.backend_metadata.get("shape", video.shape)}
+    if facts.get("filename") in (None, "."):  # "." is the label file that the description stands in
+        facts["filename"] = video.filename[0] if isinstance(video.filename, list) else video.filename
+    source = None if video.source_video is None else closed(video.source_video)
+    return sio.Video(video.filename, backend_metadata=facts, source_video=source, open_backend=False)
+
+
+def relocate(video: sio.Video, names: Sequence[str]) -> None:
+    """Say where the files of a video are; nothing is opened, and what is known of their shape stays."""
+    found = [absolute(Path(name)) for name in names]
+    several = isinstance(video.filename, list)
+    video.filename = found if several else found[0]
+    video.backend_metadata["filename"] = found[0]
+    if several:
+        video.backend_metadata["filenames"] = found
+
+
+def absolute(path: Path) -> str:
+    """An absolute path; links are not followed, and `..` stays where a link stands before it.
+
+    >>> absolute(Path("/a/../b.mp4"))
+    '/b.mp4'
+    """
+    plain, short = str(path.absolute()), os.path.abspath(path)
+    if ".." not in path.parts or os.path.realpath(plain) == os.path.realpath(short):
+        return short
+    return plain
+
+
+def located(name: str) -> str:
+    """The name of a source, as an absolute path where it is a path of something."""
+    try:
+        return absolute(Path(name)) if Path(name).exists() else name
+    except (OSError, ValueError):
+        return name
+
+
+def restored(part: VideoPart) -> VideoPart:
+    """A part whose description is that of the video which its embedded frames come from, if it has one."""
+
+    def video() -> sio.Video:
+        found = part.video()
+        while found.source_video is not None:
+            found = found.source_video
+        return found
+
+    return attrs.evolve(part, video=video)
+
+
+def _closed(kind: str, path: Path, shape: Shape | None, facts: dict[str, Any]) -> sio.Video:
+    import sleap_io as sio
+
+    known = {} if shape is None else {"shape": shape, "grayscale": shape[3] == 1}
+    name = absolute(path)
+    return sio.Video(
+        filename=name, backend_metadata={"type": kind, "filename": name, **known, **facts}, open_backend=False
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError, OptionError, SourceFormatError
+from sleap_infer.frames.descriptions import absolute
 from sleap_infer.frames.hdf5_file import (
     COPY,
     EMBEDDED,
@@ -90,7 +91,7 @@ class Hdf5Reader(StoredReader):
             "convert_range": False,
             AXES: self.axes,
         }
-        return sio.Video(filename=str(self.path), backend_metadata=facts, open_backend=False)
+        return sio.Video(filename=absolute(self.path), backend_metadata=facts, open_backend=False)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError
+from sleap_infer.frames.descriptions import relocate
 from sleap_infer.frames.hdf5_file import check_labels_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def load_labels(path: Path) -> sio.Labels:
 
     check_labels_file(path)
     try:
-        labels = sio.load_slp(str(path))
+        labels = sio.load_slp(str(path), open_videos=_embeds_frames(path))
     except READ_ERRORS as error:
         raise SourceFormatError(
             f"{path} cannot be read as a SLEAP label file: {type(error).__name__}: {error}. It may be damaged: take a "
@@ -40,9 +41,16 @@ def load_labels(path: Path) -> sio.Labels:
     for video in labels.videos:
         names = video.filename if isinstance(video.filename, list) else [video.filename]
         found = [_beside(path.parent, name) for name in names]
-        if found != names:
-            video.replace_filename(found if isinstance(video.filename, list) else found[0])
+        relocate(video, found)
     return labels
+
+
+def _embeds_frames(path: Path) -> bool:
+    """Whether frames are embedded. sleap-io finds out whose they are with these videos open; others stay closed."""
+    from sleap_io.io.slp import read_videos
+
+    videos = read_videos(str(path), open_backend=False)
+    return any(str(video.backend_metadata.get("dataset") or "").endswith("/video") for video in videos)
 
 
 def videos_named_in(path: Path) -> list[Path]:
@@ -113,7 +121,9 @@ def labelled_parts(
     for number, video in enumerate(labels.videos):
         of_frames = of_videos.get(id(video))
         if of_frames:
-            known = {n: np.array(found, np.float32).reshape(-1, len(nodes), 2) for n, found in of_frames.items()}
+            known = {
+                n: np.array(found, np.float32).reshape(len(found), len(nodes), 2) for n, found in of_frames.items()
+            }
             yield number, video, tuple(sorted(known)), known
 
 

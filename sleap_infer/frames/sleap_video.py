@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class SleapVideoReader(StoredReader):
 
     def __init__(self, video: sio.Video) -> None:
         self._video = video
+        self.paths = tuple(map(Path, video.filename if isinstance(video.filename, list) else [video.filename]))
         self.embedded = _embedded_frames(video)
         """Indices of the frames that a label file embeds, ascending; `None` of a video that is not embedded."""
         stated = video.backend_metadata.get("grayscale") if video.backend is None else video.backend.grayscale
@@ -75,7 +77,7 @@ class SleapVideoReader(StoredReader):
 
 
 def _embedded_frames(video: sio.Video) -> tuple[int, ...] | None:
-    if video.backend is None and video.open_backend:
+    if video.backend is None:
         video.open()
     frame_map = getattr(video.backend, "frame_map", None)
     return tuple(sorted(map(int, frame_map))) if frame_map else None

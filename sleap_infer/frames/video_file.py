@@ -54,6 +54,7 @@ class VideoFileReader:
         self._repeats_gray = False
         with self._open() as container:
             self._n_claimed = n_claimed(container)
+            self.fps = float(container.streams.video[0].average_rate or 0) or None
             self._require_frames(container)
 
     @property

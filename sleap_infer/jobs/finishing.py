@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import attrs
 import h5py
 import numpy as np
 from attrs import frozen
@@ -19,6 +20,7 @@ from sleap_infer.choices import FrameStatus, OutputFormat
 from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.files import put_in_place, remove_leftovers, write_text
 from sleap_infer.frames import Source
+from sleap_infer.frames.descriptions import located
 from sleap_infer.jobs.analysis import write_analysis
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.content import Record, noted, read_records
@@ -27,7 +29,7 @@ from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.journal_files import LABELS_FILE
 from sleap_infer.jobs.ledger import write_ledger
 from sleap_infer.jobs.slp import write_slp
-from sleap_infer.jobs.tables import write_csv, write_parquet
+from sleap_infer.jobs.tables import video_names, write_csv, write_parquet
 from sleap_infer.jobs.tasks import numbered
 from sleap_infer.labels import make_skeleton
 from sleap_infer.model.spec import SkeletonSpec
@@ -65,6 +67,7 @@ class Results:
         notes: why frames failed, the first of them.
         n_capped: frames in which all places for peaks were full.
         n_not_finite: frames for which the network gave NaN.
+        labels_file: the `.slp` file that is written beside other formats, if one is.
     """
 
     journal: Journal
@@ -77,6 +80,7 @@ class Results:
     notes: tuple[str, ...]
     n_capped: int = 0
     n_not_finite: int = 0
+    labels_file: Path | None = None
 
     @property
     def n_frames(self) -> int:
@@ -128,13 +132,14 @@ class Results:
         import sleap_io as sio
 
         facts = self.journal.facts
+        sources = facts["task"]["sources"]
         return {
             "inference_start_timestamp": facts["started"],
             "inference_end_timestamp": datetime.now(UTC).isoformat(),
             "sleap_infer_version": __version__,
             "sleap_io_version": sio.__version__,
             "model_type": facts["settings"]["kind"],
-            "source_file": self.source.name,
+            "source_file": located(self.source.name) if len(sources) == 1 else sources,
             "frame_selection": {"frames_processed": self.n_frames, "frames_failed": self.n_failed},
             "ledger": dict(self.counts),
             "failures": list(self.notes),
@@ -186,6 +191,7 @@ def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mappi
         OutputError: one cannot be written; those before it are.
     """
     written: list[Path] = []
+    results = attrs.evolve(results, labels_file=targets.get("slp"))
     for form, target in targets.items():
         for path in (target, mark_file(target)):
             remove_leftovers(path)
@@ -233,7 +239,7 @@ def _write_analysis(results: Results, target: Path, profile: Mapping[str, Any]) 
 
 
 def _fill_analysis(results: Results, labels_file: Path, number: int, path: Path) -> None:
-    write_analysis(path, labels_file, number)
+    write_analysis(path, labels_file, number, results.labels_file)
     _mark(path, results)
 
 
@@ -323,9 +329,4 @@ WRITERS: Mapping[OutputFormat, Writer] = {
 
 def _names(results: Results) -> tuple[list[str], Sequence[str], Sequence[str]]:
     """Of the videos, of the nodes, of the classes."""
-    videos = [str(_first(video.filename)) for video in results.source.videos().values()]
-    return videos, results.skeleton.nodes, results.classes
-
-
-def _first(name: Any) -> Any:
-    return name[0] if isinstance(name, list) else name
+    return video_names(results.source), results.skeleton.nodes, results.classes

@@ -89,6 +89,7 @@ def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at
             at_most,
             formats or one.formats,
             one.manifests,
+            outputs.restore_source_videos,
         )
         for one in wanted
     ]

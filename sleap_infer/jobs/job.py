@@ -219,6 +219,8 @@ class Job:
         with ExitStack() as stack:
             source = stack.enter_context(task.open())
             what, contents = identify(self._identity, source), Contents.of(source)
+            if task.restore_source_videos:
+                what["restore_source_videos"] = True
             if not Journal.is_at(task.journal) and is_done(task, what, contents, self.options):
                 tidy(task.journal)
                 self._report(index, TaskReport(task, "skipped"))

@@ -10,7 +10,7 @@ from sleap_infer.choices import FrameStatus
 from sleap_infer.frames import Source
 from sleap_infer.frames.reader import times_s
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
-from sleap_infer.jobs.tables import as_cell
+from sleap_infer.jobs.tables import as_cell, video_names
 
 HEADER = ("video", "frame", "time_s", "status", "instances", "reason")
 
@@ -18,7 +18,7 @@ HEADER = ("video", "frame", "time_s", "status", "instances", "reason")
 def write_ledger(path: Path, pieces: Iterable[tuple[int, Columns]], source: Source) -> None:
     """Write the ledger as CSV; times are in seconds, empty where the video does not say. Names as `as_cell` does."""
     times = [times_s(part.reader) for part in source.parts]
-    names = [as_cell(str(video.filename)) for video in source.videos().values()]
+    names = [as_cell(name) for name in video_names(source)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)

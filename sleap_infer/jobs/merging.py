@@ -76,7 +76,11 @@ def task_of(journal: Journal) -> Task:
     frames = facts["frames"]
     output = journal.path.with_name(journal.path.name.removesuffix(".journal"))
     return Task(
-        tuple(facts["sources"]), output, tuple(frames) if isinstance(frames, list) else frames, facts["at_most"]
+        tuple(facts["sources"]),
+        output,
+        tuple(frames) if isinstance(frames, list) else frames,
+        facts["at_most"],
+        restore_source_videos=facts.get("restore_source_videos", False),
     )
 
 

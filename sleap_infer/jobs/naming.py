@@ -40,12 +40,14 @@ class Outputs:
         folder: that they go to, made if it is not there; by default beside the video.
         merge: whether everything goes into one output.
         formats: that were asked for; empty for what the ending of the name says.
+        restore_source_videos: whether outputs name the videos that embedded frames come from, and not their package.
     """
 
     name: str | None = None
     folder: Path | None = field(default=None, converter=optional(Path))
     merge: bool = False
     formats: tuple[OutputFormat, ...] = ()
+    restore_source_videos: bool = False
 
 
 def settle(outputs: Outputs) -> Outputs:

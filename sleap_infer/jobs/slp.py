@@ -50,7 +50,7 @@ def write_slp(
     """
     n_points = size[1] * len(labels.skeletons[0].nodes)
     require_room(path.parent, Bytes.rest + size[0] * Bytes.frame + size[1] * Bytes.instance + n_points * Bytes.point)
-    labels.save(str(path), embed=False, verbose=False)
+    labels.save(str(path), embed=False, restore_original_videos=False, verbose=False)
     ids = [_stored_id(video, number) for number, video in enumerate(labels.videos)]
     n_nodes = len(labels.skeletons[0].nodes)
     n_frames, n_instances = size
@@ -129,6 +129,6 @@ def _resized(file: Any, name: str, length: int) -> Any:
 
 def _stored_id(video: sio.Video, number: int) -> int:
     """What frames call their video: its place, or the number of the group in which its frames are embedded."""
-    dataset = getattr(video.backend, "dataset", None)
+    dataset = getattr(video.backend, "dataset", None) if video.backend else video.backend_metadata.get("dataset")
     named = re.fullmatch(r"video(\d+)", str(dataset).split("/")[0]) if dataset else None
     return int(named[1]) if named else number

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sleap_infer.errors import BackendNotInstalledError
+from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import Columns
 
 Pieces: TypeAlias = Iterable[tuple[int, Columns]]
@@ -34,6 +35,12 @@ def as_cell(text: str) -> str:
     ("'=cmd|'/c calc'!A1", 'thorax', "''-x")
     """
     return f"'{text}" if FORMULA.match(text) else text
+
+
+def video_names(source: Source) -> list[str]:
+    """Path of each video; of image files, that of the first."""
+    names = [video.filename for video in source.videos().values()]
+    return [str(name[0] if isinstance(name, list) else name) for name in names]
 
 
 def write_csv(path: Path, pieces: Pieces, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]) -> None:

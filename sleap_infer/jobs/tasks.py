@@ -10,7 +10,9 @@ import attrs
 from attrs import field, frozen
 
 from sleap_infer.choices import OutputFormat
+from sleap_infer.errors import OptionError
 from sleap_infer.frames import Source, open_source
+from sleap_infer.frames.descriptions import restored
 from sleap_infer.frames.source import VideoPart
 
 Frames: TypeAlias = tuple[int, ...] | Literal["all"] | None
@@ -30,6 +32,7 @@ class Task:
         at_most: maximum number of frames of each video; 0 for all.
         formats: to write; empty for those of the job.
         named_in: manifests that name the sources.
+        restore_source_videos: whether frames that a package embeds are attributed to the video that they come from.
     """
 
     sources: tuple[str, ...]
@@ -38,6 +41,7 @@ class Task:
     at_most: int = 0
     formats: tuple[OutputFormat, ...] = ()
     named_in: tuple[str, ...] = ()
+    restore_source_videos: bool = False
 
     @property
     def name(self) -> str:
@@ -69,9 +73,19 @@ class Task:
 
         Raises:
             SourceError: it cannot be read.
+            OptionError: there are no source videos to restore.
         """
         sources: Any = list(self.sources) if len(self.sources) > 1 else self.sources[0]
-        return first_frames(open_source(sources, self.frames), self.at_most)
+        source = first_frames(open_source(sources, self.frames), self.at_most)
+        if not self.restore_source_videos:
+            return source
+        if all(part.video().source_video is None for part in source.parts):
+            source.close()
+            raise OptionError(
+                f"--restore-source-videos has no effect on {self.name}: it embeds no frames of other videos, or does "
+                "not name these. Leave it out."
+            )
+        return attrs.evolve(source, parts=tuple(restored(part) for part in source.parts))
 
 
 SUFFIXES: Mapping[OutputFormat, str] = {
