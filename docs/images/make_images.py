@@ -87,7 +87,7 @@ def draw_speed(results: dict[str, Any]) -> str:
             ratio = ratios.get((case, backend, precision))
             x, middle = left, y + row * bar + bar - 2.5
             if ratio is None:
-                parts.append(f'<text x="{x + 4}" y="{middle}" fill="#666666">poses differ</text>')
+                parts.append(f'<text x="{x + unit + 6}" y="{middle}" fill="#666666">poses differ</text>')
                 continue
             width = ratio * unit
             parts.append(f'<rect x="{x}" y="{y + row * bar}" width="{width:.1f}" height="{bar - 1}" fill="{colour}"/>')
@@ -98,7 +98,7 @@ def draw_speed(results: dict[str, Any]) -> str:
         x = left + number * 180
         parts.append(f'<rect x="{x}" y="14" width="12" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{x + 18}" y="24">{escape(label)}</text>')
-    caption = "frames per second, relative to sleap-nn (dashed: 1)"
+    caption = "frames per second, relative to sleap-nn (vertical line: 1)"
     parts.append(f'<text x="{left + 12.5 * unit}" y="{height - 8}" text-anchor="middle">{caption}</text>')
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {height}" width="700" height="{height}" '
