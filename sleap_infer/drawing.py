@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import OutputError
+from sleap_infer.files import check_writable
 
 PALETTE = ((0, 158, 255), (255, 112, 67), (102, 204, 102), (204, 121, 255), (255, 214, 0), (0, 204, 204))
 """RGB colours of instances, used in turn."""
@@ -65,6 +66,17 @@ def draw_poses(
     if path is not None:
         write_image(path, canvas)
     return canvas
+
+
+def check_image(path: Path) -> None:
+    """Check, before the work, that an image can be written.
+
+    Raises:
+        OutputError: the folder is missing or read-only, or the ending is unknown.
+    """
+    if not cv2.haveImageWriter(str(path)):
+        raise OutputError(f"{path} cannot be written as an image. Use an ending such as .png.")
+    check_writable(path)
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:

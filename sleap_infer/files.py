@@ -98,6 +98,23 @@ def check_writable(target: Path) -> None:
         raise OutputError(f"{target} cannot be written: {os_reason(error) or error.strerror or error}") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Check, before the work, that a folder can be made, or written to if it is there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        place = folder.absolute()
+        while not place.exists():
+            place = place.parent
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {os_reason(error) or error.strerror}") from error
+    if not place.is_dir():
+        raise OutputError(f"{folder} cannot be made: {place} is a file. Choose another folder.")
+    check_writable(place / "file")
+
+
 def require_room(folder: Path, n_bytes: int) -> None:
     """Check that a file of a size has room in a folder. HDF5 may end the process where the room is used up.
 

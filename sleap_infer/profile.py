@@ -106,9 +106,13 @@ class Profile:
 
     @property
     def verdict(self) -> str:
-        """One sentence: what the run waits for, and what may help."""
+        """One sentence: what the run waits for and, of one that took a minute or more, what makes it faster.
+
+        No advice changes a pose or leaves something out.
+        """
         stage = self.bound_by
-        return f"bound by {STAGES[stage]} (busy {self.shares[stage]:.0%} of the time): {self._advice(stage)}"
+        advice = f": {ADVICE[stage]}" if self.wall >= SECONDS_WORTH_ADVICE else ""
+        return f"bound by {STAGES[stage]} (busy {self.shares[stage]:.0%} of the time){advice}"
 
     def line(self) -> str:
         """The shares of all stages that took time, in one line."""
@@ -125,18 +129,20 @@ class Profile:
             "verdict": self.verdict,
         }
 
-    def _advice(self, stage: StageName) -> str:
-        if stage in ("network", "candidates"):
-            if self.precision == "fp32":
-                return f"try --precision {'fp16' if self.device.startswith('cuda') else 'auto'}, or a faster device"
-            return "a faster device would help"
-        return ADVICE[stage]
 
+SECONDS_WORTH_ADVICE = 60.0
+"""Runs that are shorter get no advice: there is nothing to gain."""
+
+FASTER_DEVICE = "a faster device would help, or another backend (sleap-infer benchmark compares them)"
+MORE_PROCESSES = "more processes work in parallel where cores are idle (--workers)"
 
 ADVICE: Mapping[StageName, str] = {
-    "decode": "a video in a faster codec or of a smaller size would help; on a GPU, --decoder nvdec",
-    "preprocess": "a model exported with --self-contained scales and pads in its graph",
-    "transfer": "smaller frames, or --decoder nvdec, leave less to copy",
-    "grouping": "fewer peaks would help: --peak-threshold, --max-instances",
-    "writing": "fewer instances would help: filters drop them before they are written",
+    "decode": MORE_PROCESSES,
+    "preprocess": MORE_PROCESSES,
+    "transfer": "a faster connection to the device would help",
+    "network": FASTER_DEVICE,
+    "candidates": FASTER_DEVICE,
+    "grouping": MORE_PROCESSES,
+    "writing": "a faster disk would help",
 }
+"""What makes a run faster whose busiest stage this is, with the same poses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,23 +27,22 @@ def test_shares_are_of_the_wall_and_of_all_lanes() -> None:
     assert profile.line() == "decode 10%, network 80%, grouping 20%"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "precision", "said"),
-    [
-        ({"network": 9.0}, "fp32", "try --precision auto"),
-        ({"network": 9.0}, "int8", "a faster device"),
-        ({"decode": 9.0}, "fp32", "--decoder nvdec"),
-        ({"grouping": 9.0}, "fp32", "--peak-threshold"),
-        ({"writing": 9.0}, "fp32", "filters"),
-        ({"preprocess": 9.0}, "fp32", "--self-contained"),
-        ({"transfer": 9.0}, "fp32", "less to copy"),
-    ],
-)
-def test_the_verdict_names_what_may_help(seconds: dict[str, float], precision: str, said: str) -> None:
-    verdict = Profile(spent(**seconds), wall=10.0, precision=precision).verdict
-    assert verdict.startswith("bound by")
-    assert "90%" in verdict
-    assert said in verdict
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_advice_changes_no_pose(stage: StageName, precision: str, device: str) -> None:
+    busy = spent(**{stage: 90.0})
+    verdict = Profile(busy, wall=100.0, precision=precision, device=device).verdict
+    assert verdict.startswith(f"bound by {STAGES[stage]} (busy 90% of the time): ")
+    named = set(re.findall(r"--[a-z-]+", verdict))
+    assert named <= {"--workers"}, "of the options only this one changes no pose"
+    for word in ("smaller", "fewer", "codec", "filter", "threshold", "precision", "drop"):
+        assert word not in verdict
+
+
+def test_short_runs_get_no_advice() -> None:
+    verdict = Profile(spent(network=59.0), wall=59.9).verdict
+    assert verdict == "bound by the network (busy 98% of the time)"
 
 
 def test_nothing_done_in_no_time_is_no_error() -> None:

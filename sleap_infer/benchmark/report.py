@@ -11,6 +11,7 @@ from attrs import field, frozen
 from sleap_infer.benchmark.machine import MachineFacts
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
+from sleap_infer.files import check_writable
 from sleap_infer.plain import from_plain, to_plain
 
 SCHEMA = "sleap_infer.benchmark"
@@ -324,3 +325,4 @@ def check_file(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent.resolve()}. Make it first.")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already. Choose another name, or overwrite it (--overwrite).")
+    check_writable(path)

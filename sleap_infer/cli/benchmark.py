@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 WIDTH = 160
 """Of the table where there is no terminal."""
+
+REPORTS = (".json", ".html")
+"""Endings of the formats of reports."""
 
 STATES = {"agrees": "green", "differs": "bold red", "failed": "bold red"}
 WINNER = "bold green"
@@ -62,8 +65,11 @@ def benchmark(
     ] = DEFAULTS.repeats,
     device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.")] = DEFAULTS.device,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one process may take.")] = DEFAULTS.timeout,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Report to write, as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Report to write, as a page with charts.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Report to write: .json with all values, or .html with charts."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Report to write as .html, beside one of -o.")] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Older report (JSON) to compare with; a regression is an error.")
     ] = None,
@@ -74,8 +80,7 @@ def benchmark(
 
     Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
     """
-    from sleap_infer.benchmark.report import as_json, check_file, read_report
-    from sleap_infer.files import write_text
+    from sleap_infer.benchmark.report import check_file, read_report
     from sleap_infer.jobs.guards import model_files, refuse_targets
 
     models, source = split_subject([name for name in (model, video) if name is not None], more or [])
@@ -91,25 +96,50 @@ def benchmark(
         timeout=timeout,
         ignore_unknown_settings=ignore_unknown_settings,
     )
-    for path in (output, html):
-        if path is not None:
-            check_file(path, overwrite)
+    reports = report_files(output, html)
+    for path in reports:
+        check_file(path, overwrite)
     read = [path for model in models for path in model_files(model)] + [
         Path(name) for name in (source, baseline) if name
     ]
-    refuse_targets([path for path in (output, html) if path is not None], read)
+    refuse_targets(list(reports), read)
     old = None if baseline is None else read_report(baseline)
     report = run(options)
-    if output is not None:
-        write_text(output, as_json(report))
-    if html is not None:
-        from sleap_infer.benchmark.html import as_html
-
-        write_text(html, as_html(report))
-    show(report, output, html)
+    show(report)
     is_worse = old is not None and show_comparison(report, old)
+    write_reports(report, reports)
     if is_worse or not report.ranked:
         raise typer.Exit(1)
+
+
+def report_files(output: Path | None, html: Path | None) -> dict[Path, str]:
+    """Return the ending, which is the format, of each report to write.
+
+    Raises:
+        OptionError: an ending is not that of a format, or both would be one file.
+
+    >>> report_files(Path("a.HTML"), None)
+    {PosixPath('a.HTML'): '.html'}
+    """
+    given = (("--output", output, REPORTS), ("--html", html, (".html",)))
+    for name, path, endings in given:
+        if path is not None and path.suffix.lower() not in endings:
+            raise OptionError(f"{name} {path}: expected a name that ends in {' or '.join(endings)}.")
+    if output is not None and output == html:
+        raise OptionError(f"--output and --html both name {html}. Leave --html out.")
+    return {path: path.suffix.lower() for _, path, _ in given if path is not None}
+
+
+def write_reports(report: Report, files: Mapping[Path, str]) -> None:
+    """Write a report in each format, and print where."""
+    from sleap_infer.benchmark.html import as_html
+    from sleap_infer.benchmark.report import as_json
+    from sleap_infer.cli.terminal import say
+    from sleap_infer.files import write_text
+
+    for path, ending in files.items():
+        write_text(path, as_html(report) if ending == ".html" else as_json(report))
+        say(f"Report: {path}")
 
 
 def split_subject(given: Sequence[str], models: Sequence[Path]) -> tuple[tuple[Path, ...], str | None]:
@@ -153,7 +183,7 @@ def run(options: BenchmarkOptions) -> Report:
         return run_benchmark(options, command, show_line)
 
 
-def show(report: Report, output: Path | None, html: Path | None) -> None:
+def show(report: Report) -> None:
     """Print a report for people: the table, what is not run, and the result in one line."""
     from sleap_infer.benchmark.html import busy_note, subtitle
     from sleap_infer.benchmark.ranking import conclude
@@ -172,9 +202,6 @@ def show(report: Report, output: Path | None, html: Path | None) -> None:
         if note:
             console.print()
             console.print(note)
-    for path in (output, html):
-        if path is not None:
-            console.say(f"Report: {path}")
 
 
 def _show_reasons(report: Report, console: Terminal) -> None:

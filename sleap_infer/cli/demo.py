@@ -27,10 +27,12 @@ def demo(
 ) -> None:
     """Predict a video that comes with the package, and compare with its known truth."""
     from sleap_infer.cli.terminal import say
+    from sleap_infer.files import check_folder
     from sleap_infer.labels import save_labels
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.describing import describe_stages
 
+    check_folder(output)
     output.mkdir(parents=True, exist_ok=True)
     video = ASSETS / "videos" / f"{VIDEO}.mp4"
     labels, picture = output / f"{VIDEO}.predictions.slp", output / f"{VIDEO}.png"

@@ -43,10 +43,13 @@ def validate(
     from sleap_infer.runners.torch import require_torch
 
     require_torch()
+    from sleap_infer.drawing import check_image
     from sleap_infer.export import ExportOptions, validate
     from sleap_infer.export.exporting import draw_worst
 
     given = ExportOptions(**options)
+    if given.draw is not None:
+        check_image(given.draw)
     report = validate(exported, against, frames, given, backend, ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)

@@ -17,6 +17,7 @@ from sleap_infer.export.lowering import Made, check_calibration, lower_pipeline
 from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
 from sleap_infer.export.validating import Source, check_backends
+from sleap_infer.files import check_folder
 from sleap_infer.graph_options import LOWERED, ExportOptions
 from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
@@ -124,6 +125,8 @@ def check_place(output: Path, overwrite: bool) -> None:
     Raises:
         OutputExistsError: there is something else, or overwriting was not asked for.
     """
+    if output.is_dir() or not output.exists():
+        check_folder(output)
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not overwrite:

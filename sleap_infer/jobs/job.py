@@ -14,10 +14,10 @@ from contextlib import ExitStack
 import attrs
 from attrs import frozen
 
-from sleap_infer.errors import JournalError, OutputError, SleapInferError, TooManyFailuresError
+from sleap_infer.errors import JobError, JournalError, OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.content import Contents
-from sleap_infer.jobs.events import Begun, JobOptions, Listener, Note, Progress, TaskReport
+from sleap_infer.jobs.events import Begun, Event, JobOptions, Listener, Note, Progress, TaskReport
 from sleap_infer.jobs.guards import check_targets, find_problems
 from sleap_infer.jobs.identity import identify, identify_models
 from sleap_infer.jobs.in_work import TaskInWork
@@ -31,6 +31,7 @@ from sleap_infer.jobs.tables import require_pyarrow
 from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.jobs.units import Attempt, Unit, Worker, cut
 from sleap_infer.predictors.opening import Plan, read_plan
+from sleap_infer.unforeseen import explain
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class Job:
         self.plan: Plan = read_plan(list(models.paths), models.options)
         self._identity = identify_models(self.plan)
         self.models = models if options.overwrite else as_begun(models, [task for _, task in self._sound()])
-        self._listen = listen
+        self._listener = listen
+        self._from_listener: Exception | None = None
         self._lock = threading.RLock()
         self._settled: Opened | None = None
         self._reports: dict[int, TaskReport] = {}
@@ -158,9 +160,11 @@ class Job:
                         attempt.do(attrs.evolve(unit, places=gap))
         except (OutputError, TooManyFailuresError):
             raise
-        except SleapInferError as error:
+        except Exception as error:
+            if error is self._from_listener:
+                raise
             with self._lock:
-                state.stop(error)
+                state.stop(as_job_error(error))
         with self._lock:
             state.n_left -= 1
             is_last = state.n_left == 0
@@ -210,10 +214,10 @@ class Job:
             self._prepare(index, task, attempt)
         except _CannotStart as stop:
             raise stop.error from None
-        except SleapInferError as error:
+        except Exception as error:
             if len(self.tasks) == 1:
                 raise
-            self._report(index, TaskReport(task, "failed", error=str(error)))
+            self._report(index, TaskReport(task, "failed", error=str(as_job_error(error))))
 
     def _prepare(self, index: int, task: Task, attempt: Attempt) -> None:
         with ExitStack() as stack:
@@ -305,13 +309,20 @@ class Job:
             report = state.conclude(self.options, self._n_lanes, self._warn)
         except OutputError:
             raise
-        except SleapInferError as error:
-            report = state.failed(error)
+        except Exception as error:
+            report = state.failed(as_job_error(error))
         finally:
             with self._lock:
                 self._open.pop(index, None)
         state.locks.close()
         self._report(index, report)
+
+    def _listen(self, event: Event) -> None:
+        try:
+            self._listener(event)
+        except Exception as error:
+            self._from_listener = error
+            raise
 
     def _report(self, index: int, report: TaskReport) -> None:
         with self._lock:
@@ -322,6 +333,11 @@ class Job:
 def _missing(state: TaskInWork, unit: Unit) -> list[Range]:
     """What of a unit is not in the journal."""
     return within(state.journal.missing().get(unit.part, []), unit.places)
+
+
+def as_job_error(error: Exception) -> SleapInferError:
+    """Return an error that ends a task, and not the job; the details of one that nothing foresaw are in a file."""
+    return error if isinstance(error, SleapInferError) else JobError(explain(error))
 
 
 def _start(attempt: Attempt) -> None:

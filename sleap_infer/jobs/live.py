@@ -7,6 +7,7 @@ was broken off.
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import uuid
 from collections.abc import Mapping
@@ -190,7 +191,7 @@ class Recording:
 
 def command(journal: Path) -> str:
     """Return the command that writes the file of a session that was broken off."""
-    return f"sleap-infer merge {journal}"
+    return f"sleap-infer merge {shlex.quote(str(journal))}"
 
 
 def recover(journal: Journal, targets: Mapping[OutputFormat, Path]) -> tuple[Results, list[Path]]:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import JobError, JournalError, OutputExistsError
+from sleap_infer.files import check_writable
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import failed
 from sleap_infer.jobs.content import Contents, noted
@@ -127,6 +128,8 @@ def _merge(
         raise OutputExistsError(
             f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
         )
+    for path in targets.values():
+        check_writable(path)
     if journal.is_live:
         return _merge_live(journal, task, targets, keep_journal)
     with only_one(journal.path / "lock", str(task.output)), task.open() as source:

@@ -17,6 +17,8 @@ from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.shard import Shard
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
+from sleap_infer.printable import one_line
+from sleap_infer.unforeseen import explain, write_details
 
 GIVE_UP_AFTER = 32
 """Frames in a row that the network fails on, with none before them that it did not: then it is not the frames."""
@@ -133,7 +135,10 @@ class RangeRunner:
             raise cause
         self._keep_whole_batches(number)
         if not isinstance(cause, (DeviceMemoryError, MemoryError)):
-            logger.warning("frames from place %d of %s failed: %s", self._place, self.source.name, reason(cause))
+            details = "" if isinstance(cause, SleapInferError) else f" (details in {write_details(cause)})"
+            logger.warning(
+                "frames from place %d of %s failed: %s%s", self._place, self.source.name, reason(cause), details
+            )
             self.run_singly(number, Range(self._place, self._batch_end(self._place, stop)), cause)
         elif self.predictor.batch_size == 1:
             self.run_singly(number, Range(self._place, self._place + 1), cause)
@@ -221,9 +226,9 @@ def as_our_error(error: BaseException) -> SleapInferError:
     """An error of another library as one of this package."""
     if isinstance(error, SleapInferError):
         return error
-    return WorkerError(f"No frame can be predicted: {type(error).__name__}: {error}")
+    return WorkerError(f"No frame can be predicted: {explain(error)}")
 
 
 def reason(error: BaseException) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {error}" if not isinstance(error, SleapInferError) else str(error)
+    return str(error) if isinstance(error, SleapInferError) else one_line(error)

@@ -13,13 +13,14 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from typing import IO
 
 from sleap_infer.children import leave
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs.messages import Answer, Failed, Open, Request, Said, receive, send
 from sleap_infer.jobs.session import Session
+from sleap_infer.printable import OneLine
+from sleap_infer.unforeseen import explain
 
 
 class Teller(logging.Handler):
@@ -52,6 +53,11 @@ def main() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     teller = Teller(out)
     logging.getLogger("sleap_infer").addHandler(teller)
+    others = logging.StreamHandler()
+    others.setFormatter(OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[others])
+    for name in ("sleap_infer", "py.warnings"):
+        logging.getLogger(name).propagate = False
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(teller)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
@@ -68,8 +74,7 @@ def main() -> None:
         except SleapInferError as error:
             teller.tell(Failed(type(error).__name__, str(error)))
         except BaseException as error:
-            traceback.print_exc()
-            teller.tell(Failed("WorkerError", f"{type(error).__name__}: {error}"))
+            teller.tell(Failed("WorkerError", explain(error)))
 
 
 def _listen(requests: queue.SimpleQueue[Request]) -> None:

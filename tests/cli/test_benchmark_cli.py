@@ -27,7 +27,7 @@ from sleap_infer.benchmark.report import (
 )
 from sleap_infer.benchmark.statistics import Spread
 from sleap_infer.cli.benchmark import benchmark, split_subject
-from sleap_infer.errors import OptionError, OutputExistsError
+from sleap_infer.errors import OptionError, OutputError, OutputExistsError
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(benchmark)
@@ -215,3 +215,47 @@ def test_wrong_usage_is_told_before_anything_is_measured(
         call(*arguments)
     assert message in str(error.value)
     assert asked == []
+
+
+@pytest.mark.parametrize("name", ["report.html", "REPORT.HTML", "report.json"])
+def test_the_ending_of_the_output_chooses_the_format(name: str, asked: list[BenchmarkOptions], tmp_path: Path) -> None:
+    path = tmp_path / name
+    assert call("m", "-o", path)[0] == 0
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>" if name.lower().endswith("html") else "{")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "found"),
+    [
+        (["-o", "FOLDER/report.txt"], OptionError, r"\.json or \.html"),
+        (["-o", "FOLDER/report"], OptionError, r"\.json or \.html"),
+        (["-o", "FOLDER/report.csv"], OptionError, r"\.json or \.html"),
+        (["--html", "FOLDER/report.json"], OptionError, r"--html .*\.html"),
+        (["-o", "FOLDER/a.html", "--html", "FOLDER/a.html"], OptionError, "both name"),
+        (["-o", "/proc/sys/a.json"], OutputError, "cannot be written"),
+        (["-o", "FOLDER/nowhere/a.html"], OutputError, "no folder"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_an_error_before_the_work(
+    arguments: list[str], error: type[Exception], found: str, asked: list[BenchmarkOptions], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=found):
+        call("m", *(word.replace("FOLDER", str(tmp_path)) for word in arguments))
+    assert asked == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_in_a_page_are_text() -> None:
+    from sleap_infer.benchmark.html import as_html
+
+    evil = "<script>alert(1)</script>\x1b[31m\u202e\udcff\"'>"
+    row = attrs.evolve(ONNX, reason=evil, notes=(evil,))
+    video = attrs.evolve(REPORT.video, path=evil)
+    model = attrs.evolve(REPORT.model, paths=(evil,) * len(REPORT.model.paths), kind=evil)
+    machine = attrs.evolve(REPORT.machine, cpu=evil, environment={evil: evil})
+    report = attrs.evolve(REPORT, rows=(row,), video=video, model=model, machine=machine, command=evil)
+    page = as_html(report)
+    assert "<script" not in page
+    assert all(character.isprintable() or character == "\n" for character in page)
+    page.encode("utf-8")
