@@ -7,7 +7,7 @@ here. `None` in `PreprocessOptions` means "as the model was trained".
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -44,6 +44,11 @@ def _count_or_share(_group: object, attribute: attrs.Attribute[Any], value: floa
 
 def _pair(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _pairs(values: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
+    """Lists as JSON gives them back, as pairs of texts."""
+    return tuple((str(old), str(new)) for old, new in values)
 
 
 @frozen
@@ -153,10 +158,12 @@ class SourceOptions:
 
     dataset: str | None = option(None, "Dataset of an HDF5 file that holds the frames, such as images or a/b.")
     channels_first: bool | None = option(
-        None, "Whether frames of an HDF5 file or an array are (N, C, H, W) or (N, H, W, C). Default: as the shape says."
+        None, "Frames of HDF5 files are (N, C, H, W), or with --channels-last (N, H, W, C). Default: as the shape says."
     )
-    replace_paths: tuple[tuple[str, str], ...] = option(
-        (), "OLD=NEW: where videos of label files are now. Parts of paths from Windows too. Repeatable."
+    replace_paths: tuple[tuple[str, str], ...] = field(
+        default=(),
+        converter=_pairs,
+        metadata={"help": "OLD=NEW: new folder of the videos of label files, also of paths from Windows. Repeatable."},
     )
 
 

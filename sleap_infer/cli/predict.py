@@ -8,17 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import attrs
 import typer
 
 from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.parameters import with_inference_options
-from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_share, without_option
+from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_roots, read_share, without_option
 from sleap_infer.cli.signals import exit_code, interrupting
 from sleap_infer.cli.terminal import say, say_lines
 from sleap_infer.errors import OptionError
+from sleap_infer.options import SourceOptions
 
 if TYPE_CHECKING:
     from sleap_infer.jobs import Models, Task, TaskReport
+
+SOURCES = "Sources"
+"""Heading of the options of sources in the help."""
+
+SOURCE_HELP = {item.name: item.metadata["help"] for item in attrs.fields(SourceOptions)}
 
 WORKERS_VARIABLE = "SLEAP_INFER_WORKERS"
 INTERRUPTED = 130
@@ -65,11 +72,29 @@ def predict(
     ] = False,
     frames: Annotated[
         str | None,
-        typer.Option(help="Frames such as 0-100,150; of a .slp file positions of labelled frames, or 'all'."),
+        typer.Option(
+            help="Frames such as 0-100,150 or 100- (to the end); of a .slp file positions of labelled frames, or 'all'."
+        ),
     ] = None,
     n_frames: Annotated[
         int, typer.Option("-n", "--n-frames", help="Maximum number of frames of each video; 0 for all.", min=0)
     ] = 0,
+    dataset: Annotated[
+        str | None, typer.Option(help=SOURCE_HELP["dataset"], rich_help_panel=SOURCES, show_default=False)
+    ] = None,
+    channels_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--channels-first/--channels-last",
+            help=SOURCE_HELP["channels_first"],
+            rich_help_panel=SOURCES,
+            show_default=False,
+        ),
+    ] = None,
+    replace_path: Annotated[
+        list[str] | None,
+        typer.Option(help=SOURCE_HELP["replace_paths"], rich_help_panel=SOURCES, show_default=False),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace output that is there already. Without it, what is done is kept."),
@@ -198,10 +223,10 @@ def predict(
         not no_cache,
     )
     forms = read_formats(formats)
+    reading = SourceOptions(dataset, channels_first, read_roots(replace_path or []))
     _check_models(source, model)
-    tasks = find_tasks(
-        source, Outputs(output, out_dir, merge, forms, restore_source_videos), read_frames(frames), n_frames
-    )
+    named = Outputs(output, out_dir, merge, forms, restore_source_videos)
+    tasks = find_tasks(source, named, read_frames(frames), n_frames, reading)
     forms = forms or ("slp",)
     check_targets(tasks, forms, models.paths)
     if dry_run:

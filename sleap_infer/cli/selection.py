@@ -67,6 +67,24 @@ def read_pairs(texts: list[str]) -> dict[str, Any]:
     return pairs
 
 
+def read_roots(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    r"""`OLD=NEW` each: roots of paths, and where they are now.
+
+    Raises:
+        OptionError: one of them is missing.
+
+    >>> read_roots([r"D:\data=/mnt/lab"])
+    (('D:\\data', '/mnt/lab'),)
+    """
+    pairs = []
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not old.strip() or not equals or not new.strip():
+            raise OptionError(f"--replace-path {text!r}: expected OLD=NEW, such as 'D:\\data=/mnt/lab'.")
+        pairs.append((old, new))
+    return tuple(pairs)
+
+
 def without_option(words: list[str], name: str) -> list[str]:
     """Words of a command without an option and its value.
 

@@ -105,8 +105,11 @@ def closed(video: sio.Video) -> sio.Video:
 
 
 def relocate(video: sio.Video, names: Sequence[str]) -> None:
-    """Say where the files of a video are; nothing is opened, and what is known of their shape stays."""
-    found = [absolute(Path(name)) for name in names]
+    """Say where the files of a video are; nothing is opened, and what is known of their shape stays.
+
+    Names of what is not there stay as they are: they may be those of another computer.
+    """
+    found = [located(name) for name in names]
     several = isinstance(video.filename, list)
     video.filename = found if several else found[0]
     video.backend_metadata["filename"] = found[0]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError
+from sleap_infer.errors import (
+    EmptySourceError,
+    FrameSelectionError,
+    OptionError,
+    SourceFormatError,
+    SourceNotFoundError,
+)
 from sleap_infer.frames.descriptions import relocate
 from sleap_infer.frames.hdf5_file import check_labels_file
+from sleap_infer.frames.indices import Indices
+from sleap_infer.frames.paths import exists
+from sleap_infer.frames.replacing import Pairs, last_part, replaced, root_of
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -22,11 +31,16 @@ READ_ERRORS = (OSError, MemoryError, KeyError, ValueError, TypeError, IndexError
 """What sleap-io raises for files that are damaged or of another kind."""
 
 
-def load_labels(path: Path) -> sio.Labels:
+def load_labels(path: Path, pairs: Pairs = ()) -> sio.Labels:
     """Load a label file; of a video that is named without a folder, the file beside the labels comes first.
+
+    Args:
+        path: of the file.
+        pairs: roots of paths that are replaced, old and new.
 
     Raises:
         SourceFormatError: this is not a label file, or a damaged one.
+        OptionError: no video has one of these roots.
     """
     import sleap_io as sio
 
@@ -38,10 +52,9 @@ def load_labels(path: Path) -> sio.Labels:
             f"{path} cannot be read as a SLEAP label file: {type(error).__name__}: {error}. It may be damaged: take a "
             "backup, or save it again in SLEAP."
         ) from error
+    _require_match(labels, pairs, path)
     for video in labels.videos:
-        names = video.filename if isinstance(video.filename, list) else [video.filename]
-        found = [_beside(path.parent, name) for name in names]
-        relocate(video, found)
+        relocate(video, [_found(path.parent, name, pairs) for name in _names(video)])
     return labels
 
 
@@ -53,7 +66,50 @@ def _embeds_frames(path: Path) -> bool:
     return any(str(video.backend_metadata.get("dataset") or "").endswith("/video") for video in videos)
 
 
-def videos_named_in(path: Path) -> list[Path]:
+def _require_match(labels: sio.Labels, pairs: Pairs, path: Path) -> None:
+    names = [name for video in labels.videos for name in _names(video)]
+    if pairs and not any(replaced(name, pairs) for name in names):
+        given = ", ".join(old for old, _ in pairs)
+        raise OptionError(
+            f"--replace-path has no effect: no video of {path} lies in {given}. They are: {'; '.join(names[:8])}."
+        )
+
+
+def _found(folder: Path, name: str, pairs: Pairs) -> str:
+    """Where a video is: under its new root, if it has one; else as it is named, or beside the labels."""
+    return replaced(name, pairs) or _beside(folder, name)
+
+
+def _names(video: sio.Video) -> list[str]:
+    return list(video.filename) if isinstance(video.filename, list) else [video.filename]
+
+
+def require_videos(labels: Iterable[sio.Video], name: str) -> None:
+    """Check that the files of some videos of a label file are there.
+
+    Raises:
+        SourceNotFoundError: some are missing; the message names all of them.
+    """
+    missing = [names for names in map(_missing_of, labels) if names]
+    if not missing:
+        return
+    shown = "; ".join(
+        names[0] + (f" and {len(names) - 1} more of its images" if names[1:] else "") for names in missing
+    )
+    root = root_of([file for names in missing for file in names])
+    what = "The video" if len(missing) == 1 else f"{len(missing)} videos"
+    raise SourceNotFoundError(
+        f"{what} of {name} {'is' if len(missing) == 1 else 'are'} missing (in {Path.cwd()}): {shown}. Put the files "
+        f"there, or beside the label file, or give their new folder: --replace-path '{root}=NEW' "
+        "(replace_paths={OLD: NEW})."
+    )
+
+
+def _missing_of(video: sio.Video) -> list[str]:
+    return [name for name in _names(video) if not exists(name)]
+
+
+def videos_named_in(path: Path, pairs: Pairs = ()) -> list[Path]:
     """The files of the videos that a label file names, also of the videos that its embedded frames come from.
 
     Nothing but the label file is opened.
@@ -63,6 +119,7 @@ def videos_named_in(path: Path) -> list[Path]:
     """
     from sleap_io.io.slp import read_videos
 
+    check_labels_file(path)
     try:
         videos = read_videos(str(path), open_backend=False)
     except READ_ERRORS as error:
@@ -70,22 +127,21 @@ def videos_named_in(path: Path) -> list[Path]:
     found: list[Path] = []
     for video in videos:
         while video is not None:
-            names = video.filename if isinstance(video.filename, list) else [video.filename]
-            found += [Path(_beside(path.parent, name)) for name in names]
+            found += [Path(_found(path.parent, name, pairs)) for name in _names(video)]
             video = video.source_video
     return list(dict.fromkeys(found))
 
 
 def _beside(folder: Path, name: str) -> str:
     """Where a video is: as it is named, but beside the labels if it has a bare name or is missing."""
-    if Path(name).name != name and Path(name).exists():
+    if last_part(name) != name and exists(name):
         return name
-    candidates = (folder / name, folder / Path(name).name)
-    return next((str(path) for path in candidates if path.exists()), name)
+    candidates = (folder / name, folder / last_part(name))
+    return next((str(path) for path in candidates if exists(path)), name)
 
 
 def labelled_parts(
-    labels: sio.Labels, positions: Sequence[int] | None, name: str, nodes: Sequence[str]
+    labels: sio.Labels, positions: Indices | None, name: str, nodes: Sequence[str]
 ) -> Iterator[tuple[int, sio.Video, tuple[int, ...], dict[int, Points]]]:
     """Labelled frames by video.
 
@@ -108,6 +164,7 @@ def labelled_parts(
         raise EmptySourceError(
             f"{name} has no labelled frame to predict. For every frame of its videos: frames='all' (--frames all)."
         )
+    positions = None if positions is None else positions.until(n_labelled)
     if positions and positions[-1] >= n_labelled:
         raise FrameSelectionError(
             f"Position {positions[-1]} is asked for, but {name} has labelled frames 0 to {n_labelled - 1}. "

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, SourceFormatError
 from sleap_infer.frames.hdf5 import Hdf5Reader
-from sleap_infer.frames.labelled import all_nodes, labelled_parts, load_labels
+from sleap_infer.frames.indices import Indices
+from sleap_infer.frames.labelled import all_nodes, labelled_parts, load_labels, require_videos
 from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.parts import described, open_part, open_video
 from sleap_infer.frames.paths import existing, expand, is_glob
+from sleap_infer.frames.replacing import read_pairs
 from sleap_infer.frames.source import Source, VideoPart
 from sleap_infer.options import SourceOptions
 
@@ -30,6 +32,7 @@ def open_source(
     *,
     dataset: str | None = None,
     channels_first: bool | None = None,
+    replace_paths: Mapping[str, str] | Iterable[tuple[str, str]] = (),
 ) -> Source:
     """Open anything that holds frames.
 
@@ -42,6 +45,7 @@ def open_source(
         dataset: of an HDF5 file, where several can hold frames.
         channels_first: whether the frames of an HDF5 file or an array are (N, C, H, W) or (N, H, W, C), where their
             shape can be both.
+        replace_paths: old and new roots of the paths of a label file's videos, such as `{"D:/data": "/mnt/lab"}`.
 
     Raises:
         SourceNotFoundError: there is nothing at a path.
@@ -51,7 +55,7 @@ def open_source(
         ImageError: an array does not hold images.
         OptionError: an option has no effect on this source.
     """
-    return open_with(source, frames, SourceOptions(dataset, channels_first))
+    return open_with(source, frames, SourceOptions(dataset, channels_first, read_pairs(replace_paths)))
 
 
 def open_with(source: Any, frames: FrameSelection, options: SourceOptions) -> Source:
@@ -94,9 +98,13 @@ def _open(source: Any, frames: FrameSelection, options: SourceOptions) -> Source
             raise FrameSelectionError(f"{source.name} is opened already: select frames where it is opened.")
         return source
     if _is_labels(source):
+        if options.replace_paths:
+            raise OptionError("replace_paths has no effect on labels in memory: call labels.replace_filenames(...).")
         return _open_labels(source, wanted, _name_of(source))
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".slp" and not is_glob(source):
-        return _open_labels(load_labels(existing(source)), wanted, str(source))
+        return _open_labels(load_labels(existing(source), options.replace_paths), wanted, str(source))
+    if options.replace_paths:
+        raise OptionError("--replace-path (replace_paths) has no effect on what is no label file. Leave it out.")
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     if not items:
         raise EmptySourceError("An empty list holds no video. Give at least one.")
@@ -108,7 +116,7 @@ def _open(source: Any, frames: FrameSelection, options: SourceOptions) -> Source
     return Source(_describe(items), tuple(parts))
 
 
-def _check_selection(frames: FrameSelection) -> tuple[int, ...] | Literal["all"] | None:
+def _check_selection(frames: FrameSelection) -> Indices | Literal["all"] | None:
     if frames is None:
         return None
     if isinstance(frames, str):
@@ -116,29 +124,26 @@ def _check_selection(frames: FrameSelection) -> tuple[int, ...] | Literal["all"]
             raise FrameSelectionError(f"frames={frames!r}: expected indices, 'all' or None.")
         return "all"
     try:
-        given = list(frames)
-        wanted = sorted({frame.__index__() for frame in given})
-    except (AttributeError, TypeError) as error:
+        wanted = Indices.of(frames)
+    except TypeError as error:
         raise FrameSelectionError(f"frames={frames!r}: expected whole numbers, 'all' or None.") from error
-    if any(isinstance(frame, bool) for frame in given):
-        raise FrameSelectionError("frames holds True or False: give indices. Of a mask: np.flatnonzero(mask).")
-    if not wanted:
+    if not wanted and wanted.open_from is None:
         raise FrameSelectionError("No frame is asked for: the selection is empty. Leave it out to take all.")
-    if wanted[0] < 0:
-        raise FrameSelectionError(f"Frame {wanted[0]} is negative. Frames are counted from 0.")
-    return tuple(wanted)
+    return None if wanted.open_from == 0 else wanted
 
 
-def _open_labels(labels: sio.Labels, wanted: tuple[int, ...] | Literal["all"] | None, name: str) -> Source:
+def _open_labels(labels: sio.Labels, wanted: Indices | Literal["all"] | None, name: str) -> Source:
     if wanted == "all":
+        require_videos(labels.videos, name)
         parts = [described(video, number, None) for number, video in enumerate(labels.videos)]
         if not parts:
             raise EmptySourceError(f"{name} holds no video. Give a video file.")
         return Source(name, tuple(parts))
     nodes = all_nodes(labels)
+    found = list(labelled_parts(labels, wanted, name, nodes))
+    require_videos((video for _, video, _, _ in found), name)
     parts = [
-        VideoPart(open_video(video), _constant(video), number, inds, known)
-        for number, video, inds, known in labelled_parts(labels, wanted, name, nodes)
+        VideoPart(open_video(video), _constant(video), number, inds, known) for number, video, inds, known in found
     ]
     return Source(name, tuple(parts), nodes or None)
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError, SourceNotFoundError
 from sleap_infer.frames import descriptions
 from sleap_infer.frames.arrays import is_array
 from sleap_infer.frames.hdf5 import HDF5_SUFFIXES, Hdf5Reader, holds_embedded, read_described
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, ImageFilesReader, ImageStackReader, n_pages
+from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.paths import VIDEO_SUFFIXES
 from sleap_infer.frames.reader import Reader
@@ -22,11 +25,14 @@ from sleap_infer.options import SourceOptions
 if TYPE_CHECKING:
     import sleap_io as sio
 
+COUNTED = 10_000
+"""Index from which on the frames of a video are counted that does not say how many it has: that reads all of it."""
+
 OTHER_SUFFIXES = (*HDF5_SUFFIXES, ".nwb", ".seq")
 """Containers; those that are not HDF5 are read by sleap-io."""
 
 
-def open_part(item: Any, number: int, frames: tuple[int, ...] | None, options: SourceOptions) -> VideoPart:
+def open_part(item: Any, number: int, frames: Indices | None, options: SourceOptions) -> VideoPart:
     """Open one video.
 
     Args:
@@ -54,11 +60,10 @@ def open_part(item: Any, number: int, frames: tuple[int, ...] | None, options: S
             f"{type(item).__name__} is not a source of frames. Give a path, an array, a sleap_io.Video, a "
             "sleap_io.Labels, or a list of paths, arrays and videos."
         )
-    _check_range(part.reader, frames)
-    return part
+    return attrs.evolve(part, frame_inds=_settled(part.reader, part.frame_inds))
 
 
-def described(video: sio.Video, number: int, frames: tuple[int, ...] | None) -> VideoPart:
+def described(video: sio.Video, number: int, frames: Indices | None) -> VideoPart:
     """Open a video that is described by sleap-io; of an embedded one, all frames are those that are embedded.
 
     Raises:
@@ -67,12 +72,17 @@ def described(video: sio.Video, number: int, frames: tuple[int, ...] | None) -> 
     reader = open_video(video)
     embedded = reader.embedded if isinstance(reader, SleapVideoReader) else None
     if embedded is not None:
-        lacking = [frame for frame in frames or () if frame not in embedded]
-        if lacking:
+        there = frozenset(embedded)
+        lacking = next((frame for frame in frames or () if frame not in there), None)
+        if lacking is not None:
             raise FrameSelectionError(
-                f"Frame {lacking[0]} is asked for, but {video.filename} embeds only these frames: {_listing(embedded)}."
+                f"Frame {lacking} is asked for, but {video.filename} embeds only these frames: {_listing(embedded)}."
             )
-        frames = embedded if frames is None else frames
+        frames = Indices.of(embedded if frames is None else [frame for frame in embedded if frame in frames])
+        if not frames:
+            raise FrameSelectionError(
+                f"Of the frames asked for, {video.filename} embeds none, but these: {_listing(embedded)}."
+            )
     return VideoPart(reader, lambda: video, number, frames)
 
 
@@ -108,7 +118,7 @@ def is_video(source: object) -> bool:
     return type(source).__name__ == "Video" and type(source).__module__.startswith("sleap_io")
 
 
-def _open_images(paths: list[Path], number: int, frames: tuple[int, ...] | None) -> VideoPart:
+def _open_images(paths: list[Path], number: int, frames: Indices | None) -> VideoPart:
     if len(paths) == 1 and n_pages(paths[0]) > 1:
         stack = ImageStackReader(paths[0])
         return VideoPart(stack, lambda: descriptions.of_stack(paths[0], stack), number, frames)
@@ -116,7 +126,7 @@ def _open_images(paths: list[Path], number: int, frames: tuple[int, ...] | None)
     return VideoPart(reader, lambda: descriptions.of_images(paths, reader), number, frames)
 
 
-def _open_file(path: Path, number: int, frames: tuple[int, ...] | None, options: SourceOptions) -> VideoPart:
+def _open_file(path: Path, number: int, frames: Indices | None, options: SourceOptions) -> VideoPart:
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         video = VideoFileReader(path)
@@ -134,12 +144,22 @@ def _open_file(path: Path, number: int, frames: tuple[int, ...] | None, options:
     )
 
 
-def _check_range(reader: Reader, frames: Sequence[int] | None) -> None:
+def _settled(reader: Reader, frames: Indices | None) -> Indices | None:
+    """The wanted frames, all of which the video has as far as it says."""
     n_frames = reader.n_frames
     if n_frames == 0:
         raise EmptySourceError("The source has no frames.")
-    if frames and n_frames is not None and frames[-1] >= n_frames:
+    if frames is None:
+        return None
+    if n_frames is None and isinstance(reader, VideoFileReader):
+        is_long = frames.open_from is not None or frames[-1] >= COUNTED
+        n_frames = reader.count() if is_long else None
+    if n_frames is None and frames.open_from is not None:
+        raise FrameSelectionError(f"{frames}: the video does not say how many frames it has. Give both ends.")
+    frames = frames if n_frames is None else frames.until(n_frames)
+    if n_frames is not None and frames[-1] >= n_frames:
         raise FrameSelectionError(f"Frame {frames[-1]} is asked for, but the video has frames 0 to {n_frames - 1}.")
+    return frames
 
 
 def _listing(numbers: Sequence[int]) -> str:

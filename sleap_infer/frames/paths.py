@@ -43,6 +43,14 @@ def is_glob(path: str | Path) -> bool:
         return True
 
 
+def exists(path: str | Path) -> bool:
+    """Return whether there is something at a path; not if that may not be known."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def existing(path: str | Path) -> Path:
     """A path, if there is something.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef, Images
+from sleap_infer.frames.indices import Indices, as_indices
 from sleap_infer.frames.reader import AnyImage, Reader
 from sleap_infer.frames.video_file import VideoFileReader
 
@@ -39,7 +40,7 @@ class VideoPart:
     reader: Reader
     video: Callable[[], sio.Video]
     video_idx: int = 0
-    frame_inds: tuple[int, ...] | None = None
+    frame_inds: Indices | None = field(default=None, converter=as_indices)
     known: Mapping[int, Points] | None = field(default=None, repr=False)
     first: int = 0
 
@@ -59,7 +60,7 @@ class VideoPart:
         """
         if self.frame_inds is not None:
             return evolve(self, frame_inds=self.frame_inds[start:stop], first=start)
-        return evolve(self, frame_inds=None if stop is None else tuple(range(start, stop)), first=start)
+        return evolve(self, frame_inds=None if stop is None else range(start, stop), first=start)
 
     def reaches(self, place: int) -> bool:
         """Whether there is a wanted frame at a place. Where nobody says how long a video is, it is looked for."""

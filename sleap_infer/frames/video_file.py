@@ -14,9 +14,10 @@ import numpy as np
 from sleap_infer.cores import available_cores
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError
 from sleap_infer.frames.colour import settle, spread
+from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.limits import too_large
 from sleap_infer.frames.luma import gray_from_luma
-from sleap_infer.frames.packets import in_order, n_claimed, times_of_all
+from sleap_infer.frames.packets import in_order, is_place, n_claimed, packets, times_of_all
 from sleap_infer.frames.reader import AnyImage, Image
 from sleap_infer.frames.seeking import frames_from
 from sleap_infer.model.reading import explain
@@ -88,6 +89,11 @@ class VideoFileReader:
             self.grayscale = settle(self._looks(), self._stated)
         return self.grayscale
 
+    def count(self) -> int:
+        """Return the number of frames, counted in the packets of the whole file."""
+        with self._open() as container:
+            return sum(map(is_place, packets(container)))
+
     def close(self) -> None:
         """Nothing to give back: the file is open only while it is read."""
 
@@ -158,12 +164,11 @@ class VideoFileReader:
 
     def _decode_some(self, wanted: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         """Only the wanted frames; far ones are sought by their time."""
-        runs = _runs(wanted, SEEK_AHEAD)
-        times = None
-        if runs[-1][0] >= SEEK_AHEAD:
-            with self._open() as container:
-                times = times_of_all(container)
-        for run in runs:
+        times, is_known = None, False
+        for run in Indices.of(wanted).runs(SEEK_AHEAD):
+            if run[0] >= SEEK_AHEAD and not is_known:
+                with self._open() as container:
+                    times, is_known = times_of_all(container), True
             if times is None or run[0] < SEEK_AHEAD:
                 yield from self._pick(self._decode_all(), run)
             else:
@@ -186,17 +191,21 @@ class VideoFileReader:
         self, frames: Generator[tuple[int, Any], None, None], wanted: Sequence[int], n_there: int = 0
     ) -> Iterator[tuple[int, Any]]:
         """The wanted ones of ascending frames, of which there are at least `n_there`."""
-        remaining = list(reversed(wanted))
+        remaining = iter(wanted)
+        following = next(remaining, None)
         try:
             for frame_idx, frame in frames:
                 n_there = max(n_there, frame_idx + 1)
-                if frame_idx == remaining[-1]:
-                    yield remaining.pop(), frame
-                    if not remaining:
+                if frame_idx == following:
+                    yield frame_idx, frame
+                    following = next(remaining, None)
+                    if following is None:
                         return
         finally:
             frames.close()
-        yield from ((frame_idx, self._ended(frame_idx, n_there)) for frame_idx in reversed(remaining))
+        while following is not None:
+            yield following, self._ended(following, n_there)
+            following = next(remaining, None)
 
     def _decode_from(self, start: int, times: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         """All frames from an index on, if there are any."""
@@ -259,18 +268,3 @@ def _to_rgb(frame: Any) -> Image:
     bgr: Image = frame.reformat(format="bgr24", interpolation="BICUBIC", **ONE_THREAD).to_ndarray()
     quarter_turns, rest = divmod(frame.rotation, 90)
     return (bgr if rest else np.rot90(bgr, quarter_turns))[..., ::-1]
-
-
-def _runs(wanted: Sequence[int], gap: int) -> list[list[int]]:
-    """Ascending indices in runs without a larger gap.
-
-    >>> _runs([1, 2, 9], 5)
-    [[1, 2], [9]]
-    """
-    runs = [[wanted[0]]]
-    for index in wanted[1:]:
-        if index - runs[-1][-1] > gap:
-            runs.append([index])
-        else:
-            runs[-1].append(index)
-    return runs

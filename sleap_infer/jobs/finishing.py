@@ -155,8 +155,7 @@ def collect(journal: Journal, source: Source) -> Results:
     Raises:
         JournalError: it does not hold exactly the frames that were asked for.
     """
-    asked = [part["frames"] for part in journal.facts["parts"]]
-    if asked != [None if part.frame_inds is None else list(part.frame_inds) for part in source.parts]:
+    if journal.asked() != [part.frame_inds for part in source.parts]:
         raise JournalError(f"{journal.path} is of other frames than those of {source.name} that are there now.")
     counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
     used: dict[int, None] = {}

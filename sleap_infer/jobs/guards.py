@@ -12,6 +12,7 @@ from sleap_infer.files import PREFIX, FileKey, file_key
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES
 from sleap_infer.frames.labelled import videos_named_in
 from sleap_infer.frames.paths import existing, is_glob, matching
+from sleap_infer.frames.replacing import Pairs
 from sleap_infer.jobs.finishing import mark_file
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.tasks import Task, numbered
@@ -175,14 +176,16 @@ def _inputs(tasks: Sequence[Task], models: Sequence[str]) -> Iterator[tuple[Path
         yield Path(name).expanduser(), f"the manifest {name}"
     for name in models:
         yield from ((path, f"a file of the model {name}") for path in model_files(name))
-    for source in dict.fromkeys(source for task in tasks for source in task.sources):
+    for source, pairs in dict.fromkeys(
+        (source, task.reading.replace_paths) for task in tasks for source in task.sources
+    ):
         try:
             opened = [Path(name) for name in matching(source)] if is_glob(source) else [Path(source).expanduser()]
         except SourceError:
             continue
         for path in opened:
             yield path, f"a source of this command ({source})"
-            yield from ((file, f"part of the source {source}") for file in _files_of(path))
+            yield from ((file, f"part of the source {source}") for file in _files_of(path, pairs))
 
 
 def model_files(name: str | Path) -> list[Path]:
@@ -194,13 +197,13 @@ def model_files(name: str | Path) -> list[Path]:
     return [path for files in found for path in (files.directory, files.config, files.weights)]
 
 
-def _files_of(source: Path) -> list[Path]:
+def _files_of(source: Path, pairs: Pairs = ()) -> list[Path]:
     """Files that are read with a source: images of a folder, videos of a label file."""
     try:
         if source.is_dir():
             return [file for file in source.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         if source.suffix.lower() == ".slp" and source.is_file():
-            return videos_named_in(source)
+            return videos_named_in(source, pairs)
     except (OSError, SourceError):
         pass
     return []

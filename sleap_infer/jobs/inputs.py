@@ -20,6 +20,7 @@ from sleap_infer.errors import (
     SourceNotFoundError,
 )
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
+from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing, is_glob, matching
 from sleap_infer.jobs.guards import check_targets
 from sleap_infer.jobs.naming import (
@@ -35,6 +36,10 @@ from sleap_infer.jobs.naming import (
 from sleap_infer.jobs.tasks import Frames, Task
 from sleap_infer.model import is_model
 from sleap_infer.model.reading import explain, parse_yaml
+from sleap_infer.options import SourceOptions
+
+LONGEST_INDEX = 15
+"""Digits of the index of a frame."""
 
 MANIFEST_SUFFIXES = (".csv", ".yaml", ".yml")
 MANIFEST_COLUMNS = ("video", "output", "frames")
@@ -59,7 +64,13 @@ class Wanted:
     manifests: tuple[str, ...] = ()
 
 
-def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at_most: int = 0) -> list[Task]:
+def find_tasks(
+    given: Sequence[str],
+    outputs: Outputs,
+    frames: Frames = None,
+    at_most: int = 0,
+    reading: SourceOptions | None = None,
+) -> list[Task]:
     """The tasks of a command.
 
     Args:
@@ -67,6 +78,7 @@ def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at
         outputs: where results go.
         frames: which frames, where a manifest does not say.
         at_most: maximum number of frames of each video; 0 for all.
+        reading: how the sources are opened.
 
     Raises:
         SourceError: there is nothing at a path, or nothing that holds frames; the message names all such paths.
@@ -90,6 +102,7 @@ def find_tasks(given: Sequence[str], outputs: Outputs, frames: Frames = None, at
             formats or one.formats,
             one.manifests,
             outputs.restore_source_videos,
+            reading or SourceOptions(),
         )
         for one in wanted
     ]
@@ -130,25 +143,37 @@ def _check_models(sources: Iterable[str]) -> None:
 
 
 def read_frames(text: str | None) -> Frames:
-    """Read a selection: single frames and ranges with both ends, joined by commas; or `all`.
+    """Read a selection: single frames, ranges with both ends or to the end (`100-`), joined by commas; or `all`.
 
     Raises:
         FrameSelectionError: it is something else.
 
-    >>> read_frames("0-3,10")
-    (0, 1, 2, 3, 10)
+    >>> read_frames("0-3,10"), read_frames("100-")
+    (Indices(0-3,10), Indices(100-))
     """
     if text is None or not text.strip():
         return None
     if text.strip() == "all":
         return "all"
-    frames: list[int] = []
+    ranges: list[tuple[int, int]] = []
+    open_from: int | None = None
     for part in text.split(","):
         first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise FrameSelectionError(f"frames {text!r}: {part!r} is not understood. Expected e.g. 0-100,150 or all.")
-        frames.extend(range(int(first), int(last or first) + 1))
-    return tuple(frames)
+        is_number = _is_index(first) and (not last or _is_index(last))
+        if not is_number or (last and int(last) < int(first)):
+            raise FrameSelectionError(
+                f"frames {text[:80]!r}: {part[:80]!r} is not understood. Expected e.g. 0-100,150, 100- (to the end) "
+                "or all."
+            )
+        if dash and not last:
+            open_from = int(first) if open_from is None else min(open_from, int(first))
+        else:
+            ranges.append((int(first), int(last or first) + 1))
+    return Indices.joined(ranges, open_from)
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_INDEX
 
 
 def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Iterator[Wanted]:

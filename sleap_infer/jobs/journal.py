@@ -20,6 +20,7 @@ from attrs import define, field, frozen
 
 from sleap_infer.errors import JournalError
 from sleap_infer.files import write_text
+from sleap_infer.frames.indices import Indices
 from sleap_infer.jobs.columns import Columns
 from sleap_infer.jobs.journal_files import JOB_FILE, delete_own, is_shard
 from sleap_infer.jobs.ranges import Range, missing_between, union
@@ -155,7 +156,7 @@ class Journal:
 
     def length(self, part: int, ends: Mapping[int, int]) -> int | None:
         """How many frames are wanted of a part; `None` where nobody knows yet."""
-        frames = self.facts["parts"][part]["frames"]
+        frames = self.asked()[part]
         return ends.get(part) if frames is None else len(frames)
 
     def missing(self) -> dict[int, list[Range]]:
@@ -199,13 +200,17 @@ class Journal:
         """Whether its frames are those that were predicted of a live source: ascending, not consecutive."""
         return self.facts.get("live") is not None
 
-    def frame_inds(self) -> list[range | list[int]]:
+    def asked(self) -> list[Indices | None]:
+        """Return the frames that were asked for, by part; `None` for all."""
+        found: Any = [Indices.from_plain(part["frames"]) for part in self.facts["parts"]]
+        return found
+
+    def frame_inds(self) -> list[range | Indices]:
         """Indices of the frames that were asked for, by part, of a journal in which nothing is missing."""
         if self.is_live:
-            return [[index for _, columns in self.read() for index in columns.frame_inds.tolist()]]
+            return [Indices.of(index for _, columns in self.read() for index in columns.frame_inds.tolist())]
         _, ends = self.pieces()
-        parts = self.facts["parts"]
-        return [range(ends[number]) if part["frames"] is None else part["frames"] for number, part in enumerate(parts)]
+        return [range(ends[number]) if part is None else part for number, part in enumerate(self.asked())]
 
     def check(self) -> None:
         """Read everything.
@@ -273,7 +278,7 @@ class Journal:
     def _check_frames(self, shard: Shard, entry: Entry, columns: Columns) -> None:
         """Check that frames have the indices that were asked for."""
         start, stop = entry.places.start, entry.places.stop
-        frames = self.facts["parts"][entry.part]["frames"]
+        frames = self.asked()[entry.part]
         found = columns.frame_inds.tolist()
         if self.is_live:
             asked = sorted(set(found))

@@ -21,6 +21,7 @@ from sleap_infer.jobs.live import recover
 from sleap_infer.jobs.locks import only_one, tidy
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.tasks import SUFFIXES, Task, base_name
+from sleap_infer.options import SourceOptions
 
 
 def find_journals(paths: Sequence[Path]) -> list[Journal]:
@@ -74,14 +75,14 @@ def _finished(path: Path, formats: Sequence[OutputFormat]) -> list[Task]:
 def task_of(journal: Journal) -> Task:
     """The task that a journal is of, with its output where the journal lies now."""
     facts = journal.facts["task"]
-    frames = facts["frames"]
     output = journal.path.with_name(journal.path.name.removesuffix(".journal"))
     return Task(
         tuple(facts["sources"]),
         output,
-        tuple(frames) if isinstance(frames, list) else frames,
+        facts["frames"],
         facts["at_most"],
         restore_source_videos=facts.get("restore_source_videos", False),
+        reading=SourceOptions(**facts.get("reading", {})),
     )
 
 

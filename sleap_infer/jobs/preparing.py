@@ -140,7 +140,9 @@ def _opened(
         {
             "what": what,
             "how": how,
-            "parts": [{"frames": None if part.frame_inds is None else list(part.frame_inds)} for part in source.parts],
+            "parts": [
+                {"frames": None if part.frame_inds is None else part.frame_inds.to_plain()} for part in source.parts
+            ],
             "chunk": chunk_size(said.facts["batch_size"], options.chunk),
             "n_nodes": said.n_nodes,
             "is_centroid": said.is_centroid,

@@ -11,14 +11,23 @@ from attrs import field, frozen
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OptionError
-from sleap_infer.frames import Source, open_source
+from sleap_infer.frames import Source
 from sleap_infer.frames.descriptions import restored
+from sleap_infer.frames.indices import Indices
+from sleap_infer.frames.opening import open_with
 from sleap_infer.frames.source import VideoPart
+from sleap_infer.options import SourceOptions
 
-Frames: TypeAlias = tuple[int, ...] | Literal["all"] | None
+Frames: TypeAlias = Indices | Literal["all"] | None
 
 CHUNK = 128
 """Frames, at least, that are kept together in the journal."""
+
+
+def _as_frames(frames: Any) -> Frames:
+    """A selection as ranges, from indices, or from what stands in a journal."""
+    found: Any = Indices.from_plain(frames)
+    return found
 
 
 @frozen
@@ -33,15 +42,17 @@ class Task:
         formats: to write; empty for those of the job.
         named_in: manifests that name the sources.
         restore_source_videos: whether frames that a package embeds are attributed to the video that they come from.
+        reading: how the sources are opened.
     """
 
     sources: tuple[str, ...]
     output: Path = field(converter=Path)
-    frames: Frames = None
+    frames: Frames = field(default=None, converter=_as_frames)
     at_most: int = 0
     formats: tuple[OutputFormat, ...] = ()
     named_in: tuple[str, ...] = ()
     restore_source_videos: bool = False
+    reading: SourceOptions = field(factory=SourceOptions)
 
     @property
     def name(self) -> str:
@@ -76,7 +87,7 @@ class Task:
             OptionError: there are no source videos to restore.
         """
         sources: Any = list(self.sources) if len(self.sources) > 1 else self.sources[0]
-        source = first_frames(open_source(sources, self.frames), self.at_most)
+        source = first_frames(open_with(sources, self.frames, self.reading), self.at_most)
         if not self.restore_source_videos:
             return source
         if all(part.video().source_video is None for part in source.parts):
@@ -160,7 +171,7 @@ def first_frames(source: Source, at_most: int) -> Source:
 
 def _first_of(part: VideoPart, n_frames: int) -> VideoPart:
     inds = range(n_frames) if part.frame_inds is None else part.frame_inds[:n_frames]
-    return attrs.evolve(part, frame_inds=tuple(inds))
+    return attrs.evolve(part, frame_inds=inds)
 
 
 def chunk_size(batch_size: int, at_least: int = CHUNK) -> int:

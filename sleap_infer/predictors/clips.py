@@ -8,6 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from sleap_infer.frames import FrameBatch, Source, open_source
+from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.memory import ArrayReader
 from sleap_infer.frames.source import VideoPart
 
@@ -40,7 +41,7 @@ class Clip:
     def first(self, n_frames: int) -> Source:
         """A source of the first frames only."""
         part = self.source.parts[0]
-        few = VideoPart(part.reader, part.video, 0, tuple(range(min(n_frames, len(self.images)))), part.known)
+        few = VideoPart(part.reader, part.video, 0, Indices.of(range(min(n_frames, len(self.images)))), part.known)
         return Source(self.source.name, (few,), self.source.node_names)
 
 

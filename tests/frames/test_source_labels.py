@@ -150,7 +150,10 @@ def test_shipped_labels_find_their_videos(videos, read, tmp_path, monkeypatch):
 
 def test_a_missing_video_is_named(label_file, video):
     video.unlink()
-    with pytest.raises(SourceNotFoundError, match=r"video\.mp4 is missing.*beside the label file.*replace_filenames"):
+    with pytest.raises(
+        SourceNotFoundError,
+        match=r"labels\.slp is missing.*video\.mp4.*beside the label file.*--replace-path 'video.mp4=NEW'",
+    ):
         open_source(label_file)
 
 
@@ -235,7 +238,7 @@ def test_a_package_of_sleap_is_read(corpus, read):
 @pytest.mark.parametrize("anchor", [None, "a"])
 def test_instances_of_every_skeleton_give_crops(second, anchor, video):
     """Around the anchor where an instance's own skeleton has it, else around the mean of its points."""
-    from sleap_infer.predictors.top_down import anchor_points
+    from sleap_infer.predictors.known import known_centroids
 
     described, other = sio.load_video(video), sio.Skeleton(list(second))
     points = np.array([[10.0, 20.0], [30.0, 60.0]])
@@ -245,7 +248,7 @@ def test_instances_of_every_skeleton_give_crops(second, anchor, video):
     ]
     source = open_source(sio.Labels(frames, videos=[described], skeletons=[SKELETON, other]))
     index = None if anchor is None else source.node_names.index(anchor)
-    first, found = (anchor_points(source.parts[0].known[n], index) for n in (0, 1))
+    first, found = (known_centroids(source.parts[0].known[n], index) for n in (0, 1))
     mean = points.mean(axis=0)
     np.testing.assert_allclose(first, [points[0] if anchor else mean])
     np.testing.assert_allclose(found, [points[second.index(anchor)] if anchor in second else mean])
