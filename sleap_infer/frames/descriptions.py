@@ -64,7 +64,7 @@ def of_container(path: Path) -> sio.Video:
     try:
         video = sio.load_video(absolute(path))
         shape = video.shape  # opens the file
-    except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         raise SourceFormatError(f"{path} cannot be read as a video: {type(error).__name__}: {error}") from error
     if shape is None:
         raise SourceFormatError(f"{path} cannot be read as a video: sleap-io finds no frames in it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def read_image(path: Path) -> Image | FrameReadError:
         The image, or the error that says why there is none.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return FrameReadError(f"{path} is no file.")
         data = np.fromfile(path, np.uint8)
         reason = too_large_image(data)
         if reason is not None:

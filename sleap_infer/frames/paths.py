@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
+import stat
 from pathlib import Path
 from typing import TypeAlias
 
 from sleap_infer.errors import EmptySourceError, SourceFormatError, SourceNotFoundError
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
+from sleap_infer.model.reading import explain
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv",
@@ -28,19 +31,44 @@ def expand(path: str | Path) -> list[VideoFiles]:
         EmptySourceError: a folder holds no images.
     """
     if is_glob(path):
-        return _matches(str(path))
-    path = existing(path)
-    if path.is_dir():
-        return [_images_in(path)]
-    return [[path]] if path.suffix.lower() in IMAGE_SUFFIXES else [path]
+        found = _matches(str(path))
+    elif (path := existing(path)).is_dir():
+        found = [_images_in(path)]
+    else:
+        found = [[path]] if path.suffix.lower() in IMAGE_SUFFIXES else [path]
+    for video in found:
+        for file in video if isinstance(video, list) else [video]:
+            check_name(file)
+    return found
+
+
+def check_name(path: Path) -> None:
+    """Check that a name is text: libraries behind this package crash on others, and no label file can hold them.
+
+    Raises:
+        SourceFormatError: it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace") if _is_encodable(path) else ascii(str(path))
+        raise SourceFormatError(f"The name of {shown} is not UTF-8. Rename it.") from error
+
+
+def _is_encodable(path: Path) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_glob(path: str | Path) -> bool:
     """Whether a path is a pattern, and not the name of something."""
     try:
         return glob.has_magic(str(path)) and not Path(path).exists()
-    except OSError:  # no name of anything, e.g. too long
-        return True
+    except (OSError, ValueError):  # no name of anything, e.g. too long
+        return False
 
 
 def exists(path: str | Path) -> bool:
@@ -56,22 +84,38 @@ def existing(path: str | Path) -> Path:
 
     Raises:
         SourceNotFoundError: there is not; the message names what is there by a similar name.
+        SourceFormatError: it is neither a file nor a folder, or its name is not UTF-8.
     """
     if not str(path):
         raise SourceNotFoundError("The path of the source is empty. For the current folder, give '.'.")
     try:
         path = Path(path).expanduser()
-        if path.exists():
-            return path
-    except (OSError, RuntimeError) as error:  # too long, not allowed, no such user
-        reason = getattr(error, "strerror", None) or error
-        raise SourceNotFoundError(f"No source at {str(path)[:200]}: {reason}. Check the path.") from error
+        check_name(path)
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        path = Path(path)
+    except OSError as error:  # too long, not allowed, a loop of links
+        raise SourceNotFoundError(f"No source at {str(path)[:200]}: {explain(error)}.") from error
+    except (RuntimeError, ValueError) as error:  # no such user, a zero in the name
+        raise SourceNotFoundError(f"No source at {str(path)[:200]!r}: {error}. Check the path.") from error
+    else:
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SourceFormatError(f"{path} is neither a file nor a folder. Give a file that holds frames.")
+        return path
     folder = path.parent
     if not folder.is_dir():
         raise SourceNotFoundError(f"No source at {path}: there is no folder {folder} (in {Path.cwd()}).")
-    close = difflib.get_close_matches(path.name, [file.name for file in folder.iterdir()], n=1)
+    close = difflib.get_close_matches(path.name, _names_in(folder), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise SourceNotFoundError(f"No source at {path} (in {Path.cwd()}).{hint}")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names of what is in a folder, as far as that may be known."""
+    try:
+        return [file.name for file in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def matching(pattern: str) -> list[Path]:
@@ -97,11 +141,14 @@ def _matches(pattern: str) -> list[VideoFiles]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    files = [file for file in folder.iterdir() if not file.name.startswith(".")]  # as a glob does
+    try:
+        files = [file for file in folder.iterdir() if not file.name.startswith(".")]  # as a glob does
+    except OSError as error:
+        raise SourceFormatError(f"The folder {folder} cannot be read: {explain(error)}.") from error
     images = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
     if images:
         return images
-    listing = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+    listing = ", ".join(sorted(_names_in(folder))[:8]) or "nothing"
     raise EmptySourceError(
         f"The folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}); found: {listing}. "
         f"For videos in it, give a glob: {folder}/*.mp4"
