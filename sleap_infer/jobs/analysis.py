@@ -6,6 +6,12 @@ from pathlib import Path
 
 from sleap_infer.frames.descriptions import absolute
 
+UNTRACKED = (
+    "several animals have no track. The tracks of the Analysis HDF5 file are positions in the list of each frame, not "
+    "animals: the same track may be another animal in the next frame"
+)
+"""Why the tracks of a file may be none."""
+
 
 def write_analysis(path: Path, labels_file: Path, video: int, labels_path: Path | None) -> None:
     """Write one video of a `.slp` file as SLEAP Analysis HDF5.

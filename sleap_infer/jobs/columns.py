@@ -70,6 +70,11 @@ class Columns:
         numbers = np.bincount(self.statuses, minlength=len(STATUSES)).tolist()
         return dict(zip(STATUSES, numbers, strict=True))
 
+    def count_untracked(self) -> int:
+        """Return the number of frames with several instances that have no class, and so no track."""
+        owners = np.repeat(np.arange(len(self)), self.counts)
+        return int(np.count_nonzero(np.bincount(owners[self.classes < 0]) > 1))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name."""
         return {name: getattr(self, name) for name in DTYPES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.files import put_in_place, remove_leftovers, write_text
 from sleap_infer.frames import Source
 from sleap_infer.frames.descriptions import located
-from sleap_infer.jobs.analysis import write_analysis
+from sleap_infer.jobs.analysis import UNTRACKED, write_analysis
 from sleap_infer.jobs.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.content import Record, noted, read_records
 from sleap_infer.jobs.identity import digest
@@ -67,6 +67,7 @@ class Results:
         notes: why frames failed, the first of them.
         n_capped: frames in which all places for peaks were full.
         n_not_finite: frames for which the network gave NaN.
+        n_untracked: frames with several instances that have no track.
         labels_file: the `.slp` file that is written beside other formats, if one is.
     """
 
@@ -80,6 +81,7 @@ class Results:
     notes: tuple[str, ...]
     n_capped: int = 0
     n_not_finite: int = 0
+    n_untracked: int = 0
     labels_file: Path | None = None
 
     @property
@@ -92,15 +94,17 @@ class Results:
         """Frames that are not done."""
         return sum(self.counts[status] for status in FAILED)
 
-    @property
-    def warnings(self) -> list[str]:
-        """What is wrong with the results as a whole."""
+    def warnings(self, formats: Container[OutputFormat]) -> list[str]:
+        """What is wrong with the results as a whole, and with what is written in some formats."""
+        untracked = self.n_untracked if "analysis_h5" in formats else 0
+        about = [f"{self.source.name}: in {untracked} of {self.n_frames} frames, {UNTRACKED}"] if untracked else []
         if not self.n_not_finite:
-            return []
+            return about
         precision = self.journal.facts["facts"].get("precision")
         return [
+            *about,
             f"{self.source.name}: {NOT_FINITE} in {self.n_not_finite} of {self.n_frames} frames (predict_failed). The "
-            f"weights are damaged, or values are too large for {precision}: try --precision fp32, or another model"
+            f"weights are damaged, or values are too large for {precision}: try --precision fp32, or another model",
         ]
 
     @property
@@ -160,18 +164,19 @@ def collect(journal: Journal, source: Source) -> Results:
     counts: dict[FrameStatus, int] = dict.fromkeys(STATUSES, 0)
     used: dict[int, None] = {}
     notes: list[str] = []
-    n_instances = n_capped = n_not_finite = 0
+    n_instances = n_capped = n_not_finite = n_untracked = 0
     for part, columns in journal.read_complete():
         for status, number in columns.count().items():
             counts[status] += number
         n_instances += columns.n_instances
         n_capped += int(columns.capped.sum())
+        n_untracked += columns.count_untracked()
         n_not_finite += sum(NOT_FINITE in note for note in columns.notes.values())
         used |= dict.fromkeys(label for label in columns.classes.tolist() if label >= 0)
         notes += [f"video {part}, {note}" for note in columns.notes.values()][: NOTES_KEPT - len(notes)]
     facts = journal.facts
     skeleton = from_plain(SkeletonSpec, facts["skeleton"])
-    classes, numbers = tuple(facts["classes"]), (n_capped, n_not_finite)
+    classes, numbers = tuple(facts["classes"]), (n_capped, n_not_finite, n_untracked)
     return Results(journal, source, skeleton, classes, counts, n_instances, tuple(used), tuple(notes), *numbers)
 
 

@@ -96,12 +96,13 @@ class TaskInWork:
             return TaskReport(self.task, "shared", seconds=perf_counter() - self._begun)
         begun = perf_counter()
         results = collect(self.journal, self.source)
-        for line in results.warnings:
+        targets = self._targets(options, results.n_failed)
+        for line in results.warnings(targets):
             self._warnings.append(line)
             warn(line)
         facts = self.journal.facts["facts"]
         profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
-        files = write(results, self._targets(options, results.n_failed), profile.as_dict())
+        files = write(results, targets, profile.as_dict())
         wall = perf_counter() - self._begun
         profile = profile.with_writing(self._seconds["writing"] + perf_counter() - begun, wall)
         if not options.keep_journal:

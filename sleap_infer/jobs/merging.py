@@ -165,7 +165,7 @@ def _merge(
         results.n_instances,
         tuple(files),
         seconds=seconds,
-        warnings=tuple(results.warnings),
+        warnings=tuple(results.warnings(targets)),
         notes=results.notes,
     )
 
@@ -178,7 +178,10 @@ def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path],
         if not keep_journal:
             journal.delete()
     seconds = perf_counter() - begun
-    return TaskReport(task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds)
+    warnings = tuple(results.warnings(targets))
+    return TaskReport(
+        task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, warnings=warnings
+    )
 
 
 def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Range]]) -> None:
