@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
@@ -19,6 +20,12 @@ ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f
 
 CAPABILITIES: Mapping[str, str] = {"f16": "FP16", "bf16": "BF16"}
 FULL = "f32"
+
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables that limit the instructions that oneDNN, and OpenVINO with it, uses."""
+
+HAS_BF16 = ("BF16", "FP16", "AMX", "AVX10", "VNNI_2", "ALL", "DEFAULT")
+"""Parts of the names of instruction sets with 16-bit arithmetic."""
 
 SHAPE = "ShapeOf"
 """Sees no numbers. OpenVINO gives biases their form by that of what they are added to, and adds them within the
@@ -47,6 +54,9 @@ def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
 
 def has_arithmetic(core: Any, device: str, numbers: str) -> bool:
     """Whether a device has arithmetic in `f16` or `bf16`; those that have not emulate it, slowly."""
+    limit = next((os.environ[name].upper() for name in LIMITS if os.environ.get(name)), "")
+    if device == "CPU" and limit and not any(part in limit for part in HAS_BF16):
+        return False  # OpenVINO still reports bf16, and cannot compile for it
     return CAPABILITIES[numbers] in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 

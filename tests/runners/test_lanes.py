@@ -19,6 +19,7 @@ import torch
 from sleap_infer import Predictor
 from sleap_infer.candidates import Candidates, join
 from sleap_infer.errors import OptionError
+from sleap_infer.frames import open_source
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.base import Images
 from sleap_infer.runners.lanes import MOST_AT_ONCE, Lanes, RunnerInLanes, images_at_once, in_units
@@ -273,23 +274,21 @@ def in_threads(functions: list[Callable[[], None]]) -> None:
 
 
 @needs_compiler
-def test_lanes_share_what_one_of_them_compiles(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lanes_share_what_one_of_them_compiles(models: Path, videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On animals: peaks of noise come and go with the last bits, which differ between compiled and other code."""
+    with open_source(videos / "two_flies.mp4", frames=range(22)) as source:
+        images = np.ascontiguousarray(next(iter(source.batches(22))).images[:, :, 48:144, 48:144])
     compiled = find_runner("torch_compile").from_model_path(
         models / "bottomup",
         device="cpu",
         backend_options={"lanes": 3, "at_once": 4, "num_threads": 1},
-        peak_threshold=0.01,
-        refinement="none",  # of noise it divides by sums near zero
     )
-    plain = find_runner("torch").from_model_path(
-        models / "bottomup", device="cpu", peak_threshold=0.01, refinement="none"
-    )
-    images = np.random.default_rng(2).integers(0, 256, (22, 1, 96, 96), dtype=np.uint8)
+    plain = find_runner("torch").from_model_path(models / "bottomup", device="cpu")
     found, expected = compiled.infer(images), plain.infer(images)
     assert caplog.text.count("compiling for 4 images") == caplog.text.count("compiling") == 1
     assert expected["peak_mask"].any()
     np.testing.assert_array_equal(found["peak_mask"], expected["peak_mask"])
-    np.testing.assert_array_equal(found["peaks"], expected["peaks"])
+    np.testing.assert_allclose(found["peaks"], expected["peaks"], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("lanes", [0, -1, "many", True])

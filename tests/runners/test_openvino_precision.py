@@ -150,10 +150,27 @@ class Device:
     ],
 )
 def test_arithmetic_is_what_the_processor_has(
-    precision: Precision, kept: tuple[str, ...], there: tuple[str, ...], numbers: str
+    precision: Precision,
+    kept: tuple[str, ...],
+    there: tuple[str, ...],
+    numbers: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name in openvino_precision.LIMITS:
+        monkeypatch.delenv(name, raising=False)
     facts = ExportFacts(sha256="", n_places=1, precision=precision, kept=kept)
     assert find_arithmetic(Device(*there), "CPU", facts) == numbers
+
+
+@pytest.mark.parametrize(
+    ("limit", "numbers"),
+    [("AVX2", "f32"), ("AVX512_CORE_VNNI", "f32"), ("SSE41", "f32"), ("avx512_core_bf16", "bf16"), ("ALL", "bf16")],
+)
+def test_instructions_may_be_limited(limit: str, numbers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO then still reports bf16, but cannot compile networks for it."""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    facts = ExportFacts(sha256="", n_places=1, precision="bf16", kept=())
+    assert find_arithmetic(Device("BF16"), "CPU", facts) == numbers
 
 
 @pytest.mark.parametrize(("precision", "numbers"), [("fp16", "f16"), ("bf16", "bf16")])
