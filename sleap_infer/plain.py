@@ -29,25 +29,54 @@ def from_plain(kind: type[Value], data: Any) -> Value:
     Raises:
         ValueError: a name is missing, or a value is of another type; the message says where.
     """
-    value: Value = _read(kind, data, kind.__name__)
+    value: Value = read_value(kind, data, kind.__name__)
     return value
 
 
-def _read(hint: Any, data: Any, where: str) -> Any:
+def unknown_names(kind: type[Any], data: Any, where: str = "") -> list[str]:
+    """Return the names in a mapping, and in mappings in it, that an attrs class does not have.
+
+    >>> from attrs import frozen
+    >>> @frozen
+    ... class Point:
+    ...     x: int
+    >>> unknown_names(Point, {"x": 1, "z": 2})
+    ['z']
+    """
+    if not isinstance(data, dict):
+        return []
+    hints = get_type_hints(kind)
+    found = []
+    for name, value in data.items():
+        place = f"{where}.{name}" if where else str(name)
+        if name not in attrs.fields_dict(kind):
+            found.append(place)
+            continue
+        inner = [part for part in (hints[name], *get_args(hints[name])) if attrs.has(part)]
+        found += unknown_names(inner[0], value, place) if len(inner) == 1 else []
+    return found
+
+
+def read_value(hint: Any, data: Any, where: str) -> Any:
+    """Return a value of an annotated type.
+
+    Raises:
+        ValueError: it is of another type; the message says where.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return data
     if origin in UNIONS:
         return _read_optional(arguments, data, where)
     if origin is Literal:
-        if data not in arguments:
+        if not isinstance(data, (str, int, type(None))) or data not in arguments:
             raise ValueError(f"{where} is {data!r}, expected one of {', '.join(map(repr, arguments))}")
         return data
     if origin is tuple:
         return _read_tuple(arguments, data, where)
     if origin is dict:
         _expect(data, dict, where)
-        return {name: _read(arguments[1], item, f"{where}.{name}") for name, item in data.items()}
+        return {name: read_value(arguments[1], item, f"{where}.{name}") for name, item in data.items()}
     if attrs.has(hint):
         return _read_fields(hint, data, where)
     return _read_scalar(hint, data, where)
@@ -56,18 +85,24 @@ def _read(hint: Any, data: Any, where: str) -> Any:
 def _read_optional(arguments: tuple[Any, ...], data: Any, where: str) -> Any:
     if data is None and type(None) in arguments:
         return None
-    (hint,) = (part for part in arguments if part is not type(None))
-    return _read(hint, data, where)
+    hints = [part for part in arguments if part is not type(None)]
+    for hint in hints[:-1]:
+        try:
+            return read_value(hint, data, where)
+        except ValueError:
+            continue
+    return read_value(hints[-1], data, where)
 
 
 def _read_tuple(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
     _expect(data, (list, tuple), where)
     if arguments[-1] is Ellipsis:
-        return tuple(_read(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(data))
+        return tuple(read_value(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(data))
     if len(data) != len(arguments):
         raise ValueError(f"{where} has {len(data)} values, expected {len(arguments)}")
     return tuple(
-        _read(hint, item, f"{where}[{number}]") for number, (hint, item) in enumerate(zip(arguments, data, strict=True))
+        read_value(hint, item, f"{where}[{number}]")
+        for number, (hint, item) in enumerate(zip(arguments, data, strict=True))
     )
 
 
@@ -77,7 +112,7 @@ def _read_fields(kind: Any, data: Any, where: str) -> Any:
     given = {}
     for item in attrs.fields(kind):
         if item.name in data:
-            given[item.name] = _read(hints[item.name], data[item.name], f"{where}.{item.name}")
+            given[item.name] = read_value(hints[item.name], data[item.name], f"{where}.{item.name}")
         elif item.default is attrs.NOTHING:
             raise ValueError(f"{where} has no {item.name!r}")
     return kind(**given)

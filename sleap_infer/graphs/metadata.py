@@ -15,7 +15,8 @@ from sleap_infer.choices import Precision
 from sleap_infer.graphs.making import GRAPH_NAME
 from sleap_infer.model import ModelSpec
 from sleap_infer.model.directory import METADATA_NAME
-from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside, spec_to_json
+from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside
+from sleap_infer.model.exported_spec import spec_to_json
 from sleap_infer.model.spec import Margins
 
 PUBLISHED_BATCH = 8

@@ -49,6 +49,15 @@ def spec_from_text(text: str, where: str, files: ModelFiles, ignore_unknown: boo
         data = parse_yaml(text)
     except ValueError as error:
         raise ModelConfigError(f"{where} is not readable YAML: {error}. Copy it again from its source.") from error
+    return spec_from_data(data, where, files, ignore_unknown)
+
+
+def spec_from_data(data: object, where: str, files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
+    """Read the configuration of a sleap-nn model from its data; arguments as in `spec_from_text`.
+
+    Raises:
+        ModelConfigError, UnsupportedModelError: as in `read_yaml_spec`.
+    """
     root = Section(data, where)
     model, data_config = root.section("model_config"), root.section("data_config")
     kind, head = read_kind(model.section("head_configs"))

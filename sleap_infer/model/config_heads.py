@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
@@ -148,14 +148,28 @@ def read_paf_edges(head: Section, skeleton: SkeletonSpec) -> tuple[tuple[int, in
             f"{section.where}: edges should be pairs of the parts {parts}, found {reprlib.repr(edges)}."
         )
     pairs = tuple((parts.index(source), parts.index(destination)) for source, destination in edges)
-    try:
-        TopologicalSorter({node: [s for s, d in pairs if d == node] for node in range(len(parts))}).prepare()
-    except CycleError as error:
+    if has_cycle(pairs):
         raise ModelConfigError(
             f"{section.where}: edges should form a tree, but {edges} go round in a cycle. "
             "sleap-nn cannot run them either."
-        ) from error
+        )
     return pairs
+
+
+def has_cycle(pairs: Iterable[tuple[int, int]]) -> bool:
+    """Return whether directed edges, (source, destination) each, go round in a cycle.
+
+    >>> has_cycle([(0, 1), (1, 2)]), has_cycle([(0, 1), (1, 0)]), has_cycle([(0, 0)])
+    (False, True, True)
+    """
+    sorter: TopologicalSorter[int] = TopologicalSorter()
+    for source, destination in pairs:
+        sorter.add(destination, source)
+    try:
+        sorter.prepare()
+    except CycleError:
+        return True
+    return False
 
 
 def _is_pair(edge: object, parts: tuple[str, ...]) -> bool:

@@ -8,32 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from sleap_infer.errors import ExportedModelError, ModelError
 from sleap_infer.model.directory import METADATA_NAME, ModelFiles
+from sleap_infer.model.exported_spec import spec_from_json, spec_to_json, unknown_in
 from sleap_infer.model.foreign import is_sleap_nn, read_foreign_spec
-from sleap_infer.model.reading import explain, parse_json, read_text
-from sleap_infer.model.spec import (
-    BackboneSpec,
-    ConvNextSpec,
-    ExportFacts,
-    HeadSpec,
-    MapHeadSpec,
-    ModelSpec,
-    SkeletonSpec,
-    SwinSpec,
-    TrainedPreprocessing,
-    UNetSpec,
-    VectorHeadSpec,
-)
+from sleap_infer.model.known_settings import report
+from sleap_infer.model.reading import explain, one_line, parse_json, read_text
+from sleap_infer.model.spec import ModelSpec
 
 OUR_KEY = "sleap_infer"
-BACKBONES: Mapping[str, type[Any]] = {spec.kind: spec for spec in (UNetSpec, ConvNextSpec, SwinSpec)}
 
 
 def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
@@ -58,10 +44,7 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
             f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "
             "-o DIR."
         )
-    try:
-        spec = spec_from_json(metadata[OUR_KEY], files.directory)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportedModelError(f"{files.config}: malformed metadata ({type(error).__name__}: {error}).") from error
+    spec = _read_ours(files, metadata[OUR_KEY], ignore_unknown)
     assert spec.exported is not None
     if beside and (found := hash_file(files.weights)) != spec.exported.sha256:
         raise ExportedModelError(
@@ -71,42 +54,20 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
     return spec
 
 
+def _read_ours(files: ModelFiles, data: Any, ignore_unknown: bool) -> ModelSpec:
+    try:
+        spec = spec_from_json(data, files.directory)
+    except (ValueError, RecursionError) as error:
+        raise ExportedModelError(
+            f"{files.config}: malformed metadata ({one_line(error)}). Copy the directory again, or export again."
+        ) from error
+    report([f"{files.config}: {name!r} is not known" for name in unknown_in(data)], ignore_unknown)
+    return spec
+
+
 def metadata_inside(spec: ModelSpec) -> dict[str, str]:
     """What travels inside a graph, so that it is enough by itself."""
     return {OUR_KEY: json.dumps(spec_to_json(spec))}
-
-
-def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain data."""
-    data = attrs.asdict(spec)
-    del data["path"]
-    data["backbone"]["kind"] = spec.backbone.kind
-    return data
-
-
-def spec_from_json(data: Mapping[str, Any], path: Path) -> ModelSpec:
-    """A spec from what `spec_to_json` made of it; `path` is where it lies now.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is something else.
-    """
-    backbone: BackboneSpec = BACKBONES[data["backbone"]["kind"]](
-        **{name: _frozen(value) for name, value in data["backbone"].items() if name != "kind"}
-    )
-    return ModelSpec(
-        kind=data["kind"],
-        skeleton=SkeletonSpec(**{name: _frozen(value) for name, value in data["skeleton"].items()}),
-        backbone=backbone,
-        heads=tuple(_head(head) for head in data["heads"]),
-        preprocessing=TrainedPreprocessing(**data["preprocessing"]),
-        paf_edges=_frozen(data["paf_edges"]),
-        classes=_frozen(data["classes"]),
-        anchor_part=data["anchor_part"],
-        path=path,
-        format="onnx",
-        written_by=data["written_by"],
-        exported=ExportFacts(**{name: _frozen(value) for name, value in data["exported"].items()}),
-    )
 
 
 def hash_file(path: Path) -> str:
@@ -141,12 +102,3 @@ def _read_inside(path: Path) -> dict[str, Any]:
         return {OUR_KEY: json.loads(inside[OUR_KEY])} if OUR_KEY in inside else dict(inside)
     except ValueError as error:
         raise ExportedModelError(f"{path}: the metadata inside are not readable: {error}.") from error
-
-
-def _head(data: Mapping[str, Any]) -> HeadSpec:
-    return MapHeadSpec(**data) if "output_stride" in data else VectorHeadSpec(**data)
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -5,7 +5,7 @@ A new backbone adds a class here, a network in `model.networks`, and a line in `
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -26,6 +26,11 @@ from sleap_infer.choices import (
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 POSITIVE: Any = and_(gt(0), lt(inf))
+SIZE: Any = and_(gt(0), le(1 << 16))
+"""Sides of images, in pixels."""
+NOT_NEGATIVE: Any = and_(ge(0), lt(inf))
+SCALE: Any = and_(gt(0), lt(inf), le(16))
+COUNT: Any = and_(gt(0), le(1 << 20))
 CHANNELS = in_((1, 3))
 AT_MOST = le(1000)
 """Layers in a row; more are a typing error, and building them would take forever."""
@@ -33,9 +38,23 @@ COUNTS = deep_iterable(gt(0))
 DEPTHS = deep_iterable(and_(gt(0), AT_MOST))
 
 
+LARGEST_STRIDE = 1 << 12
+
+
 def _power_of_two(_spec: object, attribute: Attribute[int], value: int) -> None:
-    if value < 1 or value & (value - 1):
-        raise ValueError(f"{attribute.name!r} has to be a power of two, found {value}")
+    if not 1 <= value <= LARGEST_STRIDE or value & (value - 1):
+        raise ValueError(f"{attribute.name!r} has to be a power of two, found {value} (at most {LARGEST_STRIDE})")
+
+
+def _finite(_spec: object, attribute: Attribute[Any], value: Any) -> None:
+    values = value if isinstance(value, tuple) else () if value is None else (value,)
+    if (not values and value is not None) or not all(isfinite(item) for item in values):
+        raise ValueError(f"{attribute.name!r} has to be finite, found {value}")
+
+
+def _optional_sizes(spec: object, attribute: Attribute[Any], value: Any) -> None:
+    if value is not None:
+        deep_iterable(SIZE)(spec, attribute, value)
 
 
 def _unique(_spec: object, attribute: Attribute[tuple[str, ...]], names: tuple[str, ...]) -> None:
@@ -151,19 +170,19 @@ class TrainedPreprocessing:
 
     ensure_rgb: bool | None = None
     ensure_grayscale: bool | None = None
-    max_height: int | None = field(default=None, validator=optional(POSITIVE))
-    max_width: int | None = field(default=None, validator=optional(POSITIVE))
-    scale: float = field(default=1.0, validator=POSITIVE)
-    crop_size: int | None = field(default=None, validator=optional(POSITIVE))
+    max_height: int | None = field(default=None, validator=optional(SIZE))
+    max_width: int | None = field(default=None, validator=optional(SIZE))
+    scale: float = field(default=1.0, validator=SCALE)
+    crop_size: int | None = field(default=None, validator=optional(SIZE))
 
 
 @frozen
 class Margins:
     """How far numbers of a graph in lower precision may be off."""
 
-    values: float = field(validator=gt(0))
+    values: float = field(validator=POSITIVE)
     """Of peaks."""
-    scores: float = field(default=0.0, validator=ge(0))
+    scores: float = field(default=0.0, validator=NOT_NEGATIVE)
     """Of connections between peaks, or of classes."""
 
     def __str__(self) -> str:
@@ -189,7 +208,7 @@ class ExportFacts:
 
     sha256: str
     """Of the graph's file; empty where the metadata travelled inside it."""
-    n_places: int
+    n_places: int = field(validator=COUNT)
     """Room for peaks per node, or for centroids."""
     baked: dict[str, Any] = field(factory=dict)
     """Options that are part of the graph, by name, and that no run can change."""
@@ -197,13 +216,13 @@ class ExportFacts:
     inside: GraphInside = "network"
     """How much of the preprocessing is part of the graph."""
     layout: Layout = "batched"
-    peak_threshold: float | tuple[float, ...] | None = None
+    peak_threshold: float | tuple[float, ...] | None = field(default=None, validator=_finite)
     """Default of the graph's threshold; of two models in one graph, centroids first."""
-    input_size: tuple[int, int] | None = None
+    input_size: tuple[int, int] | None = field(default=None, validator=_optional_sizes)
     """The only (height, width) that frames are fitted into, if it is fixed."""
-    batch_size: int | None = None
+    batch_size: int | None = field(default=None, validator=optional(COUNT))
     """The only number of images that the graph takes, if it is fixed."""
-    max_batch_size: int | None = None
+    max_batch_size: int | None = field(default=None, validator=optional(COUNT))
     """The largest number of images that the graph is given at once."""
     opset: int | None = None
     given: dict[str, Any] = field(factory=dict)

@@ -18,6 +18,7 @@ from sleap_infer.cores import available_cores
 from sleap_infer.files import replacing
 from sleap_infer.model import find_model_files
 from sleap_infer.model.exported import hash_file
+from sleap_infer.plain import from_plain
 from sleap_infer.predictors.opening import Plan
 from sleap_infer.storage import cache_directory
 
@@ -115,7 +116,7 @@ def recall(key: str, size: tuple[int, int, int] | None) -> Choice | None:
     try:
         found = sorted(choices_directory().glob(f"{key}-{name}.json"), key=lambda path: path.stat().st_mtime)
         return _read(found[-1]) if found else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError):
         return None  # unreadable: it is measured again
 
 
@@ -137,8 +138,7 @@ def choices_directory() -> Path:
 
 def _read(path: Path) -> Choice:
     data = json.loads(path.read_text(encoding="utf-8"))
-    tried = tuple(Tried(**row) for row in data.pop("tried"))
-    return Choice(**{**data, "tried": tried, "remembered": True})
+    return attrs.evolve(from_plain(Choice, data), remembered=True)
 
 
 def _name(size: tuple[int, int, int]) -> str:

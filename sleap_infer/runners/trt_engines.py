@@ -21,6 +21,7 @@ from attrs import frozen
 from sleap_infer.errors import BackendError, BackendNotInstalledError, ExportedModelError, OptionError
 from sleap_infer.files import replacing
 from sleap_infer.model.onnx_file import without_initializers
+from sleap_infer.plain import from_plain
 from sleap_infer.runners.cuda import Gpu
 from sleap_infer.runners.graph_io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
 from sleap_infer.runtimes import import_runtime
@@ -281,10 +282,8 @@ def make_logger(trt: Any) -> Any:
 def read_facts(engine: Path) -> EngineFacts | None:
     """What the JSON beside an engine says; `None` where it says nothing that is understood."""
     try:
-        data = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine"]
-        profile = Profile(**{name: tuple(sides) for name, sides in data.pop("profile").items()})
-        return EngineFacts(**data, profile=profile)
-    except (OSError, ValueError, KeyError, TypeError):
+        return from_plain(EngineFacts, json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -29,7 +29,7 @@ from sleap_infer.errors import (
     UnsupportedModelError,
 )
 from sleap_infer.model import ModelSpec, SkeletonSpec, read_spec
-from sleap_infer.model.exported import spec_from_json, spec_to_json
+from sleap_infer.model.exported_spec import spec_from_json, spec_to_json
 from sleap_infer.model.onnx_file import read_graph_file
 from sleap_infer.model.spec import ExportFacts, MapHeadSpec, TrainedPreprocessing, UNetSpec
 from sleap_infer.runners import find_runner

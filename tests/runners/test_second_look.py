@@ -20,7 +20,7 @@ from sleap_infer.export import ExportOptions, export
 from sleap_infer.export.margin import compare
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.directory import SECOND_LOOK
-from sleap_infer.model.exported import spec_from_json, spec_to_json
+from sleap_infer.model.exported_spec import spec_from_json, spec_to_json
 from sleap_infer.model.spec import ExportFacts, Margins
 from sleap_infer.ops.grouping import group_instances
 from sleap_infer.ops.identity import group_by_class
