@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,9 +64,22 @@ def _handling(handle: Callable[[int, object, Callable[[], None]], Any], names: t
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+
+    def handler(number: int, frame: object) -> None:
+        _leave(terminals)
+        handle(number, frame, restore)
+
     for number in before:
-        signal.signal(number, lambda number, frame: handle(number, frame, restore))
+        signal.signal(number, handler)
     try:
         yield
     finally:
         restore()
+
+
+def _leave(terminals: Sequence[int]) -> None:
+    """Write nothing more to terminals that were closed: each line would be an error."""
+    for stream in terminals:
+        if not os.isatty(stream):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

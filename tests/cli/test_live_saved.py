@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -57,9 +58,13 @@ def end(process: subprocess.Popen[str]) -> tuple[list[dict[str, Any]], str]:
 
 def wait_for_frames(journal: Path, process: subprocess.Popen[str]) -> None:
     """Wait until frames are saved."""
-    while not (Journal.is_at(journal) and (journal / "0.sqlite").exists() and Journal.open(journal).n_frames()):
+    while not has_frames(journal):
         assert process.poll() is None, process.communicate()
         sleep(0.05)
+
+
+def has_frames(journal: Path) -> bool:
+    return Journal.is_at(journal) and (journal / "0.sqlite").exists() and Journal.open(journal).n_frames() > 0
 
 
 def assert_poses(output: Path, frames: list[dict[str, Any]]) -> None:
@@ -251,3 +256,33 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
     code += "with interrupting(), told_to_end() as told:\n"
     code += "    signal.raise_signal(signal.SIGHUP)\n    assert not told.is_set()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+IN_A_TERMINAL = """
+import fcntl, os, termios
+os.setsid()
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+"""
+
+
+@pytest.mark.parametrize("name", ["live", "predict"])
+def test_a_terminal_that_is_gone(name: str, long_video: Path, models: Path, tmp_path: Path) -> None:
+    """Not only the signal comes: each line that is written from then on is an error."""
+    import pty
+
+    outer, inner = pty.openpty()
+    script = f"{IN_A_TERMINAL}\nfrom sleap_infer.cli import main\nmain()"
+    words = [name, long_video, "-m", models / "single_instance", "-o", tmp_path / "session.slp", "-r", "torch"]
+    more = ["--workers", 0] if name == "predict" else []
+    command = [sys.executable, "-c", script, *map(str, [*words, *more])]
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    os.set_blocking(outer, False)
+    while not has_frames(tmp_path / "session.journal"):
+        assert process.poll() is None
+        with suppress(OSError):
+            os.read(outer, 1 << 16)
+        sleep(0.05)
+    os.close(outer)
+    assert process.wait(120) == (0 if name == "live" else 129)
+    assert (tmp_path / "session.slp").exists() == (name == "live")
