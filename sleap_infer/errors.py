@@ -23,7 +23,8 @@
     │   ├── DeviceError                 its device is missing
     │   └── DeviceMemoryError           its device has too little memory
     ├── OutputError                 results cannot be written
-    │   └── OutputExistsError           something is there already
+    │   ├── OutputExistsError           something is there already
+    │   └── CacheError                  other users may change what is in the cache
     └── JobError                    a batch job cannot go on
         ├── JournalError                its journal is damaged or something else
         ├── JobDiffersError             what lies there belongs to another job
@@ -129,6 +130,10 @@ class OutputError(SleapInferError):
 
 class OutputExistsError(OutputError, FileExistsError):
     """An output file is there already and overwriting was not asked for."""
+
+
+class CacheError(OutputError):
+    """The cache is not used, as other users may change what is in it."""
 
 
 class JobError(SleapInferError):

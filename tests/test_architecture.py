@@ -19,6 +19,7 @@ ROWS = (
     ("choices", "cores", "errors", "printable", "runtimes", "children", "guard"),
     (
         "storage",
+        "entries",
         "files",
         "unforeseen",
         "plain",

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sleap_infer import __version__
-from sleap_infer.errors import OutputError
+from sleap_infer.entries import is_ready, making
 from sleap_infer.export.exporting import export
 from sleap_infer.graph_options import ExportOptions
 from sleap_infer.graphs.cache import FORM
 from sleap_infer.model import expand_model_path, find_model_files, read_spec
 from sleap_infer.model.exported import hash_file
-from sleap_infer.storage import CACHE_VARIABLE, cache_directory
+from sleap_infer.storage import cache_directory
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[st
         ModelError: a model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
         ExportDiffersError: the poses in int8 are beyond the budget.
+        CacheError: other users may write there.
         OutputError: the cache cannot be written.
     """
     paths = [path for model in models for path in expand_model_path(model)]
@@ -40,22 +41,25 @@ def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[st
     if all(read_spec(path, ignore).exported for path in paths):
         return paths
     place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
-    if not place.is_dir():
+    if not is_ready(place):
         logger.warning("exporting to int8 in %s, once: some minutes", place)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The cache {place.parent} cannot be written: {error.strerror}. Set {CACHE_VARIABLE} to a directory "
-                "that can be."
-            ) from error
-        options = ExportOptions(precision="int8")
-        for result in export(paths, place, options, frames, logger.info, **inference_options):
-            logger.warning("%s", result)
+        with making(place) as work:
+            options, made = ExportOptions(precision="int8"), work / "export"
+            for result in export(paths, made, options, frames, logger.info, **inference_options):
+                logger.warning("%s", str(result).replace(str(made), str(place)))
+            for path in made.iterdir():
+                path.rename(work / path.name)
+            made.rmdir()
     return expand_model_path(place)
 
 
 def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
     files = [find_model_files(path) for path in paths]
-    facts = [__version__, FORM, [[hash_file(model.weights), hash_file(model.config)] for model in files], dict(given)]
+    facts = [
+        __version__,
+        FORM,
+        "sealed",
+        [[hash_file(model.weights), hash_file(model.config)] for model in files],
+        dict(given),
+    ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -1,8 +1,7 @@
 """Graphs of trained models that a graph backend was asked to run: made once, kept in a cache directory.
 
 The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, places, and the
-version of this package. Entries are complete when they have their name, so that several processes may fill the cache
-at once.
+version of this package. Several processes may fill the cache at once (`entries.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import numpy as np
 
 from sleap_infer import __version__
 from sleap_infer.choices import Precision
+from sleap_infer.entries import is_ready, making
 from sleap_infer.errors import ExportedModelError, OptionError, OutputError
 from sleap_infer.graph_options import GraphOptions
 from sleap_infer.graphs.making import GRAPH_NAME, Trained, baked_options, build_graph, make_graph
@@ -59,6 +57,7 @@ def cached_graph(
         ModelError: the model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
         ExportedModelError: the graph gives other candidates than the model.
+        CacheError: other users may write there.
         OutputError: the cache cannot be written.
     """
     if precision == "int8":
@@ -68,15 +67,12 @@ def cached_graph(
         )
     options = _options(given, precision)
     entry = find_entry(model, given, precision)
-    if entry.is_dir():
+    if is_ready(entry):
         return entry
     require_torch()
     logger.warning("exporting %s to %s, once", model.path, entry)
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=entry.parent) as folder:
-            place = Path(folder) / "graph"
-            place.mkdir()
+        with making(entry) as place:
             spec, _ = make_graph([model], frames, place, options, given)
             if options.precision == "bf16":
                 round_weights(place / GRAPH_NAME, place / GRAPH_NAME)
@@ -84,7 +80,6 @@ def cached_graph(
             else:
                 write_metadata(place, spec)
             _check(model, frames, options, place)
-            _move(place, entry)
     except OSError as error:
         raise OutputError(
             f"The cache {entry.parent} cannot be written: {error.strerror}. Set {CACHE_VARIABLE} to a directory that "
@@ -106,21 +101,12 @@ def _options(given: dict[str, Any], precision: Precision | None) -> GraphOptions
     )
 
 
-def _move(place: Path, entry: Path) -> None:
-    """Give a finished entry its name; another process may have been faster, with the same content."""
-    try:
-        place.rename(entry)
-    except OSError:
-        if not entry.is_dir():
-            raise
-        shutil.rmtree(place)
-
-
 def _key(model: Trained, options: GraphOptions) -> str:
     files = find_model_files(model.path)
     facts = {
         "version": __version__,
         "form": FORM,
+        "is_sealed": True,
         "weights": hash_file(files.weights),
         "configuration": hash_file(files.config),
         "options": baked_options(model.spec.kind, model.settings, options, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +21,14 @@ from sleap_infer.model import find_model_files
 from sleap_infer.model.exported import hash_file
 from sleap_infer.plain import from_plain
 from sleap_infer.predictors.opening import Plan
-from sleap_infer.storage import cache_directory
+from sleap_infer.storage import cache_directory, make_private, require_private
 
 RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
 """Packages whose versions decide what is fast."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+logger = logging.getLogger(__name__)
 
 
 @frozen
@@ -113,20 +116,26 @@ def recall(key: str, size: tuple[int, int, int] | None) -> Choice | None:
         size: (height, width, channels) of the frames; `None` takes the newest for any size.
     """
     name = "*" if size is None else _name(size)
+    require_private(choices_directory())
     try:
         found = sorted(choices_directory().glob(f"{key}-{name}.json"), key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return None
+    try:
         return _read(found[-1]) if found else None
-    except (OSError, ValueError, RecursionError):
-        return None  # unreadable: it is measured again
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        logger.warning("the cache entry %s is damaged (%s): backends are measured again", found[-1], error)
+        return None
 
 
 def keep(key: str, size: tuple[int, int, int], choice: Choice) -> None:
     """Remember a choice. Where nothing can be written it is measured again the next time."""
     path = choices_directory() / f"{key}-{_name(size)}.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         with replacing(path) as beside:
-            beside.write_text(json.dumps(attrs.asdict(choice), indent=1), encoding="utf-8")
+            data = attrs.asdict(choice)
+            beside.write_text(json.dumps({"choice": data, "sha256": _sum(data)}, indent=1), encoding="utf-8")
     except OSError:
         return
 
@@ -137,8 +146,14 @@ def choices_directory() -> Path:
 
 
 def _read(path: Path) -> Choice:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return attrs.evolve(from_plain(Choice, data), remembered=True)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["sha256"] != _sum(content["choice"]):
+        raise ValueError("its checksum differs")
+    return attrs.evolve(from_plain(Choice, content["choice"]), remembered=True)
+
+
+def _sum(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _name(size: tuple[int, int, int]) -> str:

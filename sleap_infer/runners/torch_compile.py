@@ -20,17 +20,16 @@ from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
+from sleap_infer.runners.compiled_code import seal_code, use_code_directory
 from sleap_infer.runners.lanes import Lanes
 from sleap_infer.runners.torch import InferenceRunnerTorch, find_device, read_lanes, require_torch
 from sleap_infer.settings import StageSettings
-from sleap_infer.storage import cache_directory
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 COMPILERS = ("g++", "clang++", "c++")
-CODE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 MOST_SIZES = 1024
 """Models and sizes of images that a process may compile for."""
@@ -134,7 +133,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._device.type == "cpu":
             require_compiler()
-        os.environ.setdefault(CODE_VARIABLE, str(cache_directory("compiled")))
+        use_code_directory()
         import torch
 
         settings = {"freezing": True} if self._device.type == "cpu" else {}
@@ -154,6 +153,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
                 logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
                 found = self._compute_in(images, size)
                 sizes.add(size)
+                seal_code()
                 logger.warning("compiled in %.1f s", time.perf_counter() - start)
                 return found
         return self._compute_in(images, size)

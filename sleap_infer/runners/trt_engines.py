@@ -24,8 +24,9 @@ from sleap_infer.model.onnx_file import without_initializers
 from sleap_infer.plain import from_plain
 from sleap_infer.runners.cuda import Gpu
 from sleap_infer.runners.graph_io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
+from sleap_infer.runners.trt_timings import read_timings, write_timings
 from sleap_infer.runtimes import import_runtime
-from sleap_infer.storage import cache_directory
+from sleap_infer.storage import cache_directory, is_private, make_private, require_private
 
 Range: TypeAlias = tuple[int, int, int]
 """Least, best, most."""
@@ -164,7 +165,8 @@ class EngineStore:
             facts = read_facts(path)
             if facts is not None and facts.profile.holds(shape) and path.stem.endswith(facts.key):
                 wanted = self.facts(facts.profile)
-                if facts == (wanted if facts.gpu != ANY_GPU else wanted.anywhere()):
+                is_for_this = facts == (wanted if facts.gpu != ANY_GPU else wanted.anywhere())
+                if is_for_this and is_sound(path):
                     return path, facts.profile
         return None
 
@@ -174,6 +176,7 @@ class EngineStore:
         Raises:
             ExportedModelError: TensorRT does not take the graph.
             BackendError: the engine cannot be built or kept.
+        CacheError: other users may write to the cache.
         """
         found = self.find(shape)
         if found is not None:
@@ -204,8 +207,11 @@ class EngineStore:
         )
 
     def _folders(self) -> Iterator[Path]:
-        yield self.graph.parent
-        yield cache_directory("engines") / str(self._common["graph_sha256"])[:16]
+        if is_private(self.graph.parent):  # an engine is code
+            yield self.graph.parent
+        folder = cache_directory("engines") / str(self._common["graph_sha256"])[:16]
+        require_private(folder)
+        yield folder
 
     def _kept(self) -> Iterator[Path]:
         for folder in self._folders():
@@ -249,12 +255,12 @@ def build_engine(trt: Any, graph: Path, profile: Profile, timing_cache: Path | N
     shapes = builder.create_optimization_profile()
     shapes.set_shape(IMAGE_INPUT, *_fitting(network, profile))
     config.add_optimization_profile(shapes)
-    measured = _read_timings(config, timing_cache)
+    measured = read_timings(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         reason = log.last() or "it gave no reason"
         raise BackendError(f"{trt.__name__} {trt.__version__} could not build an engine of {graph}: {reason}.")
-    _write_timings(measured, timing_cache)
+    write_timings(measured, timing_cache)
     return bytes(plan)
 
 
@@ -287,6 +293,18 @@ def read_facts(engine: Path) -> EngineFacts | None:
         return None
 
 
+def is_sound(engine: Path) -> bool:
+    """Whether an engine is as it was built; a damaged one is reported."""
+    try:
+        expected = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine_sha256"]
+        is_same = hashlib.sha256(engine.read_bytes()).hexdigest() == expected
+    except (OSError, ValueError, KeyError, TypeError):
+        is_same = False
+    if not is_same:
+        logger.warning("the engine %s is damaged: it is built again", engine)
+    return is_same
+
+
 def _fitting(network: Any, profile: Profile) -> list[tuple[int, ...]]:
     """A profile's shapes, with the sizes that are fixed in the graph."""
     shape = next(
@@ -295,30 +313,9 @@ def _fitting(network: Any, profile: Profile) -> list[tuple[int, ...]]:
     return [tuple(f if f >= 0 else side for f, side in zip(shape, wanted, strict=True)) for wanted in profile.shapes]
 
 
-def _read_timings(config: Any, path: Path | None) -> Any:
-    if path is None:
-        return None
-    known = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(known)
-    if cache is not None:
-        config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
-
-
-def _write_timings(cache: Any, path: Path | None) -> None:
-    """Best effort: a build without it is only slower."""
-    if cache is None or path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, bytes(cache.serialize()))
-    except OSError as error:
-        logger.debug("timings are not kept: %s", error)
-
-
 def _keep(folder: Path, stem: str, plan: bytes, facts: EngineFacts) -> Path:
     """Write an engine and its JSON; the engine last, so that what has its name is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     engine = folder / f"{stem}.{facts.key}.engine"
     said = {"engine": attrs.asdict(facts), "engine_sha256": hashlib.sha256(plan).hexdigest()}
     _write(engine.with_suffix(".json"), json.dumps(said, indent=1).encode())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from poses import close
 
-from sleap_infer import Predictor, storage
-from sleap_infer.errors import ExportedModelError, OptionError, OutputError
+from sleap_infer import Outputs, Predictor, storage
+from sleap_infer.errors import CacheError, ExportedModelError, OptionError, OutputError
 from sleap_infer.export import ExportResult
 from sleap_infer.graphs import cache, making
 
@@ -38,6 +38,38 @@ def test_a_trained_model_is_exported_once(
         close(again.predict(video, as_labels=False, frames=range(3)), expected)
     with pytest.raises(TypeError):
         Predictor.from_model_paths(names, backend="onnx", integral_patch_size=3)
+
+
+def test_a_damaged_entry_is_made_again(
+    place: Path, models: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All kinds of damage: tests/test_entries.py."""
+
+    def predict() -> list[Outputs]:
+        with Predictor.from_model_paths(models / "centroid", backend="onnx", device="cpu") as predictor:
+            return predictor.predict(videos / "two_flies.mp4", as_labels=False, frames=range(2))
+
+    expected = predict()
+    (entry,) = place.iterdir()
+    assert {path.name for path in entry.iterdir()} == {"model.onnx", "export_metadata.json", "sums.json"}
+    metadata = entry / "export_metadata.json"
+    metadata.write_text(metadata.read_text().replace("0.2", "0.9"))  # valid, and other poses
+    close(predict(), expected)
+    assert "export_metadata.json has changed" in caplog.text
+    (entry / "model.onnx").unlink()
+    close(predict(), expected)
+    assert "model.onnx is missing" in caplog.text
+    caplog.clear()
+    close(predict(), expected)
+    assert "damaged" not in caplog.text
+    assert [item.name for item in place.iterdir()] == [entry.name]
+
+
+def test_a_cache_that_others_may_write(place: Path, models: Path) -> None:
+    Predictor.from_model_paths(models / "centroid", backend="onnx").close()
+    place.chmod(0o777)
+    with pytest.raises(CacheError, match="chmod go-w"):
+        Predictor.from_model_paths(models / "centroid", backend="onnx")
 
 
 def test_other_weights_are_another_entry(place: Path, models: Path, tmp_path: Path) -> None:

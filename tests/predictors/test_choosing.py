@@ -182,14 +182,19 @@ def test_what_was_measured_is_remembered(
     assert chosen()[1] is True
 
 
-def test_damaged_memory_is_measured_anew(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
+def test_damaged_memory_is_measured_anew(
+    plan: Plan, clip: Clip, made: list[Pretended], caplog: pytest.LogCaptureFixture
+) -> None:
     make = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
     make_on_best(plan, Request(), make, clip)
     (kept,) = choice.choices_directory().iterdir()
-    for text in ("", "{}", '{"backend": "onnx", "tried": 3}'):
+    other = kept.read_text().replace('"backend": "onnx"', '"backend": "torch"')  # valid, but not what was measured
+    for text in ("", "{}", "[]", '{"backend": "onnx", "tried": 3}', other):
         kept.write_text(text)
+        caplog.clear()
         predictor: Any = make_on_best(plan, Request(), make, clip)
         assert predictor.choice.remembered is False
+        assert "is damaged" in caplog.text
 
 
 def test_a_choice_that_no_longer_runs_is_made_anew(plan: Plan, clip: Clip, made: list[Pretended]) -> None:

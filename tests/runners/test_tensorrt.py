@@ -192,6 +192,27 @@ def test_a_damaged_engine_is_built_again(model: Path, frames: np.ndarray, gpu: A
         close(runner.predict(frames), expected)
 
 
+@pytest.mark.parametrize("how", ["flipped", "truncated", "others may write"])
+def test_engines_that_cannot_be_trusted(
+    how: str, model: Path, frames: np.ndarray, gpu: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are code: built again where they are damaged, in the cache where others may write beside the graph."""
+    with find_runner("tensorrt").from_model_path(model) as runner:
+        expected = runner.predict(frames)
+    (engine,) = model.glob("*.engine")
+    data = engine.read_bytes()
+    if how == "others may write":
+        model.chmod(0o777)
+    else:
+        engine.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if how == "flipped" else data[: len(data) // 2])
+    caplog.clear()
+    with find_runner("tensorrt").from_model_path(model) as runner:
+        close(runner.predict(frames), expected)
+    assert "building" in caplog.text
+    assert ("is damaged" in caplog.text) == (how != "others may write")
+    assert len(list((tmp_path / "cache").rglob("*.engine"))) == (how == "others may write")
+
+
 def test_where_the_graph_lies_cannot_be_written(
     model: Path, frames: np.ndarray, gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
