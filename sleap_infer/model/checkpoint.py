@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is truncated, is not a PyTorch checkpoint, or holds no weights.
     """
-    _check_archive(path)
+    size = _check_archive(path)
     try:
         content = _load(path)
     except Exception as error:  # a damaged pickle raises whatever its random instructions happen to raise
@@ -71,6 +71,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path}: entries {strange[:3]} of its `state_dict` are not plain tensors. "
             "It is not safe to use: train again, or copy it again from its source."
         )
+    claimed = sum(value.numel() * value.element_size() for value in weights.values())
+    if claimed > size:
+        raise CheckpointError(
+            f"{path}: its weights claim {claimed:,} bytes, but the file has {size:,}. It is not safe to use: train "
+            "again, or copy it again from its source."
+        )
     return {key.removeprefix(KEY_PREFIX): value for key, value in weights.items()}
 
 
@@ -84,11 +90,13 @@ def _is_plain_tensor(value: object) -> bool:
     )
 
 
-def _check_archive(path: Path) -> None:
-    names = _names_in_archive(path)
+def _check_archive(path: Path) -> int:
+    """Check that an archive is a checkpoint, and that reading it takes no more memory than it has bytes: its size."""
+    size, entries = _entries(path)
+    names = [entry.filename for entry in entries]
     if not names:
         raise CheckpointError(
-            f"{path} is not a PyTorch checkpoint, or only a part of one ({path.stat().st_size} bytes). "
+            f"{path} is not a PyTorch checkpoint, or only a part of one ({size} bytes). "
             "If it was copied or synchronised, copy it again from its source."
         )
     if not any(name.endswith("/data.pkl") for name in names) or any(name.endswith("/constants.pkl") for name in names):
@@ -96,18 +104,32 @@ def _check_archive(path: Path) -> None:
             f"{path} is an archive, but not a training checkpoint (it holds {', '.join(names[:3])}). "
             "Give the checkpoint that training wrote."
         )
+    packed = next((entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED), None)
+    claimed = sum(entry.file_size for entry in entries)
+    if packed is not None or claimed > size:
+        what = f"{packed.filename} is compressed" if packed else f"its entries claim {claimed:,} of {size:,} bytes"
+        raise CheckpointError(
+            f"{path} is not as PyTorch writes checkpoints: {what}. It could take all memory: copy it again from its "
+            "source."
+        )
+    return size
 
 
-def _names_in_archive(path: Path) -> list[str]:
-    """Names in a zip archive that begins where the file begins (as PyTorch wants it); empty where there is none."""
+def _entries(path: Path) -> tuple[int, list[zipfile.ZipInfo]]:
+    """Return the size of a file, and the entries of a zip archive that begins where the file begins (as PyTorch wants
+    it); none where there is no such archive.
+    """
+    size = 0
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            archive = zipfile.ZipFile(file)
             file.seek(0)
-            return archive.namelist() if file.read(len(ARCHIVE_START)) == ARCHIVE_START else []
+            return size, archive.infolist() if file.read(len(ARCHIVE_START)) == ARCHIVE_START else []
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened: {explain(error)}.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
-        return []
+        return size, []
 
 
 def _load(path: Path) -> Any:
@@ -142,7 +164,7 @@ class _Inert:
         """Called for list items in a pickle."""
 
 
-class _InertUnpickler(pickle.Unpickler):
+class _InertUnpickler(pickle._Unpickler):  # the C one makes a memo of any size
     def find_class(self, module: str, name: str) -> Any:
         return ALLOWED.get((module, name), _Inert)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from attrs import frozen
 
 from sleap_infer.choices import ModelFormat
-from sleap_infer.errors import ModelNotFoundError
+from sleap_infer.errors import ModelNotFoundError, SleapInferError
 
 METADATA_NAME = "export_metadata.json"
 
@@ -27,6 +29,12 @@ FORMATS: dict[str, ModelFormat] = {".ckpt": "sleap-nn", ".h5": "sleap", ".onnx":
 """Who wrote a weights file, by its suffix."""
 
 WEIGHTS_NAMES: dict[ModelFormat, str] = {"sleap-nn": "best.ckpt", "sleap": "best_model.h5", "onnx": "model.onnx"}
+
+
+MOST_LOOKED_AT = 2000
+"""Entries of a folder that are looked at for models."""
+
+MOST_NAMED = 8
 
 
 @frozen
@@ -115,10 +123,46 @@ def _find_config(directory: Path, given: Path) -> tuple[Path, ModelFormat]:
         fits = directory == given or given.name == name or FORMATS.get(given.suffix) == model_format
         if fits and (directory / name).is_file():
             return directory / name, model_format
+    inside = models_inside(directory) if directory == given else []
+    if inside:
+        raise ModelNotFoundError(_did_you_mean(given, inside))
     raise ModelNotFoundError(
         f"No model at {given}: expected training_config.yaml with best.ckpt (sleap-nn) or training_config.json with "
         f"best_model.h5 (SLEAP up to 1.4), or export_metadata.json with model.onnx (exported) in {directory}, found "
         f"{_listing(directory)}. Give the directory that training or exporting left."
+    )
+
+
+def models_inside(folder: Path) -> list[Path]:
+    """Return the model directories in a folder, or, if there are none, in the folders in it. Links are not followed."""
+    for pattern in ("*", "*/*"):
+        places = list(islice(folder.glob(pattern), MOST_LOOKED_AT))
+        found = [place for place in places if any((place / name).is_file() for name, _ in CONFIG_NAMES)]
+        if found:
+            return sorted(found)
+    return []
+
+
+def _did_you_mean(given: Path, inside: Sequence[Path]) -> str:
+    """Return the message for a folder of models: what is in it, and the options that were meant."""
+    from sleap_infer.model.load import read_spec
+
+    kinds: dict[Path, str] = {}
+    for path in inside[:MOST_NAMED]:
+        try:
+            kinds[path] = read_spec(path).kind
+        except SleapInferError:
+            kinds[path] = "cannot be read"
+    listed = ", ".join(f"{path.name} ({kind})" for path, kind in kinds.items())
+    more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
+    centroid = next((path for path, kind in kinds.items() if kind == "centroid"), None)
+    crops = next((path for path, kind in kinds.items() if kind in ("centered_instance", "multi_class_topdown")), None)
+    whole = next((path for path, kind in kinds.items() if kind != "cannot be read"), inside[0])
+    meant = [centroid, crops] if centroid and crops else [whole]
+    options = " ".join(f"-m {shlex.quote(str(path))}" for path in meant)
+    return (
+        f"No model at {given}: it is a folder of {len(inside)} models: {listed}{more}. Give the directory of one, "
+        f"or of two for top-down. Did you mean: {options}"
     )
 
 

@@ -16,8 +16,9 @@ from sleap_infer.choices import ModelKind
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model.config_heads import ON_CROPS, read_classes, read_heads, read_paf_edges
 from sleap_infer.model.directory import ModelFiles
+from sleap_infer.model.h5_weights import Budget, child, open_weights, read_array
 from sleap_infer.model.known_settings import check_sleap
-from sleap_infer.model.reading import parse_json, read_text
+from sleap_infer.model.reading import one_line, parse_json, read_text
 from sleap_infer.model.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
 
@@ -165,25 +166,25 @@ def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
         CheckpointError: the file is not a readable HDF5 file with Keras weights.
     """
     try:
-        with h5py.File(path, "r") as file:
-            return dict(_iter_weights(file["model_weights"]))
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        with open_weights(path) as (group, budget):
+            return dict(_iter_weights(group, budget))
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as Keras weights ({type(error).__name__}: {error}). "
+            f"{path} cannot be read as Keras weights ({type(error).__name__}: {one_line(error)}). "
             "It may be truncated: copy it again from its source."
         ) from error
 
 
-def _iter_weights(group: h5py.Group) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _iter_weights(group: h5py.Group, budget: Budget) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for layer in group:
-        if layer.startswith("OffsetRefinementHead") or layer not in group[layer]:
+        if layer.startswith("OffsetRefinementHead") or layer not in child(group, layer):
             continue
         name = re.sub(r"(Head)_\d+$", r"\1", layer)
-        weights = group[layer][layer]
+        weights = child(group[layer], layer)
         if "kernel:0" in weights:
-            yield f"{name}.weight", _to_torch_axes(weights["kernel:0"][()])
+            yield f"{name}.weight", _to_torch_axes(read_array(weights, "kernel:0", budget))
         if "bias:0" in weights:
-            yield f"{name}.bias", np.asarray(weights["bias:0"][()], np.float32)
+            yield f"{name}.bias", read_array(weights, "bias:0", budget)
 
 
 def _to_torch_axes(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,14 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sleap_infer.choices import TransposeAlignment
-from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError, WeightsMismatchError
+from sleap_infer.errors import (
+    CheckpointError,
+    ModelConfigError,
+    ModelError,
+    UnsupportedModelError,
+    WeightsMismatchError,
+)
 from sleap_infer.model.directory import ModelFiles, find_model_files
+from sleap_infer.model.reading import explain
 from sleap_infer.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sleap_infer.model.networks import Network
+
+
+MOST_TIMES = 16
+"""Times the bytes of the weights that a checkpoint may have: optimizers keep a few values for each weight."""
+
+LARGEST_REST = 256 << 20
+"""Bytes of a checkpoint that are no weights, at most."""
 
 
 def read_spec(path: str | Path, ignore_unknown_settings: bool = False) -> ModelSpec:
@@ -70,7 +84,6 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
     from sleap_infer.model.networks import Network
 
     default: TransposeAlignment = "tensorflow" if files.format == "sleap" else "sleap-nn"
-    weights = _read_weights(files)
     try:
         with torch.device("meta"):  # takes no memory, and no time for random weights
             network = Network(spec, transpose_alignment or default)
@@ -81,10 +94,31 @@ def build_network(spec: ModelSpec, files: ModelFiles, transpose_alignment: Trans
         raise ModelConfigError(
             f"{files.config}: no network of this size can be built ({reason}). Check `backbone_config`."
         ) from error
+    _check_size(network, files)
+    weights = _read_weights(files)
     if files.format == "sleap":
         weights = _by_full_name(weights, network)
     _fill(network, weights, files)
     return network.eval()
+
+
+def _check_size(network: Network, files: ModelFiles) -> None:
+    """Compare the size of the weights file with the network's, before anything of it is read.
+
+    Raises:
+        WeightsMismatchError: the file is far larger.
+        CheckpointError: the file cannot be found any more.
+    """
+    needed = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    try:
+        size = files.weights.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{files.weights} cannot be read: {explain(error)}.") from error
+    if size > LARGEST_REST + MOST_TIMES * needed:
+        raise WeightsMismatchError(
+            f"{files.weights} has {size:,} bytes, but the network of {files.config.name} has weights of {needed:,}. "
+            "They are not of the same training run."
+        )
 
 
 def _read_spec(files: ModelFiles, ignore_unknown: bool) -> ModelSpec:
