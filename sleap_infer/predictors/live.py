@@ -16,6 +16,7 @@ from sleap_infer.errors import BackendError, ImageError, OptionError
 from sleap_infer.frames import FrameBatch, FrameRef, Source
 from sleap_infer.frames.arrays import CHANNELS, Images, as_video
 from sleap_infer.frames.live import LiveFrame, LiveSource
+from sleap_infer.frames.pixels import LEVELS
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors.latency import Latencies, LatencyReport
 from sleap_infer.preprocess import fit_size
@@ -52,7 +53,7 @@ class LiveSession:
         self._steps = tuple(predictor._steps())
         self._clock, self._latencies = clock, Latencies()
         self._n_warm_up, self._frame_idx = n_warm_up, 0
-        self._is_closed = False
+        self._is_closed = self._is_in_levels = False
         self._lock = threading.Lock()
 
     def __call__(self, frame: Any) -> Outputs:
@@ -60,7 +61,8 @@ class LiveSession:
 
         Args:
             frame: (H, W) or (H, W, C), C being 1 or 3, uint8 or float; its size may change from call to call. Floats
-                are read as `Predictor.predict` does: if any is larger than 1, all are divided by 255.
+                are read as `Predictor.predict` does: if any is larger than 1, all are divided by 255. After such a
+                frame, one that holds only 0 and 1 is taken to be dark, and divided too.
 
         Returns:
             Its poses; `frame_idx` counts the calls.
@@ -71,7 +73,7 @@ class LiveSession:
         """
         with self._lock:
             begin = self._clock()
-            outputs = self._predict(_as_image(frame))
+            outputs = self._predict(self._as_image(frame))
             end = self._clock()
             if self._n_warm_up > 0:
                 self._n_warm_up -= 1
@@ -96,7 +98,7 @@ class LiveSession:
             BackendError: the session is closed.
         """
         with self._lock:
-            images = _as_image(frame)
+            images = self._as_image(frame)
             for _ in range(n_runs):
                 begin = self._clock()
                 self._predict(images)
@@ -136,6 +138,17 @@ class LiveSession:
         if outputs.original_image is not None:  # the caller may fill the same memory with the next frame
             outputs.original_image = np.array(outputs.original_image)
         return outputs
+
+    def _as_image(self, frame: Any) -> Images:
+        """One image, floats of it in the range of all frames so far."""
+        images = _as_image(frame)
+        if images.dtype == np.uint8:
+            return images
+        if float(frame.max()) > 1:
+            self._is_in_levels = True
+        elif self._is_in_levels and np.array_equal(images, np.rint(images)):
+            images = images / np.float32(LEVELS)
+        return images
 
     def _look_at_crops(self, images: Images) -> None:
         """Run the network that looks at crops, if there is one, on each number of crops that backends are ready for."""

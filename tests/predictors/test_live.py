@@ -373,3 +373,18 @@ def test_without_a_deadline_nothing_is_late(models: Path) -> None:
 def test_a_deadline_is_above_zero(deadline: float, models: Path) -> None:
     with LiveSource(Frames()) as source, pytest.raises(OptionError, match="deadline_ms"):
         LiveRun(LiveSession(make(models, Brightest())), source, deadline)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_a_dark_frame_of_floats_keeps_the_range_of_the_frames_before(kind: str, models: Path) -> None:
+    """The level 1 is dark where other frames go up to 255; fractions are from 0 to 1 in any case."""
+    images: list[Any] = [np.full((64, 64), 200.0, np.float32), np.full((64, 64), 1.0, np.float32)]
+    if kind == "tensor":
+        torch = pytest.importorskip("torch")
+        images = [torch.from_numpy(image) for image in images]
+    with (
+        Predictor.from_model_paths(models / "centroid", device="cpu", return_images=True) as predictor,
+        LiveSession(predictor) as session,
+    ):
+        tops = [float(session(image).original_image.max()) * 255 for image in (images[1], *images, images[1] / 2)]
+    np.testing.assert_allclose(tops, [255, 200, 1, 127.5], rtol=1e-5)
