@@ -84,18 +84,18 @@ def check_writable(target: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    if target.is_dir():
-        raise OutputError(f"{target} cannot be written: it is a folder. Give the name of a file.")
     try:
-        with beside(target) as probe:
-            probe.write_bytes(b"\0" * PROBE_BYTES)
-            sync(probe)
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{target} cannot be written: there is no folder {target.parent.resolve()}. Make it first."
-        ) from error
+        if _is_there(target) and target.is_dir():
+            raise OutputError(f"{target} cannot be written: it is a folder. Give the name of a file.")
+        with beside(target) as path:
+            path.write_bytes(b"\0" * PROBE_BYTES)
+            sync(path)
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {os_reason(error) or error.strerror or error}") from error
+        if not os.path.exists(target.parent):
+            reason = f"there is no folder {target.parent.absolute()}. Make it first."
+        else:
+            reason = os_reason(error) or str(error.strerror or error)
+        raise OutputError(f"{target} cannot be written: {reason}") from error
 
 
 def check_folder(folder: Path) -> None:
@@ -106,13 +106,27 @@ def check_folder(folder: Path) -> None:
     """
     try:
         place = folder.absolute()
-        while not place.exists():
+        while not _is_there(place):
             place = place.parent
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {os_reason(error) or error.strerror}") from error
     if not place.is_dir():
-        raise OutputError(f"{folder} cannot be made: {place} is a file. Choose another folder.")
+        what = "a file" if place.exists() else "a link that leads nowhere"
+        raise OutputError(f"{folder} cannot be made: {place} is {what}. Choose another folder.")
     check_writable(place / "file")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something has this name, also a link that leads nowhere.
+
+    Raises:
+        OSError: it cannot be known, for another reason than that something is missing.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def require_room(folder: Path, n_bytes: int) -> None:

@@ -204,7 +204,7 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
     if path.suffix != ".slp":
         raise OutputError(f"{path} does not end in .slp, the format that is written.")
     if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.resolve()}. Make it first.")
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.absolute()}. Make it first.")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} is there already. Choose another name, or overwrite it (--overwrite).")
     return path

@@ -32,6 +32,8 @@ HINTS: Mapping[int, str] = {
     errno.ENOSPC: "Free some space, then run the same command again.",
     errno.EDQUOT: "Your quota is used up. Free some space, then run the same command again.",
     errno.EFBIG: "The limit for the size of a file is reached. Raise it, or choose another file system.",
+    errno.ENOENT: "It is not there, or its file system takes no new files. Check the path.",
+    errno.EEXIST: "Something else is there already. Choose another name.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EIO: "The device reports a fault. Check the disk, or the connection to it.",
     errno.ESTALE: "The network drive was unmounted or has changed. Mount it again.",

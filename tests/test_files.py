@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -11,7 +12,17 @@ import pytest
 
 from sleap_infer import files
 from sleap_infer.errors import OutputError
-from sleap_infer.files import PREFIX, put_in_place, remove_leftovers, replacing, sync_tree, write_text
+from sleap_infer.files import (
+    PREFIX,
+    check_folder,
+    check_writable,
+    put_in_place,
+    remove_leftovers,
+    replacing,
+    require_room,
+    sync_tree,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -145,3 +156,46 @@ def test_no_other_module_makes_names_of_unfinished_files() -> None:
         )
     }
     assert found == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["file/x.slp", "loop/x.slp", "nowhere/x.slp", f"{'x' * 300}.slp", "folder", "/proc/x.slp"]
+)
+def test_what_cannot_be_written_is_known_before(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "loop"]
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new.slp")
+    assert (tmp_path / "file").read_bytes() == b""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "loop"]
+
+
+@pytest.mark.parametrize("name", ["file", "file/x", "loop", "loop/x", "x" * 300, "/proc/x"])
+def test_a_folder_that_cannot_be_made_is_known_before(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OutputError, match="cannot be"):
+        check_folder(tmp_path / name)
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
+
+
+def test_room_for_a_file(tmp_path: Path) -> None:
+    require_room(tmp_path, 1)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        require_room(tmp_path, 1 << 60)
+    with pytest.raises(OutputError, match="Free some space"):
+        put_in_place(tmp_path / "file", lambda path: require_room(tmp_path, 1 << 60))
+
+
+def test_errors_of_hdf5_about_the_disk_are_explained(tmp_path: Path) -> None:
+    def fill(path: Path) -> None:
+        raise RuntimeError("Can't decrement id ref count (unable to extend file properly, errno = 27, error message)")
+
+    with pytest.raises(OutputError, match=os.strerror(errno.EFBIG)):
+        put_in_place(tmp_path / "file", fill)

@@ -322,7 +322,7 @@ def check_file(path: Path, overwrite: bool) -> None:
         OutputError: the folder is missing.
     """
     if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.resolve()}. Make it first.")
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.absolute()}. Make it first.")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OutputExistsError(f"{path} is there already. Choose another name, or overwrite it (--overwrite).")
     check_writable(path)

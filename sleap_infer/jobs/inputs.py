@@ -276,5 +276,6 @@ def _check_folder(task: Task, outputs: Outputs) -> None:
             raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from error
     if not folder.is_dir():
         raise OutputError(
-            f"{task.output} cannot be written: there is no folder {folder.resolve()}. Make it first, or give --out-dir."
+            f"{task.output} cannot be written: there is no folder {folder.absolute()}. "
+            "Make it first, or give --out-dir."
         )
