@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -22,6 +23,9 @@ from sleap_infer.jobs.tasks import Task
 FAILURES_SHOWN = 5
 MEBIBYTE = 2**20
 
+MOVES = (events.Progress, events.Predicted)
+"""Events after which a job is farther, or after a crash not as far."""
+
 Show: TypeAlias = Callable[[events.Event], None]
 
 
@@ -31,46 +35,77 @@ class Count:
 
     Attributes:
         n_total: frames of the tasks that have begun, as far as they say.
-        n_done: of these.
-        n_failed: of those done.
-        n_new: that this run did.
+        n_saved: of these, in journals.
+        n_failed: of those.
+        n_new: that this run saved.
         rss_bytes: most memory that a process held.
-        names: tasks in work.
+        ahead: frames that are predicted and not saved yet, by task.
+        saved: frames that are saved, by task.
     """
 
     n_tasks: int
     n_total: int = 0
-    n_done: int = 0
+    n_saved: int = 0
     n_failed: int = 0
     n_new: int = 0
     n_finished: int = 0
     rss_bytes: int = 0
     begun: float = field(factory=perf_counter)
+    ahead: dict[Task, int] = field(factory=dict)
+    saved: dict[Task, int] = field(factory=dict)
 
     def hear(self, event: events.Event) -> None:
         """Count an event."""
         if isinstance(event, events.Begun):
             self.n_total += event.n_total or 0
-            self.n_done += event.n_done
-            if self.n_new == 0:
+            self.n_saved += event.n_done
+            self.saved[event.task] = event.n_done
+            if self.n_new + self.n_ahead == 0:
                 self.begun = perf_counter()
         elif isinstance(event, events.Progress):
-            self.n_done += event.n_frames
+            self.n_saved += event.n_frames
+            self.saved[event.task] = self.saved.get(event.task, 0) + event.n_frames
+            self.ahead[event.task] = event.n_ahead
             self.n_new += event.n_frames
             self.n_failed += event.n_failed
             self.rss_bytes = max(self.rss_bytes, event.rss_bytes)
+        elif isinstance(event, events.Predicted):
+            self.ahead[event.task] = event.n_ahead
+            self.rss_bytes = max(self.rss_bytes, event.rss_bytes)
         elif isinstance(event, events.TaskReport):
+            self.ahead.pop(event.task, None)
             self.n_finished += 1
+
+    def done_of(self, task: Task) -> int:
+        """Frames of a task that are predicted."""
+        return self.saved.get(task, 0) + self.ahead.get(task, 0)
+
+    @property
+    def n_ahead(self) -> int:
+        """Frames that are predicted and not saved yet."""
+        return sum(self.ahead.values())
+
+    @property
+    def n_done(self) -> int:
+        """Frames that are predicted."""
+        return self.n_saved + self.n_ahead
 
     @property
     def rate(self) -> float:
         """Frames per second of this run."""
-        return self.n_new / max(perf_counter() - self.begun, 1e-9)
+        return (self.n_new + self.n_ahead) / max(perf_counter() - self.begun, 1e-9)
+
+    def line(self) -> str:
+        """All of it in one line."""
+        of_total = f" of {self.n_total}" if self.n_total else ""
+        left = "" if self.eta is None else f", {timedelta(seconds=round(self.eta))} left"
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        return f"{self.n_done}{of_total} frames, {self.rate:.1f} frames/s{left}{failed}"
 
     @property
     def eta(self) -> float | None:
         """Seconds to the end of the tasks that have begun."""
-        return (self.n_total - self.n_done) / self.rate if self.n_new and self.n_total >= self.n_done else None
+        return (self.n_total - self.n_done) / self.rate if self.rate and self.n_total >= self.n_done else None
 
 
 @contextmanager
@@ -113,9 +148,9 @@ def _as_bars(console: Terminal, count: Count) -> Iterator[Show]:
                 bars[event.task] = progress.add_task(
                     event.task.name, total=event.n_total, completed=event.n_done, note=""
                 )
-            elif isinstance(event, events.Progress):
+            elif isinstance(event, MOVES):
                 note = f"{count.rate:.1f} frames/s" + (f", {count.n_failed} failed" if count.n_failed else "")
-                progress.update(bars[event.task], advance=event.n_frames, note=note)
+                progress.update(bars[event.task], completed=count.done_of(event.task), note=note)
             elif isinstance(event, events.TaskReport):
                 progress.update(videos, advance=1)
                 if event.task in bars and count.n_tasks > 1:
@@ -136,10 +171,9 @@ def _as_lines(console: Terminal, count: Count) -> Iterator[Show]:
         elif isinstance(event, events.Begun) and event.n_done:
             line = f"{event.task.name}: going on after {event.n_done} frames that are in its journal"
             console.say(line)
-        elif isinstance(event, events.Progress) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
+        elif isinstance(event, MOVES) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
             last[0] = perf_counter()
-            line = f"{event.task.name}: {count.n_done} of {count.n_total} frames, {count.rate:.1f} frames/s"
-            console.say(line)
+            console.say(f"{event.task.name}: {count.line()}")
 
     yield show
 
@@ -169,7 +203,7 @@ def _as_json(_console: Terminal, count: Count) -> Iterator[Show]:
             emit("begin", name=event.task.name, n_total=event.n_total, n_processed=event.n_done)
         elif isinstance(event, events.Note):
             emit("warning" if event.is_warning else "info", message=event.text)
-        elif isinstance(event, events.Progress):
+        elif isinstance(event, MOVES):
             if perf_counter() - last[0] > SECONDS_BETWEEN_EVENTS:
                 last[0] = perf_counter()
                 say(event.task)

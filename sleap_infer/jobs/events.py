@@ -91,13 +91,29 @@ class Begun:
 
 @frozen
 class Progress:
-    """Frames of a task are done; the memory of the process that did them, in bytes."""
+    """Frames of a task are in its journal; the memory of the process that did them, in bytes.
+
+    `n_ahead` frames of the task are predicted and not yet in the journal, by all workers together.
+    """
 
     task: Task
     n_frames: int
     n_instances: int
     n_failed: int
     rss_bytes: int
+    n_ahead: int = 0
+
+
+@frozen
+class Predicted:
+    """So many frames of a task are predicted that are not in its journal yet, by all workers together.
+
+    The number falls where a worker crashed: these frames are predicted again.
+    """
+
+    task: Task
+    n_ahead: int
+    rss_bytes: int = 0
 
 
 @frozen
@@ -108,5 +124,5 @@ class Note:
     is_warning: bool = False
 
 
-Event: TypeAlias = Begun | Progress | Note | TaskReport
+Event: TypeAlias = Begun | Progress | Predicted | Note | TaskReport
 Listener: TypeAlias = Callable[[Event], None]

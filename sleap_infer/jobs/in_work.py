@@ -40,6 +40,7 @@ class TaskInWork:
         n_before: frames that were in the journal when it was opened.
         n_left: units that are not done.
         error: why it cannot go on; `None` if it can.
+        ahead: frames that each worker has predicted and that are not in the journal yet.
     """
 
     task: Task
@@ -51,10 +52,16 @@ class TaskInWork:
     n_before: int
     n_left: int
     error: SleapInferError | None = None
+    ahead: dict[str, int] = field(factory=dict)
     _begun: float = field(factory=perf_counter, init=False)
     _seconds: dict[StageName, float] = field(factory=lambda: dict.fromkeys(STAGES, 0.0), init=False)
     _sentinels: dict[int, Sentinel] = field(factory=dict, init=False)
     _warnings: list[str] = field(factory=list, init=False)
+
+    @property
+    def n_ahead(self) -> int:
+        """Frames that are predicted and not in the journal yet."""
+        return sum(self.ahead.values())
 
     def stop(self, error: SleapInferError) -> None:
         """Take no more units: it cannot go on. The first reason counts."""

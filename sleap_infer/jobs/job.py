@@ -17,13 +17,13 @@ from attrs import frozen
 from sleap_infer.errors import JobError, JournalError, OutputError, SleapInferError, TooManyFailuresError
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.content import Contents
-from sleap_infer.jobs.events import Begun, Event, JobOptions, Listener, Note, Progress, TaskReport
+from sleap_infer.jobs.events import Begun, Event, JobOptions, Listener, Note, Predicted, Progress, TaskReport
 from sleap_infer.jobs.guards import check_targets, find_problems
 from sleap_infer.jobs.identity import identify, identify_models
 from sleap_infer.jobs.in_work import TaskInWork
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import Claims, tidy
-from sleap_infer.jobs.messages import Answer, Done, Kept, Open, Opened, Said
+from sleap_infer.jobs.messages import Ahead, Answer, Done, Kept, Open, Opened, Said
 from sleap_infer.jobs.preparing import as_begun, everything, is_done, lock, open_journal
 from sleap_infer.jobs.ranges import Range, within
 from sleap_infer.jobs.running import Shape
@@ -150,7 +150,7 @@ class Job:
     def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
         state = self._open[index]
         claims = self._claims(state)
-        attempt.tell = lambda answer: self._hear(answer, index)
+        attempt.tell = lambda answer: self._hear(answer, index, attempt.shard)
         try:
             if claims is None:
                 attempt.do(unit)
@@ -163,6 +163,7 @@ class Job:
         except Exception as error:
             if error is self._from_listener:
                 raise
+            self._hear(Ahead(0), index, attempt.shard)
             with self._lock:
                 state.stop(as_job_error(error))
         with self._lock:
@@ -263,7 +264,7 @@ class Job:
         """How many processes share the work."""
         return self._n_workers if self.options.shard is None else self.options.shard[1]
 
-    def _hear(self, answer: Answer, index: int | None = None) -> None:
+    def _hear(self, answer: Answer, index: int | None = None, worker: str = "") -> None:
         with self._lock:
             if isinstance(answer, Opened):
                 self._hear_opened(answer)
@@ -271,7 +272,12 @@ class Job:
                 if answer.level >= logging.WARNING:
                     self._listen(Note(answer.text, is_warning=True))
             elif index is not None and isinstance(answer, Kept):
+                self._open[index].ahead[worker] = 0
                 self._hear_kept(answer, index)
+            elif index is not None and isinstance(answer, Ahead):
+                state = self._open[index]
+                state.ahead[worker] = answer.n_frames
+                self._listen(Predicted(state.task, state.n_ahead, answer.rss_bytes))
             elif index is not None and isinstance(answer, Done):
                 self._open[index].count(answer.seconds)
 
@@ -292,7 +298,7 @@ class Job:
         state = self._open[index]
         n_failed = sum(kept.counts[status] for status in FAILED)
         self._n_failed += n_failed
-        self._listen(Progress(state.task, len(kept.places), kept.n_instances, n_failed, kept.rss_bytes))
+        self._listen(Progress(state.task, len(kept.places), kept.n_instances, n_failed, kept.rss_bytes, state.n_ahead))
         for line in state.watch(kept):
             self._listen(Note(line, is_warning=True))
         most = self.options.max_failed

@@ -93,6 +93,14 @@ class Kept:
 
 
 @frozen
+class Ahead:
+    """How many frames are predicted that are not in the journal yet; the memory of the process, in bytes."""
+
+    n_frames: int
+    rss_bytes: int = 0
+
+
+@frozen
 class At:
     """One frame is next: its place."""
 
@@ -123,7 +131,7 @@ class Said:
 
 
 Request: TypeAlias = Open | Run
-Answer: TypeAlias = Opened | Kept | At | Done | Failed | Said
+Answer: TypeAlias = Opened | Kept | Ahead | At | Done | Failed | Said
 
 
 def send(stream: IO[bytes], message: Request | Answer) -> None:

@@ -15,7 +15,7 @@ import attrs
 from sleap_infer.cores import CORES_VARIABLE
 from sleap_infer.errors import BackendNotInstalledError, SleapInferError, WorkerError
 from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.messages import Answer, Done, Open, Opened, Request, Run
+from sleap_infer.jobs.messages import Ahead, Answer, Done, Open, Opened, Request, Run
 from sleap_infer.jobs.process import Crash
 from sleap_infer.jobs.ranges import missing_between, union, within
 from sleap_infer.profile import STAGES
@@ -119,19 +119,24 @@ def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
     from sleap_infer.jobs.session import Session
 
     said: list[Answer] = []
+
+    def tell(answer: Answer) -> None:
+        if not isinstance(answer, Ahead):  # all is told at the end
+            said.append(answer)
+
     key = repr(opening)
     if key not in _sessions:
         for session in _sessions.values():
             session.close()
         _sessions.clear()
-        _sessions[key] = Session(opening, said.append)
+        _sessions[key] = Session(opening, tell)
     if run is None:
         return said or [_sessions[key].opened]
     own = attrs.evolve(run, shard=f"ray-{run.part:06d}-{run.places.start:09d}")
     with Journal.open(run.task.journal).shard(own.shard) as shard:
         there = union(places for part, places in shard.ranges() if part == run.part)
     for gap in within(missing_between(there, None), run.places):
-        _sessions[key].run(attrs.evolve(own, places=gap), said.append)
+        _sessions[key].run(attrs.evolve(own, places=gap), tell)
     return [*(answer for answer in said if not isinstance(answer, Done)), _sum(said)]
 
 

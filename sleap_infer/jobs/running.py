@@ -23,6 +23,9 @@ from sleap_infer.unforeseen import explain, write_details
 GIVE_UP_AFTER = 32
 """Frames in a row that the network fails on, with none before them that it did not: then it is not the frames."""
 
+SECONDS_BETWEEN_REPORTS = 0.2
+"""Least time between two reports of frames that are not in the journal yet."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +54,7 @@ class RangeRunner:
         shard: of the journal.
         shape: of the rows.
         kept: told of every piece that is in the journal: part, its first place, and the frames.
+        ahead: told after a batch how many frames are predicted that are not in the journal yet.
         n_done: frames without an error of the network, in all.
     """
 
@@ -59,11 +63,13 @@ class RangeRunner:
     shard: Shard
     shape: Shape
     kept: Callable[[int, int, Columns], None] = lambda part, start, columns: None
+    ahead: Callable[[int], None] = lambda n_frames: None
     n_done: int = 0
     _n_failed: int = 0
     _place: int = 0
     _waiting: list[Outputs] = field(factory=list)
     _since: float = field(factory=perf_counter)
+    _reported: float = 0.0
 
     def run(self, number: int, places: Range) -> None:
         """Predict frames at these places of a part, and keep them chunk by chunk.
@@ -154,7 +160,15 @@ class RangeRunner:
                 self._place += 1
                 if self._place % self.shape.chunk == 0:
                     self._keep(number)
+                elif self._place % self.predictor.batch_size == 0:
+                    self._report()
         self._keep(number)
+
+    def _report(self) -> None:
+        now = perf_counter()
+        if now - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self._reported = now
+            self.ahead(len(self._waiting))
 
     def _keep(self, number: int) -> None:
         """Put what waits into the journal."""

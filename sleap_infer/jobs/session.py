@@ -14,7 +14,7 @@ from sleap_infer.frames import Source
 from sleap_infer.frames.colour import has_colour
 from sleap_infer.jobs.columns import Columns
 from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.messages import Answer, At, Done, Kept, Open, Opened, Run
+from sleap_infer.jobs.messages import Ahead, Answer, At, Done, Kept, Open, Opened, Run
 from sleap_infer.jobs.ranges import Range
 from sleap_infer.jobs.running import RangeRunner
 from sleap_infer.jobs.sentinels import summed, unlike_training
@@ -71,7 +71,10 @@ class Session:
                 places = Range(start, start + len(columns))
                 tell(Kept(part, places, columns.count(), columns.n_instances, summed(columns), resident_bytes()))
 
-            runner = RangeRunner(self.predictor, self._source(request.task), shard, request.shape, kept)
+            def ahead(n_frames: int) -> None:
+                tell(Ahead(n_frames, resident_bytes()))
+
+            runner = RangeRunner(self.predictor, self._source(request.task), shard, request.shape, kept, ahead)
             for places, note in request.marks:
                 runner.mark(request.part, places, note)
             if request.singly:

@@ -10,7 +10,7 @@ from attrs import define, frozen
 
 from sleap_infer.errors import WorkerError
 from sleap_infer.frames.source import VideoPart
-from sleap_infer.jobs.messages import Answer, At, Kept, Open, Opened, Request, Run
+from sleap_infer.jobs.messages import Ahead, Answer, At, Kept, Open, Opened, Request, Run
 from sleap_infer.jobs.narrowing import Narrowing
 from sleap_infer.jobs.process import Crash
 from sleap_infer.jobs.ranges import Range, at_multiples
@@ -190,6 +190,7 @@ class Attempt:
             )
         except Crash:
             self.is_open = False
+            self.tell(Ahead(0))
             raise
 
     def _hear(self, answer: Answer) -> None:
