@@ -320,7 +320,7 @@ class Job:
         finally:
             with self._lock:
                 self._open.pop(index, None)
-        state.locks.close()
+            state.locks.close()
         self._report(index, report)
 
     def _listen(self, event: Event) -> None:

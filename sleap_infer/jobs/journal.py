@@ -18,13 +18,14 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from sleap_infer.errors import JournalError
+from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.files import write_text
 from sleap_infer.frames.indices import Indices
 from sleap_infer.jobs.columns import Columns
 from sleap_infer.jobs.journal_files import JOB_FILE, delete_own, is_shard
 from sleap_infer.jobs.ranges import Range, missing_between, union
 from sleap_infer.jobs.shard import Entry, Shard, remove_beside, translated
+from sleap_infer.unforeseen import os_reason
 
 VERSION = 2
 
@@ -92,7 +93,10 @@ class Journal:
             facts = json.loads((path / JOB_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise JournalError(f"{path} is not a journal: it holds no {JOB_FILE}.") from None
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            reason = os_reason(error) or f"{error.strerror or error}."
+            raise JournalError(f"{path / JOB_FILE} cannot be read: {reason}") from error
+        except (ValueError, RecursionError) as error:
             raise _unreadable(path, str(error)) from error
         if not isinstance(facts, dict):
             raise _unreadable(path, "it is not a JSON object")
@@ -109,8 +113,13 @@ class Journal:
 
     @staticmethod
     def is_at(path: Path) -> bool:
-        """Whether there is a journal."""
-        return (path / JOB_FILE).is_file()
+        """Whether there is a journal.
+
+        Raises:
+            OutputError: its folder may not be looked into.
+        """
+        with translated(path):
+            return (path / JOB_FILE).is_file()
 
     @property
     def has_checksums(self) -> bool:
@@ -139,7 +148,9 @@ class Journal:
             )
         found: list[Piece] = []
         ends: dict[int, int] = {}
-        for path in sorted(path for path in self.path.iterdir() if is_shard(path)):
+        with translated(self.path):
+            paths = sorted(path for path in self.path.iterdir() if is_shard(path))
+        for path in paths:
             with self._shard(path) as shard:
                 entries, own_ends = shard.entries(), shard.ends()
                 for entry in entries:
@@ -238,7 +249,11 @@ class Journal:
 
     def delete(self) -> None:
         """Remove the folder, except for what is not of a journal."""
-        foreign = delete_own(self.path)
+        try:
+            foreign = delete_own(self.path)
+        except OutputError as error:  # the files are written; nothing is lost
+            logger.warning("%s is no longer needed, and cannot be deleted: %s", self.path, error)
+            return
         if foreign:
             others = "" if len(foreign) <= 3 else f" and {len(foreign) - 3} more"
             names = ", ".join(foreign[:3]) + others

@@ -45,6 +45,7 @@ class Run:
         batch_size: frames at once, where that is less than before.
         singly: whether each frame is announced and run by itself.
         marks: frames that ended a process before: they are noted, not run; with the reason.
+        after_crash: whether a process has ended before: then no frame is read that was not asked for.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class Run:
     batch_size: int | None = None
     singly: bool = False
     marks: tuple[tuple[Range, str], ...] = ()
+    after_crash: bool = False
 
 
 @frozen

@@ -74,7 +74,9 @@ class Session:
             def ahead(n_frames: int) -> None:
                 tell(Ahead(n_frames, resident_bytes()))
 
-            runner = RangeRunner(self.predictor, self._source(request.task), shard, request.shape, kept, ahead)
+            runner = RangeRunner(
+                self.predictor, self._source(request.task, not request.after_crash), shard, request.shape, kept, ahead
+            )
             for places, note in request.marks:
                 runner.mark(request.part, places, note)
             if request.singly:
@@ -98,12 +100,12 @@ class Session:
         """Close."""
         self.close()
 
-    def _source(self, task: Task) -> Source:
+    def _source(self, task: Task, look: bool) -> Source:
         if self._opened is None or self._opened[0] != task:
             if self._opened is not None:
                 self._opened[1].close()
             self._opened = task, task.open()
-            for text in self._unlike_training(self._opened[1]):
+            for text in self._unlike_training(self._opened[1]) if look else ():
                 logger.warning("%s: %s", task.name, text)
         return self._opened[1]
 

@@ -20,6 +20,7 @@ from attrs import frozen
 from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.jobs.columns import DTYPES, STATUSES, Columns, problem_of
 from sleap_infer.jobs.ranges import Range
+from sleap_infer.unforeseen import os_reason
 
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS pieces (
@@ -248,7 +249,8 @@ def translated(path: Path) -> Iterator[None]:
         hint = "Free some space" if _is_full(error) else "Check the disk and your rights there"
         raise OutputError(f"{path} cannot be written: {error}. {hint}, then run the same command again.") from error
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        reason = os_reason(error) or f"{error.strerror or error}."
+        raise OutputError(f"{path} cannot be written: {reason}") from error
 
 
 def damaged(path: Path, what: str) -> JournalError:

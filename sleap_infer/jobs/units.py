@@ -105,6 +105,7 @@ class Attempt:
     _n_good: int = 0
     _span: int = 1
     _at: int | None = None
+    _has_crashed: bool = False
 
     def open(self) -> None:
         """Load the models.
@@ -185,11 +186,12 @@ class Attempt:
         if not self.is_open:
             self.open()
         try:
+            size, again = self._batch_size, self._has_crashed
             self.worker.ask(
-                Run(unit.task, unit.part, places, self.shard, unit.shape, self._batch_size, singly, marks), self._hear
+                Run(unit.task, unit.part, places, self.shard, unit.shape, size, singly, marks, again), self._hear
             )
         except Crash:
-            self.is_open = False
+            self.is_open, self._has_crashed = False, True
             self.tell(Ahead(0))
             raise
 

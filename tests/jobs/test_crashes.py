@@ -26,17 +26,17 @@ from pathlib import Path
 from sleap_infer.frames import video_file
 from sleap_infer.jobs import worker
 
-real = video_file.to_image
+real = video_file.VideoFileReader._to_image
 counter = Path({folder!r}) / "times"
 
-def to_image(frame, grayscale):
+def to_image(reader, frame):
     index = round(frame.time * {fps})
     if index in {frames!r} and (not {once!r} or not counter.exists()):
         counter.touch()
         {act}
-    return real(frame, grayscale)
+    return real(reader, frame)
 
-video_file.to_image = to_image
+video_file.VideoFileReader._to_image = to_image
 worker.main()
 """
 
