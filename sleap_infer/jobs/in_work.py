@@ -17,6 +17,7 @@ from sleap_infer.jobs.events import JobOptions, TaskReport
 from sleap_infer.jobs.finishing import collect, write
 from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.messages import Kept
+from sleap_infer.jobs.ranges import Range, within
 from sleap_infer.jobs.sentinels import Sentinel
 from sleap_infer.jobs.tasks import Task
 from sleap_infer.jobs.units import Unit
@@ -62,6 +63,10 @@ class TaskInWork:
     def n_ahead(self) -> int:
         """Frames that are predicted and not in the journal yet."""
         return sum(self.ahead.values())
+
+    def missing(self, unit: Unit) -> list[Range]:
+        """What of a unit is not in the journal."""
+        return within(self.journal.missing().get(unit.part, []), unit.places)
 
     def stop(self, error: SleapInferError) -> None:
         """Take no more units: it cannot go on. The first reason counts."""

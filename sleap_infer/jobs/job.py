@@ -25,7 +25,6 @@ from sleap_infer.jobs.journal import Journal
 from sleap_infer.jobs.locks import Claims, tidy
 from sleap_infer.jobs.messages import Ahead, Answer, Done, Kept, Open, Opened, Said
 from sleap_infer.jobs.preparing import as_begun, everything, is_done, lock, open_journal
-from sleap_infer.jobs.ranges import Range, within
 from sleap_infer.jobs.running import Shape
 from sleap_infer.jobs.tables import require_pyarrow
 from sleap_infer.jobs.tasks import Models, Task
@@ -156,7 +155,7 @@ class Job:
                 attempt.do(unit)
             else:
                 with claims.working(unit.name):
-                    for gap in _missing(state, unit):
+                    for gap in state.missing(unit):
                         attempt.do(attrs.evolve(unit, places=gap))
         except (OutputError, TooManyFailuresError):
             raise
@@ -192,7 +191,7 @@ class Job:
             while state.units:
                 unit = state.units.pop(0)
                 try:
-                    if claims is None or (_missing(state, unit) and claims.take(unit.name)):
+                    if claims is None or (state.missing(unit) and claims.take(unit.name)):
                         return index, unit
                 except JournalError as error:
                     state.stop(error)
@@ -334,11 +333,6 @@ class Job:
         with self._lock:
             self._reports[index] = report
             self._listen(report)
-
-
-def _missing(state: TaskInWork, unit: Unit) -> list[Range]:
-    """What of a unit is not in the journal."""
-    return within(state.journal.missing().get(unit.part, []), unit.places)
 
 
 def as_job_error(error: Exception) -> SleapInferError:
