@@ -251,7 +251,7 @@ def test_demo(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"two_flies.predictions.slp", "two_flies.png"}
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "-1", "1--2", "3-1", "1,,2", "1.5"])
+@pytest.mark.parametrize("text", ["a", "-", "-1", "1--2", "3-1", "1,,2", "1.5"])
 def test_frames_that_are_not_understood(text: str) -> None:
     from sleap_infer.jobs import read_frames
 
