@@ -53,8 +53,9 @@ def test_commands(command: str, models: Path, videos: Path, tmp_path: Path) -> N
         "live": [video, "-m", model, "-n", "4"],
         "merge": [str(tmp_path)],
         "benchmark": [model, video, "-n", "8", "-r", "onnx", "--repeats", "1", "-o", str(tmp_path / "report.json")],
-        "validate": [out, "-m", model, "-n", "2"],
+        "validate": [out, "-m", model, "--n-frames", "2"],
     }
     if command == "validate":
         check(run(["-m", "sleap_infer", "export", *arguments["export"]], tmp_path))
-    check(run(["-m", "sleap_infer", command, *arguments.get(command, [])], tmp_path), None)
+    codes = {"merge": 2, "doctor": None}  # there is no journal; what works here does not matter
+    check(run(["-m", "sleap_infer", command, *arguments.get(command, [])], tmp_path), codes.get(command, 0))

@@ -23,6 +23,7 @@ from sleap_infer.ops import crops
 from sleap_infer.ops.candidates import LOCAL_KINDS
 from sleap_infer.preprocess import cut, scale_and_pad
 from sleap_infer.runners import find_runner
+from sleap_infer.runners.compiled_code import use_code_directory
 from sleap_infer.runners.pose_network import PoseNetwork
 from sleap_infer.runners.torch import LEAST_ROOM, InferenceRunnerTorch
 from sleap_infer.runners.torch_compile import COMPILERS
@@ -236,7 +237,14 @@ def test_compiled_networks_give_the_same_and_are_kept(
     same(runner.predict(frames), expected)
     assert "compiling for 4 images of 192 x 192" in caplog.text
     assert "compiled in" in caplog.text
-    assert any((tmp_path / "compiled").rglob("*.so"))
+    (library, *_) = (tmp_path / "compiled").rglob("*.so")
+    content = library.read_bytes()
+    library.unlink()  # this process still has it open
+    library.write_bytes(content[:1000])
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    use_code_directory()  # as another process does
+    assert f"{library.name} has changed" in caplog.text
+    assert not library.exists(), "PyTorch makes it again"
 
 
 def test_bf16_on_the_cpu_keeps_its_budget(models: Path, frames: np.ndarray) -> None:
