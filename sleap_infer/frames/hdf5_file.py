@@ -15,6 +15,9 @@ from sleap_infer.model.reading import explain
 MANY = 100_000
 """Objects of a file beyond which it is not read."""
 
+MOST_LINKS = 16
+"""Links inside of a file that are followed one after the other, as HDF5 does."""
+
 EMBEDDED = "video"
 """Last part of the names of datasets in which label files embed images."""
 
@@ -64,17 +67,25 @@ def datasets_of(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def external_link(file: h5py.File, name: str) -> str | None:
-    """Return the file that a name leads to by an external link, or `None` if it stays in this file."""
+def external_link(file: h5py.File, name: str, n_links: int = MOST_LINKS) -> str | None:
+    """Return the file that a name leads to by an external link, or `None` if it stays in this file.
+
+    Args:
+        file: open.
+        name: of an object; links inside of the file are followed on the way to it.
+        n_links: of these, at most: more are a circle, which leads to nothing.
+    """
     group: object = file
-    for part in [part for part in name.split("/") if part]:
+    parts = [part for part in name.split("/") if part]
+    for number, part in enumerate(parts):
         if not isinstance(group, h5py.Group) or part not in group.keys():  # noqa: SIM118 - `in group` follows links
             return None
         link = group.get(part, getlink=True)
         if isinstance(link, h5py.ExternalLink):
             return str(link.filename)
         if isinstance(link, h5py.SoftLink):
-            return None if link.path == name else external_link(file, _absolute(group.name, link.path))
+            rest = "/".join([_absolute(group.name, link.path), *parts[number + 1 :]])
+            return external_link(file, rest, n_links - 1) if n_links else None
         group = group[part]
     return None
 

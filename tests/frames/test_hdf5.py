@@ -190,6 +190,13 @@ def link_of_group(path: Path, frames: np.ndarray) -> None:
         file["images"] = h5py.SoftLink("/group/images")
 
 
+def link_behind_a_link(path: Path, frames: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        file["group/images"] = h5py.ExternalLink(write(path.parent, "secret.h5", images=frames), "images")
+        file["soft"] = h5py.SoftLink("group")
+        file["images"] = h5py.SoftLink("soft/images")
+
+
 def raw_storage(path: Path, frames: np.ndarray) -> None:
     (path.parent / "secret.raw").write_bytes(frames.tobytes())
     with h5py.File(path, "w") as file:
@@ -204,7 +211,7 @@ def virtual(path: Path, frames: np.ndarray) -> None:
         file.create_virtual_dataset("images", layout)
 
 
-OUTSIDE = [link, link_of_group, raw_storage, virtual]
+OUTSIDE = [link, link_of_group, link_behind_a_link, raw_storage, virtual]
 
 
 @pytest.mark.parametrize("refer", OUTSIDE)
@@ -220,6 +227,14 @@ def test_nothing_outside_of_a_label_file_is_read(refer, frames, tmp_path):
     refer(tmp_path / "labels.slp", frames)
     with pytest.raises(SourceFormatError, match=r"not followed|not read"):
         open_source(tmp_path / "labels.slp")
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path):
+    with h5py.File(tmp_path / "video.h5", "w") as file:
+        file["a"] = h5py.SoftLink("/b")
+        file["b"] = h5py.SoftLink("/a")
+    with pytest.raises(SleapInferError, match="no such dataset"):
+        open_source(tmp_path / "video.h5", dataset="a")
 
 
 def test_links_inside_of_the_file_are_followed(frames, tmp_path, read):
