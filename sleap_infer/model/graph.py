@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sleap_infer.errors import BackendNotInstalledError, ExportedModelError
+from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.runtimes import import_runtime
 
 ERRORS_ONLY = 3
@@ -35,9 +36,10 @@ def open_graph(path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",),
 
     Raises:
         BackendNotInstalledError: onnxruntime is not installed.
-        ExportedModelError: the file is not a graph, or damaged.
+        ExportedModelError: the file is not a graph, damaged, or not safe to open.
     """
     onnxruntime = require_onnxruntime()
+    check_graph(path)
     if options is None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY

@@ -62,9 +62,9 @@ def read_graph_file(path: Path) -> GraphFile:
     except OSError as error:
         raise ExportedModelError(f"{path} cannot be read: {explain(error)}.") from error
     try:
-        model = list(_fields(memoryview(data)))
+        model = list(protobuf_fields(memoryview(data)))
         nodes, tensors = _read_nodes(next(value for number, value in model if number == 7))
-        texts = {_texts(pair, 1)[0]: "".join(_texts(pair, 2)) for number, pair in model if number == 14}
+        texts = {protobuf_texts(pair, 1)[0]: "".join(protobuf_texts(pair, 2)) for number, pair in model if number == 14}
         side, cropped = next((found for tensor in tensors.values() if (found := _crop_grid(tensor))), (None, None))
         return GraphFile(hashlib.sha256(data).hexdigest(), texts, _input_size(nodes, tensors), side, cropped)
     except (ValueError, LookupError, TypeError, StopIteration) as error:
@@ -77,14 +77,14 @@ def _read_nodes(graph: memoryview) -> tuple[Nodes, dict[str, memoryview]]:
     """The operations of a graph, and its constants by name, as they lie in the file."""
     nodes: Nodes = {}
     tensors = {}
-    for number, value in _fields(graph):
+    for number, value in protobuf_fields(graph):
         if number == 5:
-            tensors[_texts(value, 8)[0]] = value
+            tensors[protobuf_texts(value, 8)[0]] = value
         elif number == 1:
-            inputs, outputs, operation = _texts(value, 1), _texts(value, 2), _texts(value, 4)[0]
+            inputs, outputs, operation = protobuf_texts(value, 1), protobuf_texts(value, 2), protobuf_texts(value, 4)[0]
             nodes |= {output: (operation, inputs) for output in outputs}
             if operation == "Constant":
-                attribute = dict(_fields(dict(_fields(value))[5]))
+                attribute = dict(protobuf_fields(dict(protobuf_fields(value))[5]))
                 tensors |= {output: attribute[5] for output in outputs if 5 in attribute}
     return nodes, tensors
 
@@ -106,7 +106,7 @@ def _crop_grid(tensor: memoryview) -> tuple[int, tuple[int, int]] | None:
 
     It holds places from -S / width to S / width, and the same of the height.
     """
-    shape = [size for key, value in _fields(tensor) if key == 1 for size in _integers(value)]
+    shape = [size for key, value in protobuf_fields(tensor) if key == 1 for size in protobuf_integers(value)]
     if len(shape) != 5 or shape[:2] != [1, 1] or shape[4] != 2 or shape[2] != shape[3]:
         return None
     reach = np.abs(_values(tensor, "<f4")[:2])
@@ -114,14 +114,15 @@ def _crop_grid(tensor: memoryview) -> tuple[int, tuple[int, int]] | None:
 
 
 def _values(tensor: memoryview, kind: str) -> Any:
-    return np.frombuffer(dict(_fields(tensor)).get(9, b""), kind)
+    return np.frombuffer(dict(protobuf_fields(tensor)).get(9, b""), kind)
 
 
-def _texts(message: memoryview, key: int) -> list[str]:
-    return [str(value, "utf-8") for number, value in _fields(message) if number == key]
+def protobuf_texts(message: memoryview, key: int) -> list[str]:
+    """Return the texts under a number of a message."""
+    return [str(value, "utf-8") for number, value in protobuf_fields(message) if number == key]
 
 
-def _integers(value: int | memoryview) -> Iterable[int]:
+def protobuf_integers(value: int | memoryview) -> Iterable[int]:
     """A number, or several that are packed."""
     if isinstance(value, int):
         yield value
@@ -132,10 +133,10 @@ def _integers(value: int | memoryview) -> Iterable[int]:
         yield number
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
+def protobuf_fields(data: memoryview) -> Iterator[tuple[int, Any]]:
     r"""Number and value of each field of a message in the encoding of Protocol Buffers: an int, or bytes.
 
-    >>> (one, two) = _fields(memoryview(b"\x08\x96\x01\x12\x01a"))
+    >>> (one, two) = protobuf_fields(memoryview(b"\x08\x96\x01\x12\x01a"))
     >>> one, two[0], bytes(two[1])
     ((1, 150), 2, b'a')
     """
@@ -178,12 +179,12 @@ def without_initializers(data: bytes, names: Iterable[str]) -> bytes:
     unwanted = set(names)
 
     def is_kept(number: int, value: Any) -> bool:
-        return number != 5 or not unwanted.intersection(_texts(value, 8))
+        return number != 5 or not unwanted.intersection(protobuf_texts(value, 8))
 
     parts = []
-    for number, value in _fields(memoryview(data)):
+    for number, value in protobuf_fields(memoryview(data)):
         if number == 7:
-            value = b"".join(_written(n, v) for n, v in _fields(value) if is_kept(n, v))
+            value = b"".join(_written(n, v) for n, v in protobuf_fields(value) if is_kept(n, v))
         parts.append(_written(number, value))
     return b"".join(parts)
 

@@ -12,6 +12,7 @@ from sleap_infer.candidates import Candidates
 from sleap_infer.choices import Backend, Precision
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
+from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.options import ReturnOptions
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.graph_io import (
@@ -84,6 +85,7 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         core = openvino.Core()
         name = find_device(core, opening.device)
         graph = find_model_files(opening.path).weights
+        check_graph(graph)
         try:
             model = core.read_model(str(graph))
         except RuntimeError as error:

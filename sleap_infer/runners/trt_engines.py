@@ -21,6 +21,7 @@ from attrs import frozen
 from sleap_infer.errors import BackendError, BackendNotInstalledError, ExportedModelError, OptionError
 from sleap_infer.files import replacing
 from sleap_infer.model.onnx_file import without_initializers
+from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.plain import from_plain
 from sleap_infer.runners.cuda import Gpu
 from sleap_infer.runners.graph_io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
@@ -242,6 +243,7 @@ def build_engine(trt: Any, graph: Path, profile: Profile, timing_cache: Path | N
     log = make_logger(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    check_graph(graph)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(without_initializers(graph.read_bytes(), (PEAK_THRESHOLD, CENTROID_THRESHOLD))):
         reasons = "; ".join(str(parser.get_error(number).desc()) for number in range(parser.num_errors))

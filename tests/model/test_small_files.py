@@ -24,7 +24,7 @@ from sleap_infer.model.legacy import read_keras_weights
 
 GIB = 1 << 30
 MEMO_BOMB = b"\x80\x02cos\nsystem\n0N" + b"r" + (1 << 30).to_bytes(4, "little") + b"."
-"""A pickle of None, put under number 2**30: a memo of that many places. The name before it calls for the second reader."""
+"""A pickle of None, put under number 2**30: a memo of that many places. The name in front calls for our own reader."""
 
 
 def read_in_child(folder: Path, code: str, limit: int) -> list[str]:
