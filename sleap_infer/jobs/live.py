@@ -36,6 +36,7 @@ from sleap_infer.labels import check_output, instance_skeleton
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.predictors.live import LiveReport
+from sleap_infer.unforeseen import explain
 
 SECONDS_BETWEEN_SAVES = 1.0
 """At most so much of a session is lost when its process is killed."""
@@ -176,13 +177,13 @@ class Recording:
             return
         assert self._journal is not None
         assert self._shard is not None
-        columns = to_columns(waiting, self._journal.n_nodes, self._journal.facts["is_centroid"])
         try:
+            columns = to_columns(waiting, self._journal.n_nodes, self._journal.facts["is_centroid"])
             self._shard.add(0, self._n_saved, columns, 1)
-        except OutputError as error:
+        except Exception as error:
             if self._failure is None:
-                logger.warning("%s Until then poses stay in memory", error)
-            self._failure = error
+                self._failure = error if isinstance(error, OutputError) else OutputError(explain(error))
+                logger.warning("%s Until then poses stay in memory", self._failure)
             with self._lock:
                 self._waiting = waiting + self._waiting
         else:

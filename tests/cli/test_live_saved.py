@@ -193,23 +193,27 @@ def test_two_sessions_do_not_share_an_output(tmp_path: Path) -> None:
 class Disk:
     """Stands for the file of a journal on a disk that is full for a while."""
 
-    def __init__(self) -> None:
-        self.is_full, self.saved = True, []
+    def __init__(self, error: Exception) -> None:
+        self.error, self.is_full = error, True
+        self.saved: list[tuple[int, list[int]]] = []
 
     def add(self, part: int, start: int, columns: Any, batch_size: int) -> None:
         if self.is_full:
-            raise OutputError("no space")
+            raise self.error
         self.saved.append((start, columns.frame_inds.tolist()))
 
 
-def test_poses_wait_until_there_is_space(tmp_path: Path) -> None:
-    disk = Disk()
+@pytest.mark.parametrize("error", [OutputError("no space"), ZeroDivisionError("x")])
+def test_poses_wait_until_they_can_be_saved(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    disk = Disk(error)
     with Recording(tmp_path / "session.slp") as recording:
         recording._shard = disk  # type: ignore[assignment]
         recording._journal = Journal(tmp_path, {"n_nodes": 1, "is_centroid": False})
         for index in (3, 5):
             recording.add(Outputs(frame_idx=index))
             recording._save()
+        assert isinstance(recording._failure, OutputError)
         disk.is_full = False
         recording.add(Outputs(frame_idx=9))
         recording._save()
