@@ -51,7 +51,7 @@ def run(command: Sequence[str], folder: Path, **variables: str) -> Traces:
     home, trace, mark = folder / "home", folder / "trace", uuid.uuid4().hex
     home.mkdir(exist_ok=True)
     seen = [*strace(), "-o", str(trace)] if strace() else []
-    with (folder / "out").open("wb") as out:
+    with (folder / "written.txt").open("wb") as out:
         done = subprocess.run(
             [*seen, sys.executable, *command],
             env=environment(home) | {MARK: mark, **variables},
@@ -60,7 +60,7 @@ def run(command: Sequence[str], folder: Path, **variables: str) -> Traces:
             stderr=out,
             check=False,
         )
-    text = (folder / "out").read_text(errors="replace")
+    text = (folder / "written.txt").read_text(errors="replace")
     files = frozenset(path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file())
     return Traces(done.returncode, text, files, connections(trace) if seen else None, left(mark))
 
