@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from attrs import frozen
 
 from sleap_infer.errors import SourceFormatError
 from sleap_infer.frames.reader import Reader
@@ -32,7 +33,7 @@ def of_file(path: Path, reader: Reader | None = None) -> sio.Video:
     return _closed("MediaVideo", path, shape_of(reader), facts)
 
 
-def of_images(paths: Sequence[Path], reader: Reader) -> sio.Video:
+def of_images(paths: Sequence[Path], reader: Reader | None = None) -> sio.Video:
     """Image files as one video."""
     names, shape = [absolute(path) for path in paths], shape_of(reader)
     sizes = {} if shape is None else dict(zip(("height_", "width_", "channels_"), shape[1:], strict=True))
@@ -41,9 +42,33 @@ def of_images(paths: Sequence[Path], reader: Reader) -> sio.Video:
     return video
 
 
-def of_stack(path: Path, reader: Reader) -> sio.Video:
+def of_stack(path: Path, reader: Reader | None = None) -> sio.Video:
     """A TIFF file of several pages."""
     return _closed("TiffVideo", path, shape_of(reader), {"keep_open": True, "format": "multi_page", "fps": None})
+
+
+@frozen
+class FromReader:
+    """Makes the description of a video of which a frame is read for its shape.
+
+    Attributes:
+        describe: such as `of_file`.
+        files: of the video.
+        reader: of its frames.
+    """
+
+    describe: Callable[[Any, Reader | None], sio.Video]
+    files: Path | list[Path]
+    reader: Reader
+
+    def __call__(self) -> sio.Video:
+        """Describe the video."""
+        return self.describe(self.files, self.reader)
+
+
+def without_shape(video: Callable[[], sio.Video]) -> sio.Video:
+    """The description that a part of a source gives, for which no frame is read."""
+    return video.describe(video.files, None) if isinstance(video, FromReader) else video()
 
 
 def of_array(shape: Shape) -> sio.Video:

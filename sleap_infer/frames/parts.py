@@ -121,16 +121,16 @@ def is_video(source: object) -> bool:
 def _open_images(paths: list[Path], number: int, frames: Indices | None) -> VideoPart:
     if len(paths) == 1 and n_pages(paths[0]) > 1:
         stack = ImageStackReader(paths[0])
-        return VideoPart(stack, lambda: descriptions.of_stack(paths[0], stack), number, frames)
+        return VideoPart(stack, descriptions.FromReader(descriptions.of_stack, paths[0], stack), number, frames)
     reader = ImageFilesReader(paths)
-    return VideoPart(reader, lambda: descriptions.of_images(paths, reader), number, frames)
+    return VideoPart(reader, descriptions.FromReader(descriptions.of_images, paths, reader), number, frames)
 
 
 def _open_file(path: Path, number: int, frames: Indices | None, options: SourceOptions) -> VideoPart:
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         video = VideoFileReader(path)
-        return VideoPart(video, lambda: descriptions.of_file(path, video), number, frames)
+        return VideoPart(video, descriptions.FromReader(descriptions.of_file, path, video), number, frames)
     if suffix in HDF5_SUFFIXES and not holds_embedded(path, options):
         reader = Hdf5Reader(path, options)
         return VideoPart(reader, reader.video, number, frames)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sleap_infer.choices import OutputFormat
-from sleap_infer.errors import OutputError, SleapInferError, SourceError, SourceFormatError
+from sleap_infer.errors import OutputError, SleapInferError, SourceError
 from sleap_infer.files import PREFIX, FileKey, file_key
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES
 from sleap_infer.frames.labelled import videos_named_in
-from sleap_infer.frames.paths import existing, is_glob, matching
+from sleap_infer.frames.paths import check_name, existing, is_glob, matching
 from sleap_infer.frames.replacing import Pairs
 from sleap_infer.jobs.finishing import mark_file
 from sleap_infer.jobs.journal import Journal
@@ -92,34 +92,17 @@ def problem_of(task: Task, formats: Sequence[OutputFormat]) -> SleapInferError |
         formats: of the job.
     """
     for source in task.sources:
-        if not is_text(source):
-            return SourceFormatError(
-                f"The name {printable(source)} is not UTF-8, which libraries that read videos need. Rename the file."
-            )
         try:
+            check_name(Path(source))
             if not is_glob(source):
                 existing(source)
         except SourceError as error:
             return error
-    if not is_text(str(task.output.absolute())):
-        return OutputError(
-            f"The output {printable(str(task.output))} has a name that is not UTF-8. Choose another one."
-        )
-    return _unwritable(written_by(task, formats), task)
-
-
-def is_text(name: str) -> bool:
-    """Whether a name of the file system is UTF-8."""
     try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(name: str) -> str:
-    """A name with the bytes that are not UTF-8 as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        check_name(task.output.absolute())
+    except SourceError as error:
+        return OutputError(str(error))
+    return _unwritable(written_by(task, formats), task)
 
 
 def _unwritable(paths: Iterable[Path], task: Task) -> OutputError | None:

@@ -94,12 +94,14 @@ def _identify_video(part: VideoPart, source: Source, with_known: bool) -> dict[s
     paths = files_of(part)
     frames = None if part.frame_inds is None else _hash(json.dumps(part.frame_inds.to_plain()).encode())
     found = {"name": [path.name for path in paths[:3]], "content": samples(paths), "frames": frames}
-    found |= _how_it_is_read(part.reader)
+    found |= how_it_is_read(part.reader)
     return {**found, "known": _known(part, source.node_names)} if with_known else found
 
 
-def _how_it_is_read(reader: Any) -> dict[str, Any]:
-    """Dataset and axes of a HDF5 file, which change what is in a frame."""
+def how_it_is_read(reader: Any) -> dict[str, Any]:
+    """Dataset and axes of a HDF5 file, which change what is in a frame; also where another process has opened it."""
+    if hasattr(reader, "how_it_is_read"):
+        return dict(reader.how_it_is_read)
     return {name: getattr(reader, name) for name in ("dataset", "axes") if hasattr(reader, name)}
 
 

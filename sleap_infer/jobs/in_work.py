@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
+import attrs
 from attrs import define, field
 
 from sleap_infer.choices import OutputFormat, StageName
@@ -90,13 +91,16 @@ class TaskInWork:
         """The report of a task that an error ended."""
         return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
 
-    def conclude(self, options: JobOptions, n_lanes: int, warn: Callable[[str], None]) -> TaskReport:
+    def conclude(
+        self, options: JobOptions, n_lanes: int, warn: Callable[[str], None], look: Callable[[bool], Source]
+    ) -> TaskReport:
         """Write the files of a task of which nothing is left, and report.
 
         Args:
             options: of the job.
             n_lanes: threads that networks ran in.
             warn: takes what is wrong with the results, for people.
+            look: gives the source with the shapes of its videos and, if asked to, the times of frames.
 
         Raises:
             SleapInferError: files cannot be written, or the journal cannot be read.
@@ -112,6 +116,8 @@ class TaskInWork:
         for line in results.warnings(targets):
             self._warnings.append(line)
             warn(line)
+        targets = self._targets(options, results.n_failed)
+        results = attrs.evolve(results, source=look("ledger" in targets))
         facts = self.journal.facts["facts"]
         profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
         files = write(results, targets, profile.as_dict())

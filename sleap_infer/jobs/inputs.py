@@ -184,7 +184,11 @@ def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Itera
         if not found:
             yield Wanted((item,), frames)
         return
-    path = existing(item)
+    try:
+        path = existing(item)
+    except SourceFormatError:  # it fails in its row, and the others are done
+        yield Wanted((item,), frames)
+        return
     if path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file() and not is_model(path):
         yield from read_manifest(path, frames, formats)
     elif path.is_dir() and (videos := _videos_in(path)):

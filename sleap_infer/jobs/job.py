@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import attrs
 from attrs import frozen
@@ -169,7 +170,7 @@ class Job:
             state.n_left -= 1
             is_last = state.n_left == 0
         if is_last:
-            self._finish(index)
+            self._finish(index, attempt)
 
     def _units(self, attempt: Attempt) -> Iterator[tuple[int, Unit]]:
         """What is next, for one worker; tasks are prepared when it is their turn."""
@@ -177,7 +178,7 @@ class Job:
             with self._lock:
                 if self._stop is not None:
                     return
-                found = self._take()
+                found = self._take(attempt)
                 if found is None:
                     if self._next >= len(self.tasks):
                         return
@@ -185,7 +186,7 @@ class Job:
                     continue
             yield found
 
-    def _take(self) -> tuple[int, Unit] | None:
+    def _take(self, attempt: Attempt) -> tuple[int, Unit] | None:
         for index, state in list(self._open.items()):
             claims = self._claims(state)
             while state.units:
@@ -197,7 +198,7 @@ class Job:
                     state.stop(error)
                 state.n_left -= 1
                 if state.n_left == 0:
-                    self._finish(index)
+                    self._finish(index, attempt)
         return None
 
     def _claims(self, state: TaskInWork) -> Claims | None:
@@ -221,7 +222,7 @@ class Job:
 
     def _prepare(self, index: int, task: Task, attempt: Attempt) -> None:
         with ExitStack() as stack:
-            source = stack.enter_context(task.open())
+            source = attempt.look(task)
             what, contents = identify(self._identity, source), Contents.of(source)
             if task.restore_source_videos:
                 what["restore_source_videos"] = True
@@ -247,7 +248,7 @@ class Job:
             self._open[index] = state
             self._listen(Begun(task, source.n_frames, n_before))
             if not units:
-                self._finish(index)
+                self._finish(index, attempt)
 
     def _warn(self, text: str) -> None:
         self._listen(Note(text, is_warning=True))
@@ -307,11 +308,12 @@ class Job:
                 "predicted is in the journals; the same command goes on there."
             )
 
-    def _finish(self, index: int) -> None:
+    def _finish(self, index: int, attempt: Attempt) -> None:
         """Write the files of a task whose frames are all in its journal."""
         state = self._open[index]
         try:
-            report = state.conclude(self.options, self._n_lanes, self._warn)
+            look = partial(attempt.look_closely, state.task, state.source)
+            report = state.conclude(self.options, self._n_lanes, self._warn, look)
         except OutputError:
             raise
         except Exception as error:

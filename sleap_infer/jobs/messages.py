@@ -60,6 +60,52 @@ class Run:
 
 
 @frozen
+class Look:
+    """Open the source of a task, and say what it is.
+
+    Attributes:
+        task: whose source.
+        with_shapes: whether frames are read to describe the shapes of videos.
+        with_times: whether the times of frames are wanted.
+    """
+
+    task: Task
+    with_shapes: bool = False
+    with_times: bool = False
+
+
+@frozen
+class SeenPart:
+    """A video of a source.
+
+    Attributes:
+        files: of the video.
+        video: its description, without open files.
+        video_idx, n_frames, frame_inds, known: as in `VideoPart` and its reader.
+        times: of its frames in seconds, if they were asked for and are known.
+        how_it_is_read: facts that change what is in a frame.
+    """
+
+    files: tuple[str, ...]
+    video: Any
+    video_idx: int
+    n_frames: int | None
+    frame_inds: Any
+    known: Any
+    times: list[float] | None
+    how_it_is_read: dict[str, Any]
+
+
+@frozen
+class Looked:
+    """What a source is."""
+
+    name: str
+    parts: tuple[SeenPart, ...]
+    node_names: tuple[str, ...] | None
+
+
+@frozen
 class Opened:
     """The models are loaded.
 
@@ -132,8 +178,8 @@ class Said:
     text: str
 
 
-Request: TypeAlias = Open | Run
-Answer: TypeAlias = Opened | Kept | Ahead | At | Done | Failed | Said
+Request: TypeAlias = Open | Run | Look
+Answer: TypeAlias = Opened | Looked | Kept | Ahead | At | Done | Failed | Said
 
 
 def send(stream: IO[bytes], message: Request | Answer) -> None:

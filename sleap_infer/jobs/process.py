@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from sleap_infer import children, errors
 from sleap_infer.errors import SleapInferError, WorkerError
-from sleap_infer.jobs.messages import Answer, Done, Failed, Open, Opened, Request, receive, send
+from sleap_infer.jobs.messages import Answer, Done, Failed, Look, Looked, Open, Opened, Request, Run, receive, send
 
 if TYPE_CHECKING:
     from sleap_infer.jobs.session import Session
@@ -86,7 +86,7 @@ class WorkerProcess:
             if isinstance(answer, Failed):
                 raise as_error(answer)
             tell(answer)
-            if isinstance(answer, (Done, Opened)):
+            if isinstance(answer, (Done, Opened, Looked)):
                 return
         if self._is_over:
             raise WorkerError("The worker was stopped.")
@@ -94,6 +94,28 @@ class WorkerProcess:
         words = self._last_words()
         self._discard()
         raise Crash(code, words)
+
+    def look(self, request: Look, tell: Tell) -> Looked:
+        """Have a source opened, and described.
+
+        Args:
+            request: which.
+            tell: takes what else happens.
+
+        Raises:
+            SourceError: it cannot be read.
+            Crash: the process is gone.
+        """
+        found: list[Looked] = []
+
+        def hear(answer: Answer) -> None:
+            if isinstance(answer, Looked):
+                found.append(answer)
+            else:
+                tell(answer)
+
+        self.ask(request, hear)
+        return found[0]
 
     @property
     def pid(self) -> int | None:
@@ -160,7 +182,14 @@ class InThisProcess:
             self._session = Session(request, tell)
         else:
             assert self._session is not None
+            assert isinstance(request, Run)
             self._session.run(request, tell)
+
+    def look(self, request: Look, tell: Tell) -> Looked:
+        """As `WorkerProcess.look`."""
+        from sleap_infer.jobs.looking import look
+
+        return look(request)
 
     def stop(self) -> None:
         """Give the models back."""

@@ -15,8 +15,8 @@ import attrs
 from sleap_infer.cores import CORES_VARIABLE
 from sleap_infer.errors import BackendNotInstalledError, SleapInferError, WorkerError
 from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.messages import Ahead, Answer, Done, Open, Opened, Request, Run
-from sleap_infer.jobs.process import Crash
+from sleap_infer.jobs.messages import Ahead, Answer, Done, Look, Looked, Open, Opened, Request, Run
+from sleap_infer.jobs.process import Crash, WorkerProcess
 from sleap_infer.jobs.ranges import missing_between, union, within
 from sleap_infer.profile import STAGES
 from sleap_infer.runtimes import import_runtime
@@ -78,6 +78,7 @@ class RayWorker:
     def __init__(self, task: Any, n_cpus: int) -> None:
         self._task, self._n_cpus = task, n_cpus
         self._opening: Open | None = None
+        self._looker = WorkerProcess()
 
     def ask(self, request: Request, tell: Callable[[Answer], None]) -> None:
         """Have something done; what happened is told when it is done.
@@ -109,8 +110,18 @@ class RayWorker:
             )
             self._opening = attrs.evolve(request, models=models, clip=None) if models.precision is None else request
 
+    def look(self, request: Look, tell: Callable[[Answer], None]) -> Looked:
+        """Have a source described by a process of this machine, which leads the job.
+
+        Raises:
+            SourceError: it cannot be read.
+            Crash: the process is gone.
+        """
+        return self._looker.look(request, tell)
+
     def stop(self) -> None:
-        """Nothing to end: Ray keeps its processes."""
+        """End the process that looks at sources here; Ray keeps its own."""
+        self._looker.stop()
 
 
 def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:

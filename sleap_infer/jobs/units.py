@@ -8,9 +8,11 @@ from typing import Protocol
 
 from attrs import define, frozen
 
-from sleap_infer.errors import WorkerError
+from sleap_infer.errors import SourceError, SourceFormatError, WorkerError
+from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
-from sleap_infer.jobs.messages import Ahead, Answer, At, Kept, Open, Opened, Request, Run
+from sleap_infer.jobs.looking import as_source
+from sleap_infer.jobs.messages import Ahead, Answer, At, Kept, Look, Looked, Open, Opened, Request, Run
 from sleap_infer.jobs.narrowing import Narrowing
 from sleap_infer.jobs.process import Crash
 from sleap_infer.jobs.ranges import Range, at_multiples
@@ -34,6 +36,9 @@ class Worker(Protocol):
 
     def ask(self, request: Request, tell: Callable[[Answer], None]) -> None:
         """Have something done."""
+
+    def look(self, request: Look, tell: Callable[[Answer], None]) -> Looked:
+        """Have a source described."""
 
     def stop(self) -> None:
         """End it."""
@@ -123,6 +128,31 @@ class Attempt:
                 if not left:
                     raise WorkerError(f"The models cannot be loaded: {crash}.") from crash
                 logger.warning("loading the models failed (%s): trying again", crash)
+
+    def look(self, task: Task, with_shapes: bool = False, with_times: bool = False) -> Source:
+        """Have the source of a task looked at.
+
+        Args:
+            task: which.
+            with_shapes: whether frames are read to describe the shapes of videos.
+            with_times: whether the times of frames are wanted.
+
+        Raises:
+            SourceError: it cannot be read, or ends the process that opens it.
+        """
+        try:
+            return as_source(self.worker.look(Look(task, with_shapes, with_times), self._hear))
+        except Crash as crash:
+            self.is_open = False
+            raise SourceFormatError(f"{task.name} cannot be opened: {crash}. Convert or repair the file.") from crash
+
+    def look_closely(self, task: Task, seen: Source, with_times: bool) -> Source:
+        """A source with all that files are to say of it; as it was seen, where it can no longer be looked at."""
+        try:
+            return self.look(task, with_shapes=True, with_times=with_times)
+        except SourceError as error:
+            logger.warning("%s: shapes of videos and times of frames are left out: %s", task.name, error)
+            return seen
 
     def do(self, unit: Unit) -> None:
         """Predict a unit, into the journal.

@@ -17,7 +17,8 @@ from typing import IO
 
 from sleap_infer.children import leave
 from sleap_infer.errors import SleapInferError
-from sleap_infer.jobs.messages import Answer, Failed, Open, Request, Said, receive, send
+from sleap_infer.jobs.looking import look
+from sleap_infer.jobs.messages import Answer, Failed, Look, Open, Request, Said, receive, send
 from sleap_infer.jobs.session import Session
 from sleap_infer.printable import OneLine
 from sleap_infer.unforeseen import explain
@@ -68,6 +69,8 @@ def main() -> None:
         try:
             if isinstance(request, Open):
                 session = Session(request, teller.tell)
+            elif isinstance(request, Look):
+                teller.tell(look(request))
             else:
                 assert session is not None
                 session.run(request, teller.tell)

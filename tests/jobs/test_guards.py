@@ -159,7 +159,7 @@ def test_other_commands_check_files(place: Path) -> None:
     [
         ["export", "MODEL", "-o", "MODEL", "--overwrite"],
         ["export", "MODEL", "-o", "days", "--overwrite", "--frames", "days/c.mp4"],
-        ["benchmark", "MODEL", "a.mp4", "-o", "a.mp4", "--overwrite"],
+        ["benchmark", "MODEL", "a.mp4", "-o", "link.json", "--overwrite"],
     ],
 )
 def test_commands_refuse_targets(words: list[str], place: Path, models: Path) -> None:
@@ -167,6 +167,7 @@ def test_commands_refuse_targets(words: list[str], place: Path, models: Path) ->
 
     from sleap_infer.cli.app import app
 
+    (place / "link.json").symlink_to(place / "a.mp4")
     model = place / "model"
     shutil.copytree(models / "single_instance", model)
     result = CliRunner().invoke(app, [str(model) if word == "MODEL" else word for word in words])
@@ -181,7 +182,7 @@ def test_commands_refuse_targets(words: list[str], place: Path, models: Path) ->
     ("source", "output", "message"),
     [
         (b"\xff.mp4", b"x.slp", r"\\xff\.mp4 is not UTF-8"),
-        (b"a.mp4", b"\xff.slp", r"\\xff\.slp has a name that is not UTF-8"),
+        (b"a.mp4", b"\xff.slp", r"\\xff\.slp is not UTF-8"),
         (b"a.mp4", b"y" * 252 + b".slp", "too long: 2.. bytes"),
         (b"a.mp4", "é".encode() * 124 + b".slp", "too long: 2.. bytes"),
         (b"missing.mp4", b"x.slp", "No source"),
@@ -223,6 +224,14 @@ def test_one_bad_name_does_not_end_the_others(models: Path, videos: Path, tmp_pa
     )
     assert [report.outcome for report in reports] == ["failed", "written", "failed", "written", "failed"]
     assert [outcome for outcome in reported if outcome][:3] == ["failed"] * 3
+
+
+def test_files_that_the_shell_lists_fail_in_their_rows_too(place: Path) -> None:
+    names = ["a.mp4", os.fsdecode(b"\xff.mp4"), "b.mp4"]
+    Path(names[1]).touch()
+    os.mkfifo("pipe.mp4")
+    tasks = find_tasks([*names, "pipe.mp4"], Outputs())
+    assert [problem_of(task, ("slp",)) is None for task in tasks] == [True, False, True, False]
 
 
 # Names of outputs.
