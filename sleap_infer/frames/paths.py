@@ -67,7 +67,9 @@ def is_glob(path: str | Path) -> bool:
     """Whether a path is a pattern, and not the name of something."""
     try:
         return glob.has_magic(str(path)) and not Path(path).exists()
-    except (OSError, ValueError):  # no name of anything, e.g. too long
+    except OSError:  # no name of anything, e.g. too long
+        return True
+    except ValueError:  # a zero in it: no pattern either
         return False
 
 
