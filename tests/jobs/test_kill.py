@@ -213,6 +213,8 @@ class Many:
     image = np.zeros((32, 32, 1), np.uint8)
     def read(self, inds):
         return ((i, self.image) for i in (range(self.n_frames) if inds is None else inds))
+    def in_colour(self):
+        return self
     def close(self):
         pass
 
@@ -225,7 +227,8 @@ def kept(part, start, columns):
 with SingleInstancePredictor([FakeRunner(network, spec, settings.stages[0])], settings, 16) as predictor:
     skeleton = instance_skeleton(spec)
     facts = {"what": {}, "parts": [{"frames": None}], "n_nodes": len(skeleton.nodes), "classes": [], "started": "",
-             "skeleton": attrs.asdict(skeleton), "settings": attrs.asdict(settings), "facts": {}}
+             "skeleton": attrs.asdict(skeleton), "settings": attrs.asdict(settings), "facts": {},
+             "task": {"sources": ["many"]}}
     journal = Journal.create(place / "many.journal", facts)
     with journal.shard("0") as shard:
         shape = running.Shape(len(skeleton.nodes), False, 128)
