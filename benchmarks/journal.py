@@ -95,6 +95,7 @@ def into_journal(predictor: Predictor, source: Source, folder: Path) -> Journal:
         "settings": attrs.asdict(predictor.settings),
         "facts": predictor.describe(),
         "started": "",
+        "task": {"sources": [source.name]},
     }
     journal = Journal.create(folder / "journal", facts)
     with journal.shard("0") as shard:
