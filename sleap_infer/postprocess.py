@@ -162,9 +162,13 @@ def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: Stag
     images, places = _centroids(candidates, settings)
     probabilities = candidates["class_probs"][images, places]
     frames = np.split(probabilities, np.flatnonzero(np.diff(images)) + 1)
-    classes, certainty = (np.concatenate(parts) for parts in zip(*map(assign_crop_classes, frames), strict=True))
+    keeps_unsure = spec.conventions.unsure_classes
+    assigned = [assign_crop_classes(frame, keeps_unsure) for frame in frames]
+    classes, certainty = (np.concatenate(parts) for parts in zip(*assigned, strict=True))
     _, rows = decode_fused(candidates, spec, settings)
-    return images, {**rows, "pred_classes": classes, "instance_tracking_scores": certainty}
+    rows |= {"pred_classes": classes, "instance_tracking_scores": certainty}
+    named = np.ones(len(classes), bool) if keeps_unsure else classes >= 0
+    return images[named], {name: values[named] for name, values in rows.items()}
 
 
 DECODERS: Mapping[GraphKind, Decoder] = {
@@ -179,16 +183,23 @@ DECODERS: Mapping[GraphKind, Decoder] = {
 }
 
 
-def assign_crop_classes(probabilities: Floats) -> tuple[NDArray[np.int64], Floats]:
+def assign_crop_classes(probabilities: Floats, keeps_unsure: bool = True) -> tuple[NDArray[np.int64], Floats]:
     """Classes of all crops of one frame, each class at most once.
 
     Args:
         probabilities: (I, C).
+        keeps_unsure: whether a crop may get another class than its own most probable one.
 
     Returns:
         Classes (I,), -1 for none, and their probabilities (I,), NaN for none.
+
+    >>> assign_crop_classes(np.array([[0.6, 0.4], [0.9, 0.1]], np.float32), keeps_unsure=False)[0].tolist()
+    [-1, 0]
     """
     classes = assign_classes(probabilities)
+    if not keeps_unsure:
+        own = probabilities.max(axis=1, initial=-np.inf)
+        classes = np.where(probabilities[np.arange(len(classes)), classes] == own, classes, -1)
     certainty = probabilities[np.arange(len(classes)), classes]
     return classes, np.where(classes >= 0, certainty, np.nan).astype(np.float32)
 

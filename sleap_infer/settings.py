@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from sleap_infer.choices import Backend, CentroidMethod, FusedKind, GraphKind, ModelKind, PipelineKind
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
+from sleap_infer.model.conventions import Conventions
 from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
 from sleap_infer.options import (
     FilterOptions,
@@ -42,6 +43,13 @@ class ImageSettings:
     max_width: int | None = None
     input_scaling: float = 1.0
     pad_to_stride: int = 1
+    conventions: Conventions = field(factory=Conventions)
+    """Of the model that the images are for."""
+
+    @property
+    def half_pixel(self) -> float:
+        """What is added to points after they are scaled back."""
+        return self.conventions.half_pixel if self.input_scaling != 1.0 else 0.0
 
 
 @frozen
@@ -165,6 +173,27 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     return PipelineSettings(kind, frames, tuple(stages), options.filters, options.returned, options.stream)
 
 
+def cuts_from_scaled(spec: ModelSpec, images: ImageSettings) -> bool:
+    """Whether a model looks at crops that are cut from frames which are scaled already."""
+    return spec.kind in SECOND_STAGES and images.conventions.cropping == "between_pixels"
+
+
+def side_in_frame(stage: StageSettings) -> int | None:
+    """How many pixels of the fitted frame a crop covers, rounded; `None` without crops."""
+    images = stage.images
+    if stage.crop_size is None or images.conventions.cropping == "whole_pixels":
+        return stage.crop_size
+    return round(stage.crop_size / images.input_scaling)
+
+
+def left_outside(images: ImageSettings, spec: ModelSpec) -> ImageSettings:
+    """What of scaling and padding is done before a network, or before a graph that does some of it."""
+    if spec.exported is None or spec.exported.inside == "network":
+        return images
+    scale = images.input_scaling if cuts_from_scaled(spec, images) else 1.0
+    return attrs.evolve(images, input_scaling=scale, pad_to_stride=1)
+
+
 def _check_baked(spec: ModelSpec, options: InferenceOptions, stage: StageSettings) -> None:
     if spec.exported is None:
         return
@@ -178,14 +207,19 @@ def _check_baked(spec: ModelSpec, options: InferenceOptions, stage: StageSetting
 
 
 def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> ImageSettings:
+    conventions = specs[0].conventions
     if specs[0].exported and specs[0].exported.inside == "fitting":
-        return ImageSettings()
+        return ImageSettings(conventions=conventions)
     names = ("ensure_rgb", "ensure_grayscale", "max_height", "max_width")
     sources: list[PreprocessOptions | TrainedPreprocessing] = [options, *(spec.preprocessing for spec in specs)]
     found: dict[str, Any] = {
         name: next((value for source in sources if (value := getattr(source, name)) is not None), None)
         for name in names
     }
+    asked = options.ensure_rgb is not None or options.ensure_grayscale is not None
+    if conventions.channels_of_network and not asked and specs[0].exported is None:
+        is_colour = specs[0].backbone.in_channels == 3
+        found |= {"ensure_rgb": is_colour, "ensure_grayscale": not is_colour}
     if found["ensure_rgb"] and found["ensure_grayscale"]:
         if options.ensure_rgb is None or options.ensure_grayscale is None:
             raise ModelConfigError(
@@ -193,7 +227,7 @@ def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> I
             )
         raise OptionError("ensure_rgb and ensure_grayscale exclude each other: give one of them.")
     coerce = {name: bool(found.pop(name)) for name in ("ensure_rgb", "ensure_grayscale")}
-    return ImageSettings(**coerce, **found)
+    return ImageSettings(**coerce, **found, conventions=conventions)
 
 
 def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSettings:
@@ -211,12 +245,11 @@ def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSetti
     images = ImageSettings(
         pad_to_stride=preprocess.pad_to_stride or spec.max_stride,
         input_scaling=preprocess.input_scaling or spec.preprocessing.scale,
+        conventions=spec.conventions,
     )
-    if spec.exported and spec.exported.inside != "network":
-        images = ImageSettings()
     return StageSettings(
         kind=spec.kind,
-        images=images,
+        images=left_outside(images, spec),
         peaks=attrs.evolve(peaks, peak_threshold=threshold if isinstance(threshold, tuple) else float(threshold)),
         grouping=options.grouping,
         crop_size=crop_size if spec.kind in SECOND_STAGES else None,

@@ -22,7 +22,8 @@ def geometries(draw: st.DrawFn) -> tuple[Geometry, np.ndarray]:
     origin = np.zeros((1, 2), np.float32) if whole else draw(arrays(np.float32, (batch, 2), elements=place))
     shape = (batch, *draw(st.sampled_from([(), (1,), (4,), (2, 3)])), 2)
     points = draw(arrays(np.float32, shape, elements=place))
-    return Geometry((1000, 2000), draw(factor), draw(factor), origin), points
+    half_pixel = draw(st.sampled_from([0.0, 0.5]))
+    return Geometry((1000, 2000), draw(factor), draw(factor), origin, half_pixel), points
 
 
 @given(geometries())
@@ -54,6 +55,12 @@ def test_crops_by_hand() -> None:
     geometry = Geometry((100, 200), 0.5, 2.0, np.array([[10.5, 20.5], [-3.5, 0.5]], np.float32))
     points = np.array([[[4, 6], [0, 0]], [[4, 6], [0, 0]]], np.float32)
     assert geometry.to_image(points).tolist() == [[[25, 47], [21, 41]], [[-3, 7], [-7, 1]]]
+
+
+def test_half_a_pixel_by_hand() -> None:
+    """As SLEAP: point / scaling + 0.5, then the corner of the crop, then the fitting."""
+    geometry = Geometry((100, 200), 0.5, 0.25, np.array([[10, 20]], np.float32), half_pixel=0.5)
+    assert geometry.to_image(np.array([[1, 2]], np.float32)).tolist() == [[29, 57]]
 
 
 def test_missing_points_stay_missing_and_take_none_along() -> None:

@@ -116,6 +116,12 @@ def test_classes_of_crops_are_given_once() -> None:
     np.testing.assert_allclose(certainty, [0.9, 0.2, NAN])
 
 
+def test_crops_of_another_class_than_their_own_are_dropped_where_a_model_says_so() -> None:
+    classes, certainty = assign_crop_classes(np.float32([[0.9, 0.1], [0.8, 0.2], [0.1, 0.05]]), keeps_unsure=False)
+    assert classes.tolist() == [0, -1, -1]
+    np.testing.assert_allclose(certainty, [0.9, NAN, NAN])
+
+
 def test_a_crop_alone_has_its_own_class() -> None:
     candidates = {"peaks": np.zeros((2, 2), np.float32), "peak_vals": np.ones(2), "class_probs": np.float32([0.3, 0.7])}
     found = run("multi_class_topdown", candidates)

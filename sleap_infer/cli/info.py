@@ -11,6 +11,7 @@ import typer
 
 from sleap_infer.choices import Backend, CentroidMethod
 from sleap_infer.cli.parameters import IgnoreUnknown
+from sleap_infer.model.conventions import SLEAP, SLEAP_NN
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
@@ -61,17 +62,33 @@ def facts(spec: ModelSpec) -> dict[str, str]:
         "frames": f"{size}, channels {colour}, scale {images.scale:g}",
     }
     if images.crop_size:
-        rows["crop"] = (
-            f"{images.crop_size} x {images.crop_size} around {spec.anchor_part or CENTRES[spec.centroid_method]}"
-        )
+        rows["crop"] = _crop(spec, images.crop_size)
     elif spec.anchor_part:
         rows["anchor"] = spec.anchor_part
     rows["nodes"] = f"{spec.n_nodes}: {', '.join(spec.skeleton.nodes)}"
     if spec.skeleton.edges:
         rows["edges"] = ", ".join(f"{source}-{destination}" for source, destination in spec.skeleton.edges)
+    rows["fed as by"] = _feeding(spec)
+    rows["refinement"] = "by the offset head" if spec.has_offsets else "integral"
     if spec.classes:
         rows["classes"] = ", ".join(spec.classes)
     return rows | export_facts(spec)
+
+
+def _crop(spec: ModelSpec, side: int) -> str:
+    of_scaled = spec.conventions.cropping == "between_pixels" and spec.preprocessing.scale != 1.0
+    where = spec.anchor_part or CENTRES[spec.centroid_method]
+    return f"{side} x {side}{' of the scaled frame' if of_scaled else ''} around {where}"
+
+
+def _feeding(spec: ModelSpec) -> str:
+    """Whose rules hold for images and points; `docs/models.md` has all of them."""
+    conventions = spec.conventions
+    program = {SLEAP: "SLEAP", SLEAP_NN: "sleap-nn"}.get(conventions, "no known program")
+    resized = "without antialiasing" if conventions.resizing == "bilinear" else "antialiased"
+    crops = "between pixels, after scaling" if conventions.cropping == "between_pixels" else "at whole pixels"
+    half = f", {conventions.half_pixel:g} px added where frames are scaled" if conventions.half_pixel else ""
+    return f"{program}: resized {resized}, crops cut {crops}{half}"
 
 
 def export_facts(spec: ModelSpec) -> dict[str, str]:

@@ -11,7 +11,7 @@ from sleap_infer.export.lowering import Made
 from sleap_infer.export.validating import Source
 from sleap_infer.frames import open_source
 from sleap_infer.graph_options import ExportOptions, Size
-from sleap_infer.graphs.making import GRAPH_NAME, network_size
+from sleap_infer.graphs.making import GRAPH_NAME, network_size, of_network
 from sleap_infer.options import DEFAULT_BATCH_SIZE, StreamOptions
 from sleap_infer.runners.cuda import Gpu, find_gpu
 from sleap_infer.runners.trt_engines import EngineStore, Profile, Range, require_tensorrt
@@ -96,7 +96,8 @@ def engine_profile(source: Source, made: Made, options: ExportOptions, frames: A
     else:
         sizes = _sizes(source, options, frames)
     if facts.inside == "network":
-        least, best, most = (network_size(size, stage.images) for size in sizes)
+        images = of_network(source.models[-1 if on_crops else 0])
+        least, best, most = (network_size(size, images) for size in sizes)
     else:
         least, best, most = sizes
     channels = 3 if source.settings.frames.ensure_rgb else made.spec.backbone.in_channels

@@ -21,7 +21,7 @@ from sleap_infer.choices import Precision
 from sleap_infer.entries import is_ready, making
 from sleap_infer.errors import ExportedModelError, OptionError, OutputError
 from sleap_infer.graph_options import GraphOptions
-from sleap_infer.graphs.making import GRAPH_NAME, Trained, baked_options, build_graph, make_graph
+from sleap_infer.graphs.making import GRAPH_NAME, Trained, baked_options, build_graph, inside_of, make_graph
 from sleap_infer.graphs.metadata import restate, write_metadata
 from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import find_model_files
@@ -113,6 +113,8 @@ def _key(model: Trained, options: GraphOptions) -> str:
         "stride": model.settings.images.pad_to_stride,
         "places": [options.max_instances, options.max_peaks_per_node],
         "precision": options.precision,
+        "conventions": attrs.asdict(model.spec.conventions),
+        "scale": model.settings.images.input_scaling if inside_of([model], options) == "scaling" else None,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from sleap_infer.choices import GraphKind
+from sleap_infer.choices import GraphInside, GraphKind
 from sleap_infer.errors import OptionError, UnsupportedModelError
 from sleap_infer.graph_options import LOWERED, GraphOptions
 from sleap_infer.model import ModelSpec, build_network, find_model_files
@@ -18,7 +18,8 @@ from sleap_infer.model.directory import WEIGHTS_NAMES
 from sleap_infer.model.exported import hash_file, metadata_inside
 from sleap_infer.model.spec import ExportFacts
 from sleap_infer.options import GROUPED
-from sleap_infer.settings import FUSED, SECOND_STAGES, ImageSettings, StageSettings
+from sleap_infer.preprocess import scaled_size
+from sleap_infer.settings import FUSED, SECOND_STAGES, ImageSettings, StageSettings, cuts_from_scaled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,11 +93,25 @@ def build_graph(models: Sequence[Trained], frames: ImageSettings, options: Graph
     from sleap_infer.graphs.modules import Frame, Graph, OneStage, TopDown
 
     kind = graph_kind(models)
-    images = frames if models[0].spec.kind not in SECOND_STAGES else ImageSettings()
-    frame = Frame(kind, options.inside, images, options.layout, options.before, options.after)
+    images = frames if models[0].spec.kind not in SECOND_STAGES else ImageSettings(conventions=frames.conventions)
+    if inside_of(models, options) == "scaling":
+        images = ImageSettings(conventions=frames.conventions)
+    frame = Frame(kind, inside_of(models, options), images, options.layout, options.before, options.after)
     networks = [_pose_network(model, options) for model in models]
     body = OneStage(networks[0], frame) if len(networks) == 1 else TopDown(networks[0], networks[1], frame)
     return Graph(body, frame).eval()
+
+
+def inside_of(models: Sequence[Trained], options: GraphOptions) -> GraphInside:
+    """How much of the preprocessing a graph contains.
+
+    Frames that are scaled to floats are scaled inside, since graphs take whole numbers.
+    """
+    images = models[0].settings.images
+    is_whole = images.conventions.resizing == "antialiased" or images.input_scaling == 1.0
+    if options.inside == "network" and not is_whole and models[0].spec.kind not in SECOND_STAGES:
+        return "scaling"
+    return options.inside
 
 
 def graph_kind(models: Sequence[Trained]) -> GraphKind:
@@ -137,12 +152,13 @@ def _input_form(models: Sequence[Trained], frames: ImageSettings, options: Graph
     from sleap_infer.graphs.writing import InputForm
 
     settings = models[0].settings
-    stride = settings.images.pad_to_stride if options.inside == "network" else 1
+    inside = inside_of(models, options)
+    stride = settings.images.pad_to_stride if inside == "network" else 1
     size = options.input_size
     if size is None and settings.crop_size and options.batch_size:
         size = (settings.crop_size, settings.crop_size)
-    if size is not None and options.inside == "network":
-        size = network_size(size, settings.images)
+    if size is not None and inside == "network":
+        size = network_size(size, of_network(models[0]))
     return InputForm(stride, options.batch_size, size)
 
 
@@ -153,24 +169,32 @@ def network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, int
     (64, 32)
     """
     stride = images.pad_to_stride
-    height, width = (-(-max(int(side * images.input_scaling), 1) // stride) * stride for side in size)
+    sides = size if images.input_scaling == 1.0 else scaled_size(size, images)
+    height, width = (-(-side // stride) * stride for side in sides)
     return height, width
+
+
+def of_network(model: Trained) -> ImageSettings:
+    """What is done to the images of one network; crops that are cut from scaled frames are not scaled again."""
+    images = model.settings.images
+    return attrs.evolve(images, input_scaling=1.0) if cuts_from_scaled(model.spec, images) else images
 
 
 def _exported_spec(
     models: Sequence[Trained], frames: ImageSettings, options: GraphOptions, given: dict[str, Any]
 ) -> ModelSpec:
     """The facts of the graph; what was given for preprocessing outside of it counts as the model's own from now on."""
-    last, kind = models[-1], graph_kind(models)
+    last, kind, inside = models[-1], graph_kind(models), inside_of(models, options)
     height, width = options.input_size or (frames.max_height, frames.max_width)
     images = last.settings.images
+    is_scaled_before = len(models) == 1 and cuts_from_scaled(last.spec, images)
     preprocessing = attrs.evolve(
         last.spec.preprocessing,
         ensure_rgb=frames.ensure_rgb,
         ensure_grayscale=frames.ensure_grayscale,
         max_height=height,
         max_width=width,
-        scale=images.input_scaling if options.inside == "network" else 1.0,
+        scale=images.input_scaling if inside == "network" or is_scaled_before else 1.0,
         crop_size=last.settings.crop_size,
     )
     thresholds = tuple(model.settings.peak_threshold for model in models)
@@ -178,11 +202,11 @@ def _exported_spec(
     facts = ExportFacts(
         sha256="",
         n_places=options.max_instances if kind in FUSED else _room(last.spec, options),
-        baked=baked_options(kind, last.settings, options, given),
+        baked=baked_options(kind, last.settings, options, given) | _baked_scaling(inside, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
         precision="fp32" if options.precision in LOWERED else options.precision,
         kept=(HEADS,) if options.full_heads else (),
-        inside=options.inside,
+        inside=inside,
         layout=options.layout,
         batch_size=options.batch_size,
         input_size=options.input_size,
@@ -201,6 +225,10 @@ def _exported_spec(
         exported=facts,
         format="onnx",
     )
+
+
+def _baked_scaling(inside: GraphInside, given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given.get(name) for name in BAKED_SCALING} if inside == "scaling" else {}
 
 
 def baked_options(

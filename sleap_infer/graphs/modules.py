@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.choices import GraphInside, GraphKind, Layout
-from sleap_infer.graphs.fitting import FitFrames, ScaleAndPad, cut_crops, fit_open_channels
+from sleap_infer.graphs.fitting import Crops, FitFrames, ScaleAndPad, fit_open_channels
 from sleap_infer.graphs.layout import flat_names, flatten
 from sleap_infer.runners.pose_network import PoseNetwork
-from sleap_infer.settings import ImageSettings
+from sleap_infer.settings import ImageSettings, cuts_from_scaled
 
 Arrays: TypeAlias = dict[str, Tensor]
 
@@ -56,7 +56,10 @@ class OneStage(nn.Module):
         super().__init__()
         self.pose_network = network
         self.inside = frame.inside
-        self.fit, self.scale = FitFrames(frame.images), ScaleAndPad(network.settings.images)
+        images = network.settings.images
+        if cuts_from_scaled(network.spec, images):
+            images = attrs.evolve(images, input_scaling=1.0)
+        self.fit, self.scale = FitFrames(frame.images), ScaleAndPad(images)
 
     def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
         """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
@@ -65,7 +68,7 @@ class OneStage(nn.Module):
         fitted, factor = self.fit(images)
         found = look(self.pose_network, self.scale(fitted), thresholds["peak_threshold"])
         return {
-            name: value / self.scale.scale / factor if name in POSITIONS else value for name, value in found.items()
+            name: self.scale.restored(value) / factor if name in POSITIONS else value for name, value in found.items()
         }
 
 
@@ -82,12 +85,14 @@ class TopDown(nn.Module):
         super().__init__()
         assert instance.settings.crop_size is not None
         self.centroid, self.instance = centroid, instance
-        self.crop_size = instance.settings.crop_size
+        images = instance.settings.images
         self.fit = FitFrames(frame.images)
         self.fit_size = FitFrames(attrs.evolve(frame.images, ensure_rgb=False, ensure_grayscale=False))
-        self.has_own_channels = frame.images.ensure_rgb or frame.images.ensure_grayscale
+        coerces = frame.images.ensure_rgb or frame.images.ensure_grayscale
+        self.has_own_channels = coerces and images.conventions.cropping == "whole_pixels"
         self.scale_frames = ScaleAndPad(centroid.settings.images)
-        self.scale_crops = ScaleAndPad(instance.settings.images)
+        self.scale_crops = ScaleAndPad(images)
+        self.cut = Crops(images, instance.settings.crop_size)
 
     def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
         """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
@@ -96,11 +101,11 @@ class TopDown(nn.Module):
         if self.has_own_channels:  # crops keep the colours of the frame, as in a pipeline of two
             fitted, _ = self.fit_size(images)
         valid = found["instance_valid"]
-        centroids = found["centroids"] / self.scale_frames.scale
-        crops, origin = cut_crops(fitted, centroids.masked_fill(~valid[..., None], 0.0), self.crop_size)
-        poses = look(self.instance, self.scale_crops(crops.flatten(0, 1)), thresholds["peak_threshold"])
+        centroids = self.scale_frames.restored(found["centroids"])
+        crops, origin = self.cut(fitted, centroids.masked_fill(~valid[..., None], 0.0))
+        poses = look(self.instance, crops, thresholds["peak_threshold"])
         per_place = {name: value.unflatten(0, valid.shape) for name, value in poses.items()}
-        peaks = (per_place["peaks"] / self.scale_crops.scale + origin[:, :, None]) / factor
+        peaks = (self.scale_crops.restored(per_place["peaks"]) + origin[:, :, None]) / factor
         return {
             **{name: value * valid.view(*valid.shape, *(1,) * (value.ndim - 2)) for name, value in per_place.items()},
             "centroids": centroids / factor,

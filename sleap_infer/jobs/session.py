@@ -22,6 +22,7 @@ from sleap_infer.jobs.tasks import Models, Task
 from sleap_infer.labels import instance_skeleton
 from sleap_infer.predictors import Clip, Predictor, read_clip
 from sleap_infer.predictors.describing import describe_stages
+from sleap_infer.settings import side_in_frame
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Session:
                 channels = n_channels
             fit = settings.frames.max_height, settings.frames.max_width
             fixed = spec.exported.baked if spec.exported else ()
-            crop_size = settings.stages[-1].crop_size
+            crop_size = side_in_frame(settings.stages[-1])
             yield from unlike_training((height, width, channels), n_channels, fit, crop_size, fixed)
 
 

@@ -20,6 +20,8 @@ from sleap_infer.model.reading import explain, one_line, parse_json, read_text
 from sleap_infer.model.spec import ModelSpec
 
 OUR_KEY = "sleap_infer"
+KERAS_ENDING = ".h5"
+"""Of the weights of SLEAP models."""
 
 
 def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
@@ -44,6 +46,7 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
             f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "
             "-o DIR."
         )
+    _check_conventions(metadata[OUR_KEY], files)
     spec = _read_ours(files, metadata[OUR_KEY], ignore_unknown)
     assert spec.exported is not None
     if beside and (found := hash_file(files.weights)) != spec.exported.sha256:
@@ -81,6 +84,18 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {explain(error)}.") from error
+
+
+def _check_conventions(data: Any, files: ModelFiles) -> None:
+    """Refuse exports of SLEAP models by versions that prepared their images as those of sleap-nn models."""
+    facts = data.get("exported") if isinstance(data, dict) else None
+    sources = str(facts.get("source", "")).split(";") if isinstance(facts, dict) else []
+    if "conventions" not in data and any(source.endswith(KERAS_ENDING) for source in sources):
+        raise ExportedModelError(
+            f"{files.weights} was made from a SLEAP model ({', '.join(sources)}) by an older version of sleap-infer, "
+            "which prepared images and placed points as sleap-nn does, not as SLEAP. Export the model again: "
+            "sleap-infer export MODEL -o DIR."
+        )
 
 
 def _read_beside(path: Path) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any, get_type_hints
 import attrs
 
 from sleap_infer.model.config_heads import CONFMAP_HEADS, has_cycle
+from sleap_infer.model.conventions import Conventions
 from sleap_infer.model.foreign_stated import STAGES
 from sleap_infer.model.spec import (
+    OFFSET_HEAD,
     ConvNextSpec,
     HeadSpec,
     MapHeadSpec,
@@ -24,7 +26,7 @@ from sleap_infer.plain import read_value, unknown_names
 
 BACKBONES: Mapping[str, type[Any]] = {spec.kind: spec for spec in (UNetSpec, ConvNextSpec, SwinSpec)}
 BY_HAND = ("backbone", "heads", "path", "format")
-ADDED = ("centroid_method", "centroid_fallback")
+ADDED = ("centroid_method", "centroid_fallback", "conventions")
 """Fields that older exports do not have."""
 
 
@@ -61,6 +63,8 @@ def spec_from_json(data: Any, path: Path) -> ModelSpec:
         raise ValueError(f"{', '.join(missing) or 'exported'} is missing")
     _require_all(TrainedPreprocessing, data["preprocessing"], "preprocessing")
     _require_all(BACKBONES[kind], backbone, "backbone")
+    if "conventions" in data:
+        _require_all(Conventions, data["conventions"], "conventions")
     rest = {**data, "exported": _upgraded(data["exported"])}
     try:
         given = {
@@ -131,6 +135,7 @@ def _check(spec: ModelSpec) -> None:
         "ClassMapsHead": n_classes,
         "ClassVectorsHead": n_classes,
     }
+    channels[OFFSET_HEAD] = 2 * channels[CONFMAP_HEADS[kind]]
     found = {head.name: head.channels for head in spec.heads}
     if CONFMAP_HEADS[kind] not in found:
         raise ValueError(f"heads are {', '.join(found)}: a {spec.kind} model needs {CONFMAP_HEADS[kind]}")

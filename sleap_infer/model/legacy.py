@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model.config_heads import ON_CROPS, read_classes, read_heads, read_paf_edges
+from sleap_infer.model.conventions import SLEAP
 from sleap_infer.model.directory import ModelFiles
 from sleap_infer.model.h5_weights import Budget, child, open_weights, read_array
 from sleap_infer.model.known_settings import check_sleap
 from sleap_infer.model.reading import one_line, parse_json, read_text
 from sleap_infer.model.section import Section
-from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
+from sleap_infer.model.spec import (
+    OFFSET_HEAD,
+    HeadSpec,
+    MapHeadSpec,
+    ModelSpec,
+    SkeletonSpec,
+    TrainedPreprocessing,
+    UNetSpec,
+)
 
 KINDS: Mapping[str, ModelKind] = {
     "centroid": "centroid",
@@ -61,11 +70,12 @@ def read_json_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec
     kind, head = _read_head(model.section("heads"))
     skeleton = _read_skeleton(data.section("labels"), head)
     check_sleap(root, kind, head, ignore_unknown)
+    weights = read_keras_weights(files.weights)
     return ModelSpec(
         kind=kind,
         skeleton=skeleton,
-        backbone=_read_unet(model.section("backbone"), _in_channels(files.weights)),
-        heads=read_heads(kind, head, skeleton),
+        backbone=_read_unet(model.section("backbone"), _in_channels(weights, files.weights)),
+        heads=_with_offsets(read_heads(kind, head, skeleton), weights),
         preprocessing=_read_preprocessing(data),
         paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
         classes=read_classes(kind, head),
@@ -74,8 +84,17 @@ def read_json_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec
         centroid_fallback="bbox_center",
         path=files.directory,
         format="sleap",
+        conventions=SLEAP,
         written_by=str(root.raw("sleap_version") or ""),
     )
+
+
+def _with_offsets(heads: tuple[HeadSpec, ...], weights: Mapping[str, NDArray[np.float32]]) -> tuple[HeadSpec, ...]:
+    """Heads, and that of offsets where the weights have it. As in SLEAP, the configuration does not decide that."""
+    confmaps = heads[0]
+    if f"{OFFSET_HEAD}.weight" not in weights or not isinstance(confmaps, MapHeadSpec):
+        return heads
+    return *heads, MapHeadSpec(OFFSET_HEAD, 2 * confmaps.channels, confmaps.output_stride)
 
 
 def _read_head(heads: Section) -> tuple[ModelKind, Section]:
@@ -117,11 +136,12 @@ def _read_unet(backbones: Section, in_channels: int) -> UNetSpec:
 def _read_preprocessing(data: Section) -> TrainedPreprocessing:
     section = data.section("preprocessing")
     scale = section.get("input_scaling", float)
-    is_fitted = section.get("resize_and_pad_to_target", bool) is not False
+    size = section.get("target_height", int), section.get("target_width", int)
+    is_fitted = section.get("resize_and_pad_to_target", bool) is not False and None not in size
     return section.read(
         TrainedPreprocessing,
-        max_height=section.get("target_height", int) if is_fitted else None,
-        max_width=section.get("target_width", int) if is_fitted else None,
+        max_height=size[0] if is_fitted else None,
+        max_width=size[1] if is_fitted else None,
         crop_size=data.section("instance_cropping").get("crop_size", int),
         **({} if scale is None else {"scale": scale}),
     )
@@ -160,7 +180,7 @@ def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
 
     Kernels (height, width, in, out) become (out, in, height, width), dense matrices (in, out) become (out, in);
     the same permutation turns a transposed convolution's (height, width, out, in) into (in, out, height, width).
-    Keras' suffix of heads (`CentroidConfmapsHead_0`) is dropped, and offset-refinement heads are left out.
+    Keras' suffix of heads (`CentroidConfmapsHead_0`) is dropped.
 
     Raises:
         CheckpointError: the file is not a readable HDF5 file with Keras weights.
@@ -177,7 +197,7 @@ def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _iter_weights(group: h5py.Group, budget: Budget) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for layer in group:
-        if layer.startswith("OffsetRefinementHead") or layer not in child(group, layer):
+        if layer not in child(group, layer):
             continue
         name = re.sub(r"(Head)_\d+$", r"\1", layer)
         weights = child(group[layer], layer)
@@ -191,9 +211,8 @@ def _to_torch_axes(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(kernel.T if kernel.ndim == 2 else kernel.transpose(3, 2, 0, 1), np.float32)
 
 
-def _in_channels(weights: Path) -> int:
-    kernels = read_keras_weights(weights)
+def _in_channels(weights: Mapping[str, NDArray[np.float32]], path: Path) -> int:
     for first in ("stem0_conv0.weight", "stack0_enc0_conv0.weight"):
-        if first in kernels:
-            return int(kernels[first].shape[1])
-    raise CheckpointError(f"{weights}: no first convolution (stem0_conv0 or stack0_enc0_conv0) among its weights.")
+        if first in weights:
+            return int(weights[first].shape[1])
+    raise CheckpointError(f"{path}: no first convolution (stem0_conv0 or stack0_enc0_conv0) among its weights.")

@@ -22,6 +22,7 @@ from sleap_infer.choices import (
     ModelFormat,
     Precision,
 )
+from sleap_infer.model.conventions import Conventions
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -35,6 +36,8 @@ CHANNELS = in_((1, 3))
 AT_MOST = le(1000)
 """Layers in a row; more are a typing error, and building them would take forever."""
 COUNTS = deep_iterable(gt(0))
+OFFSET_HEAD = "OffsetRefinementHead"
+"""The head of SLEAP that says, at each cell, how far from it a point is."""
 DEPTHS = deep_iterable(and_(gt(0), AT_MOST))
 
 
@@ -174,6 +177,7 @@ class TrainedPreprocessing:
     max_width: int | None = field(default=None, validator=optional(SIZE))
     scale: float = field(default=1.0, validator=SCALE)
     crop_size: int | None = field(default=None, validator=optional(SIZE))
+    """In pixels before scaling, or after it: `Conventions.cropping` says which."""
 
 
 @frozen
@@ -266,6 +270,8 @@ class ModelSpec:
     format: ModelFormat = "sleap-nn"
     written_by: str = ""
     """Version of the program that wrote the model, where it says so."""
+    conventions: Conventions = field(factory=Conventions)
+    """How the program that trained it prepares images and reads maps."""
     exported: ExportFacts | None = None
     """What is fixed in the graph, for exported models."""
 
@@ -278,6 +284,11 @@ class ModelSpec:
     def max_stride(self) -> int:
         """Images are padded to a multiple of this many pixels before the network."""
         return self.backbone.max_stride
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether a head says where points are between the cells of the confidence maps."""
+        return any(head.name == OFFSET_HEAD for head in self.heads)
 
     def map_head(self, suffix: str) -> MapHeadSpec:
         """The one map head whose name ends with `suffix`, e.g. `"ConfmapsHead"`.

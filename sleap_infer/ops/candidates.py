@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sleap_infer.model.spec import ModelSpec
+from sleap_infer.model.spec import OFFSET_HEAD, ModelSpec
 from sleap_infer.ops.classes import sample_classes
 from sleap_infer.ops.constants import indices
 from sleap_infer.ops.pafs import LineScoring, score_lines
@@ -43,17 +43,20 @@ def to_candidates(
     confmaps = _row_by_row(maps[confmap_head.name])
     damage = _damage(maps)
     least = settings.peak_threshold if threshold is None else threshold
+    strict = spec.conventions.peaks == "strict"
+    refines = settings.patch_size is not None
+    offsets = _row_by_row(maps[OFFSET_HEAD]) if refines and spec.has_offsets else None
     if spec.kind not in LOCAL_KINDS:
-        peaks, values = global_peaks(confmaps, least, settings.patch_size)
+        peaks, values = global_peaks(confmaps, least, settings.patch_size, offsets, strict=strict)
         found = {"peaks": peaks * confmap_head.output_stride, "peak_vals": values + damage[:, None]}
         if spec.kind == "multi_class_topdown":
             found["class_probs"] = maps["ClassVectorsHead"]
         return found
-    is_first = first_cells(confmaps, least)
+    is_first = first_cells(confmaps, least, strict)
     room = n_peaks or _room(is_first, settings)
     if not torch.compiler.is_compiling():
         room = min(room, confmaps.shape[2] * confmaps.shape[3])
-    peaks, values, is_peak = local_peaks(confmaps, is_first, settings.patch_size, room)
+    peaks, values, is_peak = local_peaks(confmaps, is_first, settings.patch_size, room, offsets, strict)
     peaks, values = peaks * confmap_head.output_stride, values + damage[:, None, None]
     needed = {"n_candidates": _count(is_first).amax(dim=1)} if count else {}
     if spec.kind == "centroid":

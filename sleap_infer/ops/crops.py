@@ -6,8 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sleap_infer.ops import bilinear_torch
 from sleap_infer.ops.constants import constant
 from sleap_infer.ops.resize_traced import resize_and_pad
+from sleap_infer.settings import ImageSettings
+
+
+def take_crops(frames: Tensor, which: Tensor, first: Tensor, side: int, settings: ImageSettings) -> Tensor:
+    """Cut square crops and bring them into the form that a network expects, as `preprocess.take_crops`."""
+    if settings.conventions.cropping == "whole_pixels":
+        return scale_and_pad(cut_crops(frames, which, first, side), settings.input_scaling, settings.pad_to_stride)
+    return scale_and_pad(bilinear_torch.cut_crops(frames, which, first, side), 1.0, settings.pad_to_stride)
 
 
 def cut_crops(frames: Tensor, which: Tensor, first: Tensor, side: int) -> Tensor:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sleap_infer.ops import bilinear
 from sleap_infer.ops.resize import resize
 
-__all__ = ["pad", "resize", "to_gray", "to_rgb"]
+__all__ = [
+    "cut_between",
+    "fit_bilinear",
+    "pad",
+    "resize",
+    "resize_bilinear",
+    "to_gray",
+    "to_gray_of_tensorflow",
+    "to_rgb",
+]
 
 Image = TypeVar("Image", bound=np.generic)
 
@@ -23,6 +33,36 @@ def to_gray(images: NDArray[Image], weights: tuple[float, float, float]) -> NDAr
     """Weight red, green and blue: (B, 3, H, W) -> (B, 1, H, W), rounding down."""
     red, green, blue = (images[:, c : c + 1].astype(np.float32) * np.float32(weights[c]) for c in range(3))
     return (red + green + blue).astype(images.dtype)
+
+
+def to_gray_of_tensorflow(images: NDArray[Image], weights: tuple[float, float, float]) -> NDArray[Image]:
+    """As `to_gray`, by the steps of TensorFlow's `rgb_to_grayscale`: whole numbers go through floats in [0, 1]."""
+    whole = images.dtype == np.uint8
+    floats = images.astype(np.float32) / np.float32(255 if whole else 1)
+    red, green, blue = (floats[:, c : c + 1] * np.float32(weights[c]) for c in range(3))
+    return ((red + green + blue) * np.float32(255.5 if whole else 1)).astype(images.dtype)
+
+
+def resize_bilinear(images: NDArray[Image], size: tuple[int, int], whole: bool = False) -> NDArray[Any]:
+    """Resize without antialiasing: (B, C, H, W) -> (B, C, *size), floats in [0, 1], or of the same type if `whole`."""
+    resized = bilinear.resize(images if whole else as_floats(images), size)
+    return resized.astype(images.dtype) if whole else resized
+
+
+def fit_bilinear(images: NDArray[Image], size: tuple[int, int]) -> tuple[NDArray[Image], float]:
+    """Fit into a size by `bilinear.fitted_size`: (B, C, H, W) -> (B, C, *size) of the same type, and the factor."""
+    factor, new, (top, left) = bilinear.fitted_size((images.shape[2], images.shape[3]), size)
+    fitted = np.zeros((*images.shape[:2], *size), images.dtype)
+    fitted[:, :, top : top + new[0], left : left + new[1]] = bilinear.resize(images, new).astype(images.dtype)
+    return fitted, factor
+
+
+def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Whole numbers from 0 to 255 as floats in [0, 1]; floats as they are."""
+    return images * np.float32(1 / 255) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+
+
+cut_between = bilinear.cut
 
 
 def pad(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:

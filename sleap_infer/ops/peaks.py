@@ -9,13 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sleap_infer.ops.bilinear_torch import crop_places
 from sleap_infer.ops.constants import constant, indices
 
 REACH = 2
 """How far around a cell one must look to tell a single peak or a small flat top from a ridge."""
 
 
-def global_peaks(maps: Tensor, threshold: float | Tensor, patch_size: int | None) -> tuple[Tensor, Tensor]:
+def global_peaks(
+    maps: Tensor,
+    threshold: float | Tensor,
+    patch_size: int | None,
+    offsets: Tensor | None = None,
+    strict: bool = False,
+) -> tuple[Tensor, Tensor]:
     """The highest cell of each map.
 
     x is the column with the highest maximum and y the row with the highest maximum, the first of equals.
@@ -24,6 +31,9 @@ def global_peaks(maps: Tensor, threshold: float | Tensor, patch_size: int | None
         maps: (B, N, H, W) confidence maps.
         threshold: a maximum below it gives NaN coordinates and a value of 0.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
+        offsets: (B, 2 * N, H, W) of an offset head, that take the place of that refinement.
+        strict: the value is that of the cell in this column and row, not the maximum (they differ only where several
+            cells have the maximum), and patches are cut as in TensorFlow; `Conventions.peaks`.
 
     Returns:
         Positions (B, N, 2) as (x, y) and values (B, N), unrefined.
@@ -37,14 +47,25 @@ def global_peaks(maps: Tensor, threshold: float | Tensor, patch_size: int | None
     values = columns.amax(dim=2)
     x, y = columns.argmax(dim=2), rows.argmax(dim=2)
     peaks = torch.stack([x, y], dim=-1).to(maps.dtype)
-    if patch_size is not None:
-        patches = gather_patches(maps, x[..., None], y[..., None], patch_size, outside=0.0)
+    if strict:
+        values = maps.flatten(2).gather(2, (y * maps.shape[-1] + x)[..., None])[..., 0]
+    if offsets is not None:
+        peaks = peaks + offsets_at(offsets, x[..., None], y[..., None])[..., 0, :]
+    elif patch_size is not None:
+        patches = gather_patches(maps, x[..., None], y[..., None], patch_size, 0.0, strict)
         peaks = peaks + centre_of_mass(patches)[..., 0, :]
     found = values >= threshold
     return peaks.masked_fill(~found[..., None], torch.nan), values.masked_fill(~found, 0.0)
 
 
-def local_peaks(maps: Tensor, is_first: Tensor, patch_size: int | None, n_peaks: int) -> tuple[Tensor, Tensor, Tensor]:
+def local_peaks(
+    maps: Tensor,
+    is_first: Tensor,
+    patch_size: int | None,
+    n_peaks: int,
+    offsets: Tensor | None = None,
+    strict: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """All cells of each map that are higher than their eight neighbours, the `n_peaks` highest where there are more.
 
     Up to four equal cells that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
@@ -56,6 +77,8 @@ def local_peaks(maps: Tensor, is_first: Tensor, patch_size: int | None, n_peaks:
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
         n_peaks: K, how many peaks there is room for in each map; no more than a map has cells. As many as a map has
             first cells are always enough.
+        offsets: (B, 2 * N, H, W) of an offset head, that take the place of the refinement.
+        strict: patches are cut as in TensorFlow; first cells are peaks already.
 
     Returns:
         Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.
@@ -81,16 +104,18 @@ def local_peaks(maps: Tensor, is_first: Tensor, patch_size: int | None, n_peaks:
     is_top, corner, mean = flat_tops(around)
     is_peak = is_top & ~values.isinf()
     grid = torch.stack([x, y], dim=-1).to(maps.dtype)
-    if patch_size is None:
+    if offsets is not None:
+        peaks = grid + offsets_at(offsets, x, y)
+    elif patch_size is None:
         peaks = grid + mean
     else:
         left = x + corner.long()
-        patches = gather_patches(maps, left, y, patch_size, outside=0.0)
+        patches = gather_patches(maps, left, y, patch_size, 0.0, strict)
         peaks = torch.stack([left.to(maps.dtype), grid[..., 1]], dim=-1) + centre_of_mass(patches)
     return peaks.masked_fill(~is_peak[..., None], torch.nan), values.masked_fill(~is_peak, 0.0), is_peak
 
 
-def first_cells(maps: Tensor, threshold: float | Tensor) -> Tensor:
+def first_cells(maps: Tensor, threshold: float | Tensor, strict: bool = False) -> Tensor:
     """Cells that may be the first one (in the order of reading) of a peak.
 
     Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau. Each map
@@ -99,6 +124,7 @@ def first_cells(maps: Tensor, threshold: float | Tensor) -> Tensor:
     Args:
         maps: (B, N, H, W) confidence maps.
         threshold: peaks have to be strictly higher.
+        strict: no plateau is a peak; these are cells that are higher than all their neighbours.
 
     Returns:
         (B, N, H, W) bool.
@@ -108,7 +134,8 @@ def first_cells(maps: Tensor, threshold: float | Tensor) -> Tensor:
     rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     before = torch.maximum(rows[..., :-2, :], padded[..., 1:-1, :-2])
     after = torch.maximum(rows[..., 2:, :], padded[..., 1:-1, 2:])
-    return ((planes > before) & (planes >= after) & (planes > threshold)).view(maps.shape)
+    above = planes > after if strict else planes >= after
+    return ((planes > before) & above & (planes > threshold)).view(maps.shape)
 
 
 def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +173,9 @@ def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
     return (members.amax(-1) <= value[..., 0]) & ((rivals * (members == value)).sum(-1) == 0)
 
 
-def gather_patches(maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float) -> Tensor:
+def gather_patches(
+    maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float, by_tensorflow: bool = False
+) -> Tensor:
     """Square patches around cells, whose upper left cell is (x - size // 2, y - size // 2).
 
     Args:
@@ -155,6 +184,7 @@ def gather_patches(maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float
         y: (B, N, K) integer rows.
         size: side of the patches in cells.
         outside: what stands for cells outside the map.
+        by_tensorflow: whether cells at the edge are outside where `tf.image.crop_and_resize` rounds them there.
 
     Returns:
         (B, N, K, size, size).
@@ -163,10 +193,34 @@ def gather_patches(maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float
     reach = torch.arange(size, device=maps.device) - size // 2
     rows = (y[..., None] + reach)[..., :, None]
     columns = (x[..., None] + reach)[..., None, :]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    if by_tensorflow:
+        lines, across = (crop_places((k - size // 2).float(), size, n).inside for k, n in ((y, height), (x, width)))
+        inside = lines[..., :, None] & across[..., None, :]
+    else:
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     patches = maps.flatten(2).gather(2, index.flatten(2)).view(index.shape)
     return torch.where(inside, patches, outside)
+
+
+def offsets_at(offsets: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """What an offset head says at cells.
+
+    Args:
+        offsets: (B, 2 * N, H, W); channels 2n and 2n + 1 are x and y of node n, in cells.
+        x: (B, N, K) integer columns.
+        y: (B, N, K) integer rows.
+
+    Returns:
+        (B, N, K, 2) as (x, y), in cells.
+
+    >>> cell = torch.tensor([[[1]]])
+    >>> offsets_at(torch.arange(8.0).view(1, 2, 2, 2), cell, 0 * cell)
+    tensor([[[[1., 5.]]]])
+    """
+    maps = offsets.unflatten(1, (-1, 2)).flatten(3)
+    cells = (y * offsets.shape[-1] + x)[:, :, None].expand(-1, -1, 2, -1)
+    return maps.gather(3, cells).transpose(2, 3)
 
 
 def centre_of_mass(patches: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from sleap_infer.frames.live import LiveFrame, LiveSource
 from sleap_infer.frames.pixels import LEVELS
 from sleap_infer.outputs import Outputs
 from sleap_infer.predictors.latency import Latencies, LatencyReport
-from sleap_infer.preprocess import fit_size
+from sleap_infer.preprocess import frames_to_cut, place_crops
 
 if TYPE_CHECKING:
     from sleap_infer.predictors.base import Predictor
@@ -155,10 +155,12 @@ class LiveSession:
         if len(self.predictor.runners) == 1:
             return
         settings, runner = self.predictor.settings, self.predictor.runners[-1]
-        fitted, _ = fit_size(images, settings.frames)
+        stage = settings.stages[-1]
+        fitted, _ = frames_to_cut(images, settings.frames, stage.images)
+        assert stage.crop_size is not None
         for n_crops in crop_counts(settings.stream.crop_batch_size):
-            nowhere = np.zeros((n_crops, 2), np.int64)
-            runner.start_crops(fitted, nowhere[:, 0], nowhere, n_crops)()
+            _, first = place_crops(np.zeros((n_crops, 2), np.float32), stage.crop_size, stage.images)
+            runner.start_crops(fitted, np.zeros(n_crops, np.int64), first, n_crops)()
 
 
 @frozen

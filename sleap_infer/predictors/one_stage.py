@@ -17,7 +17,7 @@ class OneStagePredictor(Predictor):
     """Runs one network on whole frames."""
 
     def _preprocess(self, batch: FrameBatch) -> Work:
-        return Work(batch, *preprocess(batch.images, self.settings.stages[0].images))
+        return Work(batch, *preprocess(batch.images, self.runners[0].settings.images))
 
     def _steps(self) -> Sequence[Step]:
         return (self._start,)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import field, frozen
 
 from sleap_infer.choices import GRAPH_BACKENDS, Backend, PipelineKind, Precision
@@ -18,6 +19,7 @@ from sleap_infer.settings import (
     SECOND_STAGES,
     PipelineSettings,
     in_order,
+    left_outside,
     pipeline_kind,
     read_options,
     resolve,
@@ -126,7 +128,7 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
             opening = Opening(
                 path,
                 spec,
-                stage,
+                attrs.evolve(stage, images=left_outside(stage.images, spec)),
                 plan.settings.returned,
                 runtime.device,
                 runtime.precision,

@@ -20,7 +20,7 @@ from sleap_infer.postprocess import Rows, assign_crop_classes, find_rows
 from sleap_infer.predictors.base import Predictor, Step
 from sleap_infer.predictors.known import known_centroids
 from sleap_infer.predictors.work import Work
-from sleap_infer.preprocess import fit_size, place_crops, preprocess
+from sleap_infer.preprocess import frames_to_cut, place_crops, preprocess
 from sleap_infer.runners.base import Pending
 from sleap_infer.settings import FUSED
 
@@ -63,7 +63,7 @@ class CroppingPredictor(Predictor):
 
     def _preprocess(self, batch: FrameBatch) -> Work:
         if self._finds_centroids:
-            return Work(batch, *preprocess(batch.images, self.settings.stages[0].images))
+            return Work(batch, *preprocess(batch.images, self.runners[0].settings.images))
         height, width = batch.images.shape[2:]
         return Work(batch, batch.images, Geometry((height, width)))
 
@@ -80,7 +80,8 @@ class CroppingPredictor(Predictor):
         with self.stopwatch.timing("grouping"):
             work.centroids = self._found_centroids(work) if self._finds_centroids else self._known_centroids(work)
         with self.stopwatch.timing("preprocess"):
-            fitted, factor = fit_size(work.batch.images, self.settings.frames)
+            crops = self.settings.stages[-1].images
+            fitted, factor = frames_to_cut(work.batch.images, self.settings.frames, crops)
         points = [np.asarray(found.pred_centroids) * np.float32(factor) for found in work.centroids]
         which = np.repeat(np.arange(len(points)), [len(found) for found in points])
         work.crops, work.pending = self._look_at(fitted, which, np.concatenate(points), work.geometry, factor)
@@ -115,8 +116,9 @@ class CroppingPredictor(Predictor):
     ) -> tuple[Geometry, Pending | None]:
         runner, settings = self.runners[-1], self.settings.stages[-1]
         assert settings.crop_size is not None
-        origin, first = place_crops(centroids, settings.crop_size)
-        geometry = Geometry(frame.image_size, factor, settings.images.input_scaling, origin)
+        images = settings.images
+        origin, first = place_crops(centroids, settings.crop_size, images)
+        geometry = Geometry(frame.image_size, factor, images.input_scaling, origin, images.half_pixel)
         if not len(which):
             return geometry, None
         return geometry, runner.start_crops(fitted, which, first, self.settings.stream.crop_batch_size)
@@ -176,7 +178,9 @@ class MultiClassTopDownPredictor(CroppingPredictor):
             probabilities = candidates["class_probs"]
         ends = np.cumsum([len(outputs) for outputs in found])
         classed = []
+        keeps_unsure = self.runners[-1].spec.conventions.unsure_classes
         for outputs, end in zip(found, ends, strict=True):
-            classes, certainty = assign_crop_classes(probabilities[end - len(outputs) : end])
-            classed.append(attrs.evolve(outputs, pred_classes=classes, instance_tracking_scores=certainty))
+            classes, certainty = assign_crop_classes(probabilities[end - len(outputs) : end], keeps_unsure)
+            named = attrs.evolve(outputs, pred_classes=classes, instance_tracking_scores=certainty)
+            classed.append(named if keeps_unsure else named.select(classes >= 0))
         return classed

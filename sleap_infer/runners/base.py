@@ -27,7 +27,7 @@ from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.outputs import Outputs
 from sleap_infer.postprocess import postprocess
-from sleap_infer.preprocess import cut, preprocess, scale_and_pad
+from sleap_infer.preprocess import preprocess, take_crops
 from sleap_infer.profile import Stopwatch
 from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
 
@@ -297,7 +297,7 @@ class BaseInferenceRunner(ABC):
         """Begin to run the network on crops."""
         assert self.settings.crop_size is not None
         with self.stopwatch.timing("preprocess"):
-            crops = scale_and_pad(cut(frames, which, first, self.settings.crop_size), self.settings.images)
+            crops = take_crops(frames, which, first, self.settings.crop_size, self.settings.images)
         parts = [self._start(crops[begin : begin + at_once]) for begin in range(0, len(crops), at_once)]
         return lambda: join([part() for part in parts])
 

@@ -197,7 +197,7 @@ class InferenceRunnerTorch(RunnerInLanes):
         """Candidates of crops that are cut, scaled and padded on the device."""
         import torch
 
-        from sleap_infer.ops.crops import cut_crops, scale_and_pad
+        from sleap_infer.ops.crops import take_crops
 
         frames, which, first = inputs
         images, side = self.settings.images, self.settings.crop_size
@@ -205,8 +205,7 @@ class InferenceRunnerTorch(RunnerInLanes):
         parts = []
         for begin in range(0, len(which), at_once):
             now = slice(begin, begin + at_once)
-            crops = cut_crops(frames, which[now], first[now], side)
-            parts.append(self._look(scale_and_pad(crops, images.input_scaling, images.pad_to_stride), room))
+            parts.append(self._look(take_crops(frames, which[now], first[now], side, images), room))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _launch(self, look: Look, *arrays: NDArray[Any]) -> Pending:

@@ -12,6 +12,7 @@ import pytest
 
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, read_spec
+from sleap_infer.model.conventions import SLEAP
 from sleap_infer.model.legacy import read_keras_weights
 from sleap_infer.model.spec import MapHeadSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec, VectorHeadSpec
 
@@ -113,7 +114,6 @@ def test_axes_and_names_of_keras_weights(tmp_path: Path) -> None:
         file["model_weights/CentroidConfmapsHead_0/CentroidConfmapsHead_0/kernel:0"] = kernel
         file["model_weights/pre_classification0_fc/pre_classification0_fc/kernel:0"] = kernel[0, 0]
         file["model_weights/pre_classification0_fc/pre_classification0_fc/bias:0"] = kernel[0, 0, 0]
-        file["model_weights/OffsetRefinementHead_0/OffsetRefinementHead_0/bias:0"] = kernel[0, 0, 0]
         file.create_group("model_weights/input_1")
     weights = read_keras_weights(tmp_path / "w.h5")
     assert weights.keys() == {
@@ -125,6 +125,44 @@ def test_axes_and_names_of_keras_weights(tmp_path: Path) -> None:
     assert weights["CentroidConfmapsHead.weight"][4, 3, 1, 2] == kernel[1, 2, 3, 4]
     assert weights["pre_classification0_fc.weight"][4, 1] == kernel[0, 0, 1, 4]
     assert weights["pre_classification0_fc.bias"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("suffix", ["", "_0"])
+@pytest.mark.parametrize(
+    ("name", "section", "channels"),
+    [("centroid", PARTS, 2), ("single_instance", PARTS, 4), ("multi_instance", {"confmaps": PARTS}, 4)],
+)
+def test_an_offset_head_is_found_by_its_weights(
+    tmp_path: Path, name: str, section: dict[str, Any], channels: int, suffix: str
+) -> None:
+    pafs = {"pafs": {"edges": [["a", "b"]], "output_stride": 8}} if name == "multi_instance" else {}
+    write(tmp_path, {name: {**section, **pafs}})
+    assert not read_spec(tmp_path).has_offsets
+    layer = f"OffsetRefinementHead{suffix}"
+    with h5py.File(tmp_path / "best_model.h5", "a") as file:
+        file[f"model_weights/{layer}/{layer}/kernel:0"] = np.zeros((1, 1, 8, channels), np.float32)
+    spec = read_spec(tmp_path)
+    assert spec.has_offsets
+    assert spec.heads[-1] == MapHeadSpec("OffsetRefinementHead", channels, 4)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"resize_and_pad_to_target": False, "target_height": 64, "target_width": 96},
+        {"target_height": 64, "target_width": None},
+    ],
+)
+def test_frames_are_fitted_only_where_both_sides_are_given_and_it_is_on(tmp_path: Path, given: dict[str, Any]) -> None:
+    spec = read(tmp_path, {"centroid": PARTS}, preprocessing=given)
+    assert (spec.preprocessing.max_height, spec.preprocessing.max_width) == (None, None)
+
+
+def test_sleap_has_its_own_conventions(tmp_path: Path) -> None:
+    conventions = read(tmp_path, {"centroid": PARTS}).conventions
+    assert conventions == SLEAP
+    assert (conventions.resizing, conventions.cropping, conventions.half_pixel) == ("bilinear", "between_pixels", 0.5)
+    assert conventions.peaks == "strict"
 
 
 def test_nodes_are_the_parts_where_there_is_no_skeleton(tmp_path: Path) -> None:

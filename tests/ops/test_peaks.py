@@ -76,6 +76,34 @@ def test_flat_tops_up_to_two_by_two_are_one_peak_at_their_mean(
     assert found(maps, patch_size=5) == [[round(x, 4) for x in [*place, 0.5]]]
 
 
+@pytest.mark.parametrize("cells", [[(3, 3), (4, 3)], [(3, 3), (4, 4)], [(3, 3), (4, 3), (3, 4), (4, 4)]])
+def test_flat_tops_are_no_peaks_where_a_model_says_so(cells: list[tuple[int, int]]) -> None:
+    maps = draw({**dict.fromkeys(cells, 0.5), (8, 6): 0.4})
+    peaks, _, is_peak = local_peaks(maps, first_cells(maps, 0.2, strict=True), None, 4)
+    assert peaks[is_peak].tolist() == [[8, 6]]
+
+
+def test_a_tie_of_the_highest_has_the_value_of_its_column_and_row_where_a_model_says_so() -> None:
+    """(3, 5) and (6, 2) are equal: x comes from the first column, y from the first row."""
+    maps = draw({(3, 5): 0.9, (6, 2): 0.9, (3, 2): 0.4})
+    assert [found.flatten().tolist() for found in global_peaks(maps, 0.3, None)] == [[3, 2], [pytest.approx(0.9)]]
+    strict = global_peaks(maps, 0.3, None, strict=True)
+    assert [found.flatten().tolist() for found in strict] == [[3, 2], [pytest.approx(0.4)]]
+
+
+def test_offsets_at_the_cell_of_a_peak_take_the_place_of_the_refinement() -> None:
+    """Two nodes: each has its own channels of x and y, in cells; what stands elsewhere does not matter."""
+    maps = torch.cat([draw({(4, 3): 0.8, (5, 3): 0.4}), draw({(1, 6): 0.7})], dim=1)
+    offsets = torch.full((1, 4, *maps.shape[2:]), 99.0)
+    offsets[0, :2, 3, 4], offsets[0, 2:, 6, 1] = torch.tensor([0.25, -0.5]), torch.tensor([-0.125, 0.75])
+    expected = [[4.25, 2.5], [0.875, 6.75]]
+    peaks, values = global_peaks(maps, 0.2, 5, offsets)
+    assert peaks[0].tolist() == expected
+    np.testing.assert_allclose(values[0], [0.8, 0.7])
+    local, _, is_peak = local_peaks(maps, first_cells(maps, 0.2), 5, 3, offsets)
+    assert local[is_peak].tolist() == expected
+
+
 @pytest.mark.parametrize(
     "cells",
     [
