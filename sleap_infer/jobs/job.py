@@ -15,7 +15,7 @@ from functools import partial
 import attrs
 from attrs import frozen
 
-from sleap_infer.errors import JobError, JournalError, OutputError, SleapInferError, TooManyFailuresError
+from sleap_infer.errors import JobError, JournalError, OutputError, SleapInferError, TooManyFailuresError, WorkerError
 from sleap_infer.jobs.columns import FAILED
 from sleap_infer.jobs.content import Contents
 from sleap_infer.jobs.events import Begun, Event, JobOptions, Listener, Note, Predicted, Progress, TaskReport
@@ -216,7 +216,7 @@ class Job:
         except _CannotStart as stop:
             raise stop.error from None
         except Exception as error:
-            if len(self.tasks) == 1:
+            if len(self.tasks) == 1 or (isinstance(error, WorkerError) and error.__cause__ is not None):
                 raise
             self._report(index, TaskReport(task, "failed", error=str(as_job_error(error))))
 

@@ -23,6 +23,8 @@ def look(request: Look) -> Looked:
     Raises:
         SourceError: it cannot be read.
     """
+    if request.task is None:
+        return Looked("", (), None)
     with request.task.open() as source:
         parts = tuple(_seen(part, request) for part in source.parts)
         return Looked(source.name, parts, source.node_names)

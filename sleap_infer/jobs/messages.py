@@ -64,12 +64,12 @@ class Look:
     """Open the source of a task, and say what it is.
 
     Attributes:
-        task: whose source.
+        task: whose source; `None` for one without videos, to see whether the process answers.
         with_shapes: whether frames are read to describe the shapes of videos.
         with_times: whether the times of frames are wanted.
     """
 
-    task: Task
+    task: Task | None
     with_shapes: bool = False
     with_times: bool = False
 

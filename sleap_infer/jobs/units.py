@@ -139,12 +139,20 @@ class Attempt:
 
         Raises:
             SourceError: it cannot be read, or ends the process that opens it.
+            WorkerError: the process ends whatever it is asked.
         """
         try:
             return as_source(self.worker.look(Look(task, with_shapes, with_times), self._hear))
         except Crash as crash:
             self.is_open = False
+            self._require_worker()
             raise SourceFormatError(f"{task.name} cannot be opened: {crash}. Convert or repair the file.") from crash
+
+    def _require_worker(self) -> None:
+        try:
+            self.worker.look(Look(None), self._hear)
+        except Crash as crash:
+            raise WorkerError(f"The models cannot be loaded: {crash}.") from crash
 
     def look_closely(self, task: Task, seen: Source, with_times: bool) -> Source:
         """A source with all that files are to say of it; as it was seen, where it can no longer be looked at."""
