@@ -12,6 +12,8 @@ import torch
 from sleap_infer.model import load_network
 
 TOLERANCE = 1e-5
+TOLERANCE_OF_CLASSES = 1e-4
+"""Behind a sigmoid of large sums, whose last bits depend on the instructions of the CPU (3e-5 with AVX2)."""
 """Of the expected map's own maximum."""
 
 MODELS = (
@@ -37,7 +39,8 @@ def assert_same_maps(found: dict[str, np.ndarray], expected: dict[str, np.ndarra
     assert found.keys() == expected.keys()
     for name, maps in expected.items():
         assert found[name].shape == maps.shape
-        assert np.abs(found[name] - maps).max() <= TOLERANCE * np.abs(maps).max(), name
+        tolerance = TOLERANCE_OF_CLASSES if name == "ClassMapsHead" else TOLERANCE
+        assert np.abs(found[name] - maps).max() <= tolerance * np.abs(maps).max(), name
 
 
 def golden(corpus: Path, name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
