@@ -22,7 +22,7 @@ from sleap_infer.cli.app import app
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NEEDS_A_SHELL = ("make", "pip")
-PROSE = [*PAGES, REPOSITORY / "CONTRIBUTING.md"]
+PROSE = [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
 PRIVATE_WORDS = (
     r"lanes?",
     r"ledgers?",
