@@ -100,9 +100,12 @@ def live(
     if idle is not None:
         raise OptionError(f"{idle!r} has no effect on live frames. Leave --{idle.replace('_', '-')} out.")
     from sleap_infer.frames.live import open_live
+    from sleap_infer.jobs.guards import check_recording
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.live import LiveSession
 
+    if output is not None:
+        check_recording(source, output.expanduser(), list(map(str, model)))
     with ExitStack() as stack:
         recording = None if output is None else stack.enter_context(saved(output, overwrite))
         frames = stack.enter_context(open_live(source, timeout))

@@ -17,6 +17,10 @@ CHANNELS = (1, 3, 4)
 ALPHA = 4
 LEVELS = 255
 
+BLACK = 2.0
+"""Levels out of 255. Floats of which the largest lies between 1 and this are refused. As a video from 0 to 255 they are
+black throughout; they may also be images from 0 to 1 that interpolation or a filter has made brighter."""
+
 
 class Scale:
     """What floats of one video mean: 0 to 1, or 0 to 255. A video has one scale, which a dark frame does not show.
@@ -28,6 +32,7 @@ class Scale:
     def __init__(self, looks: Callable[[], Iterator[NDArray[Any]]]) -> None:
         self._looks = looks
         self._top: float | None = None
+        self._brightest = 0.0
 
     def to_unit(self, image: NDArray[Any], name: str) -> Image | FrameReadError:
         """Return floats as float32 in [0, 1].
@@ -40,8 +45,13 @@ class Scale:
         if not np.isfinite(values).all():
             return FrameReadError(f"{name} holds NaN or infinite values. Replace them.")
         if self._top is None:
-            tops = [top for top in map(_top, (*self._looks(), values)) if top is not None]
-            self._top = 1.0 if max(tops, default=0.0) <= 1 else float(LEVELS)
+            self._brightest = max((top for top in map(_top, (*self._looks(), values)) if top is not None), default=0.0)
+            self._top = 1.0 if self._brightest <= 1 else float(LEVELS)
+        if 1 < self._brightest < BLACK:
+            return FrameReadError(
+                f"{name} is of a video of floats up to {self._brightest:g}: too much for 0 to 1, and black for 0 to "
+                "255. Clip the values to 0 to 1, or store images as uint8."
+            )
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > self._top:
             return FrameReadError(

@@ -11,6 +11,7 @@ from sleap_infer.errors import OutputError, SleapInferError, SourceError
 from sleap_infer.files import PREFIX, FileKey, file_key
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES
 from sleap_infer.frames.labelled import videos_named_in
+from sleap_infer.frames.live import LOCAL
 from sleap_infer.frames.paths import check_name, existing, is_glob, matching
 from sleap_infer.frames.replacing import Pairs
 from sleap_infer.jobs.finishing import mark_file
@@ -43,6 +44,24 @@ def check_targets(tasks: Sequence[Task], formats: Sequence[OutputFormat], models
                 f"{path} is {read[key]}: the poses of {task.name} would replace it. Choose another name (-o) or folder "
                 "(--out-dir)."
             )
+
+
+def check_recording(source: str, output: Path, models: Sequence[str]) -> None:
+    """Check that what a live session writes replaces nothing that it opens, and that its journal has a folder.
+
+    Args:
+        source: as `frames.live.open_live` takes it.
+        output: `.slp` file of the session.
+        models: paths of the models.
+
+    Raises:
+        OutputError: the output or its journal is the video that is played, a file of a model, or holds other files.
+    """
+    task = Task((source.removeprefix(LOCAL),), output)
+    check_targets([task], ("slp",), models)
+    problem = _unwritable(written_by(task, ("slp",)), task)
+    if problem is not None:
+        raise problem
 
 
 def refuse_targets(targets: Iterable[Path], sources: Iterable[str | Path]) -> None:

@@ -101,7 +101,7 @@ class Recording:
             OutputError: it cannot be written.
         """
         facts = facts_of(predictor, source)
-        facts["task"] = {**attrs.asdict(self._task), "sources": [source.name]}
+        facts["task"] = {**attrs.asdict(self._task), "sources": [facts["live"]["file"] or source.name]}
         self._journal = Journal.create(self._task.journal, facts)
         self._shard = self._stack.enter_context(self._journal.shard(SHARD))
         self._thread.start()

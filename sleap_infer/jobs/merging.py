@@ -8,12 +8,13 @@ from time import perf_counter
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import JobError, JournalError, OutputExistsError
-from sleap_infer.files import check_writable
+from sleap_infer.files import FileKey, check_writable, file_key
 from sleap_infer.frames import Source
 from sleap_infer.jobs.columns import failed
 from sleap_infer.jobs.content import Contents, noted
 from sleap_infer.jobs.events import Listener, Note, TaskReport
 from sleap_infer.jobs.finishing import collect, read_mark, write
+from sleap_infer.jobs.guards import check_targets
 from sleap_infer.jobs.identity import crops_are_known, differences, digest, identify_videos, plain
 from sleap_infer.jobs.journal import Journal, listed
 from sleap_infer.jobs.journal_files import SKIPPED
@@ -25,19 +26,20 @@ from sleap_infer.options import SourceOptions
 
 
 def find_journals(paths: Sequence[Path]) -> list[Journal]:
-    """The journals at paths: each one itself, or a folder that holds some.
+    """The journals at paths: each one itself, or a folder that holds some; one that is named twice, once.
 
     Raises:
         JournalError: there is none.
     """
-    found: list[Journal] = []
+    found: dict[FileKey, Journal] = {}
     for path in paths:
         inside = [place for place in sorted(path.glob("*.journal")) if Journal.is_at(place)] if path.is_dir() else []
         places = [path] if Journal.is_at(path) else inside
         if not places:
             raise JournalError(f"{path} is no journal, and holds none. Journals are folders named OUTPUT.journal.")
-        found += [Journal.open(place) for place in places]
-    return found
+        for place in places:
+            found.setdefault(file_key(place), Journal.open(place))
+    return list(found.values())
 
 
 def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Path, list[TaskReport]]:
@@ -81,6 +83,7 @@ def task_of(journal: Journal) -> Task:
         output,
         facts["frames"],
         facts["at_most"],
+        named_in=tuple(facts.get("named_in", ())),
         restore_source_videos=facts.get("restore_source_videos", False),
         reading=SourceOptions(**facts.get("reading", {})),
     )
@@ -106,8 +109,10 @@ def merge_journals(
 
     Raises:
         JobError: frames are missing; a share still works on it; the videos are not those of the job.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or would replace a source, a manifest or a model of the jobs.
     """
+    models = [str(name) for journal in journals for name in journal.facts["facts"].get("model_paths", ())]
+    check_targets(list(map(task_of, journals)), formats, models)
     reports = []
     for journal in journals:
         report = _merge(journal, formats, partial, overwrite, keep_journal)

@@ -150,7 +150,13 @@ def _opened(
             "classes": said.classes,
             "settings": said.settings,
             "facts": said.facts,
-            "task": {**attrs.asdict(task), "sources": [str(Path(name).absolute()) for name in task.sources]},
+            "task": {
+                **attrs.asdict(task),
+                **{
+                    name: [str(Path(path).absolute()) for path in getattr(task, name)]
+                    for name in ("sources", "named_in")
+                },
+            },
             "started": datetime.now(UTC).isoformat(),
         },
     )

@@ -87,6 +87,17 @@ def test_floats_have_one_scale_for_the_whole_file(dtype, top, frames, tmp_path, 
     np.testing.assert_allclose(found * 255, frames, atol=0.2 if dtype == np.float16 else 1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("top", [1.004, 1.02, 1.9])
+def test_floats_a_little_above_one_are_not_black(dtype, top, frames, tmp_path, read):
+    """Images from 0 to 1 that a filter has made brighter are not read as 0 to 255, which shows nothing at all."""
+    images = (frames / 255).astype(dtype)
+    images[len(images) // 2] *= dtype(top) / images[len(images) // 2].max()
+    found = read(open_source(write(tmp_path, images=images)))
+    assert len(found) == len(frames)
+    assert all("Clip the values" in ref.failure for ref, _ in found)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 300.0])
 def test_floats_that_are_no_pixels_fail_alone(value, frames, tmp_path, read):
     images = frames / 255

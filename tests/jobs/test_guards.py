@@ -16,6 +16,7 @@ from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OptionError, OutputError, SourceFormatError, SourceNotFoundError
 from sleap_infer.jobs import JobOptions, Outputs, Task, find_tasks, run_job
 from sleap_infer.jobs.guards import check_targets, problem_of, refuse_targets
+from sleap_infer.jobs.merging import find_journals, merge_journals
 from sleap_infer.jobs.naming import with_ending
 
 
@@ -160,6 +161,10 @@ def test_other_commands_check_files(place: Path) -> None:
         ["export", "MODEL", "-o", "MODEL", "--overwrite"],
         ["export", "MODEL", "-o", "days", "--overwrite", "--frames", "days/c.mp4"],
         ["benchmark", "MODEL", "a.mp4", "-o", "link.json", "--overwrite"],
+        ["live", "a.mp4", "-m", "MODEL", "-o", "link.slp", "--overwrite"],
+        ["live", "file://a.mp4", "-m", "MODEL", "-o", "days/../link.slp", "--overwrite"],
+        ["live", "x.journal/c.mp4", "-m", "MODEL", "-o", "x.slp", "--overwrite"],
+        ["live", "a.mp4", "-m", "MODEL", "-o", "weights.slp", "--overwrite"],
     ],
 )
 def test_commands_refuse_targets(words: list[str], place: Path, models: Path) -> None:
@@ -167,12 +172,51 @@ def test_commands_refuse_targets(words: list[str], place: Path, models: Path) ->
 
     from sleap_infer.cli.app import app
 
-    (place / "link.json").symlink_to(place / "a.mp4")
+    for name in ("link.json", "link.slp"):
+        (place / name).symlink_to(place / "a.mp4")
     model = place / "model"
     shutil.copytree(models / "single_instance", model)
+    os.link(model / "best.ckpt", place / "weights.slp")
+    (place / "x.journal" / "c.mp4").touch()
     result = CliRunner().invoke(app, [str(model) if word == "MODEL" else word for word in words])
-    assert isinstance(result.exception, OutputError) or "opened by this command" in result.output
+    assert isinstance(result.exception, OutputError), result.output
+    assert (place / "link.slp").is_symlink()
+    assert (place / "weights.slp").samefile(model / "best.ckpt")
     assert sorted(path.name for path in model.iterdir()) == ["best.ckpt", "training_config.yaml"]
+
+
+@pytest.mark.parametrize("name", ["two.slp", "m.csv", "ckpt.csv", "clip.mp4"])
+def test_merge_replaces_nothing_that_its_jobs_read(
+    name: str, place: Path, models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source, a manifest, a model or a video of label files, under the name that the journal has now."""
+    source = place / "two.slp"
+    labels = sio.load_slp(str(videos / "one_fly.truth.slp"), open_videos=False).extract([0])
+    labels.replace_filenames(new_filenames=[str(shutil.copy(videos / "one_fly.mp4", place / "clip.mp4"))])
+    labels.save(str(source), verbose=False)
+    shutil.copytree(models / "single_instance", place / "model")
+    os.link(place / "model" / "best.ckpt", place / "ckpt.csv")
+    (place / "m.csv").write_text("video,output\ntwo.slp,out.slp\n")
+    tasks = [*find_tasks(["m.csv"], Outputs())]
+    run_job(models_of(place, "model"), tasks, JobOptions(keep_journal=True, formats=("csv",)), n_workers=0)
+    is_link = name == "clip.mp4"
+    form, base = ("slp", "linked") if is_link else ((place / name).suffix[1:], name.partition(".")[0])
+    (place / "linked.slp").symlink_to(place / "clip.mp4")
+    journal = place / f"{base}.journal"
+    (place / "out.journal").rename(journal)
+    before = (place / name).read_bytes()
+    monkeypatch.chdir(place / "days")
+    with pytest.raises(OutputError, match=r"is (a source|part of|the manifest|a file of)"):
+        merge_journals(find_journals([journal]), (form,), False, True, False, lambda event: None)  # type: ignore[arg-type]
+    assert (place / name).read_bytes() == before
+    assert journal.is_dir()
+
+
+def test_a_journal_named_twice_is_merged_once(models: Path, videos: Path, tmp_path: Path) -> None:
+    task = task_in(tmp_path, videos / "one_fly.mp4", at_most=2)
+    run_job(models_of(models), [task], JobOptions(keep_journal=True), n_workers=0)
+    found = find_journals([task.journal, tmp_path, tmp_path / ".." / tmp_path.name / task.journal.name])
+    assert [journal.path for journal in found] == [task.journal]
 
 
 # What cannot work is known before the start, in its row.
