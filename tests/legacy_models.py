@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,27 @@ def write_weights(folder: Path, weights: Mapping[str, NDArray[Any]]) -> None:
         for name, values in weights.items():
             layer, _, which = name.partition("/")
             file[f"model_weights/{layer}/{layer}/{which}"] = values.astype(np.float32)
+
+
+def write_constant_model(folder: Path, value: float, offsets: NDArray[Any]) -> Path:
+    """Write a single-instance model of three nodes and stride 2 whose maps hold the same numbers everywhere.
+
+    Args:
+        folder: of the model, made here.
+        value: of all confidence maps.
+        offsets: (3, 2) of the offset head, as (x, y) in cells.
+    """
+    stored, begin = np.load(GOLDEN), "single_scaled/single_instance/"
+    names = [name for name in stored.files if name.startswith(f"{begin}weights/")]
+    weights = {name.removeprefix(f"{begin}weights/"): np.zeros_like(stored[name]) for name in names}
+    weights["SingleInstanceConfmapsHead/bias:0"][:] = value
+    weights["OffsetRefinementHead/bias:0"][:] = offsets.reshape(-1)
+    config = json.loads(str(stored[f"{begin}config"]))
+    config["data"]["preprocessing"] |= {"input_scaling": 1.0, "resize_and_pad_to_target": False}
+    folder.mkdir()
+    (folder / "training_config.json").write_text(json.dumps(config))
+    write_weights(folder, weights)
+    return folder
 
 
 def frames_of(case: str) -> NDArray[np.uint8]:

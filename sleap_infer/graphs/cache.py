@@ -35,8 +35,9 @@ from sleap_infer.storage import CACHE_VARIABLE, cache_directory
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""
 
-FORM = 4
-"""Of graphs; 2 names operations after blocks, 3 rounds weights to 8 bits by what layers see, 4 finds peaks faster."""
+FORM = 5
+"""Version of the graphs: 2 names operations after blocks, 3 quantizes weights with GPTQ, 4 finds peaks faster, 5 passes
+NaN on to the candidates."""
 
 logger = logging.getLogger(__name__)
 

@@ -58,12 +58,47 @@ def crop_places(first: float, side: int, length: int) -> Places:
     >>> crop_places(-0.5, 3, 2).inside.tolist()
     [False, True, False]
     """
-    reach = np.float32(max(length - 1, 1))
-    begin = np.float32(first) / reach
-    end = (np.float32(first) + np.float32(side - 1)) / reach
-    step = (end - begin) * reach / np.float32(max(side - 1, 1))
-    at = begin * reach + np.arange(side, dtype=np.float32) * step
+    at = _crop_positions(np.float32(first), side, np.float32(length - 1))
     return _between(at, length, (at >= 0) & (at <= np.float32(length - 1)))
+
+
+def edge_lines(side: int, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether whole-pixel crops hold the first and the last line of an image.
+
+    TensorFlow's rounding may put either line outside of the image, which depends on its position in the crop and on the
+    length of the image. Lines between these two are never affected.
+
+    Args:
+        side: lines of a crop.
+        lengths: (L,) lines of the images, from 1 up.
+
+    Returns:
+        (L, 2, side): the first and the last line of the image, by position in the crop.
+
+    >>> edge_lines(5, np.array([6, 7]))[:, 1].tolist()
+    [[True, True, True, False, True], [True, True, True, True, True]]
+    """
+    last = np.asarray(lengths, np.float32)[:, None, None] - ONE
+    position = np.arange(side)
+    first = np.concatenate([np.zeros_like(last), last], axis=1) - position.astype(np.float32)
+    at = np.diagonal(_crop_positions(first, side, last), axis1=-2, axis2=-1)
+    found: NDArray[np.bool_] = (at >= 0) & (at <= last)
+    return found
+
+
+def _crop_positions(first: Any, side: int, last: Any) -> Floats:
+    """Positions of the lines of crops as TensorFlow computes them; (...) -> (..., side).
+
+    Args:
+        first: float32, where the first line of each crop lies.
+        side: lines of a crop.
+        last: float32, the last line of the image.
+    """
+    reach = np.maximum(last, ONE)
+    begin, end = first / reach, (first + np.float32(side - 1)) / reach
+    step = (end - begin) * reach / np.float32(max(side - 1, 1))
+    at: Floats = (begin * reach)[..., None] + np.arange(side, dtype=np.float32) * step[..., None]
+    return at
 
 
 def resize(images: NDArray[Any], size: tuple[int, int]) -> Floats:

@@ -5,12 +5,18 @@ Peak positions are (x, y) in cells of the map. Formulas are those of SLEAP (Pere
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sleap_infer.ops.bilinear_torch import crop_places
+from sleap_infer.ops.bilinear import edge_lines
 from sleap_infer.ops.constants import constant, indices
+
+MOST_LINES = 1024
+"""Maps of more lines follow the rule of edges of maps with so many."""
 
 REACH = 2
 """How far around a cell one must look to tell a single peak or a small flat top from a ridge."""
@@ -193,14 +199,35 @@ def gather_patches(
     reach = torch.arange(size, device=maps.device) - size // 2
     rows = (y[..., None] + reach)[..., :, None]
     columns = (x[..., None] + reach)[..., None, :]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     if by_tensorflow:
-        lines, across = (crop_places((k - size // 2).float(), size, n).inside for k, n in ((y, height), (x, width)))
-        inside = lines[..., :, None] & across[..., None, :]
-    else:
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        inside &= _edge_is_inside(rows[..., 0], height)[..., :, None]
+        inside &= _edge_is_inside(columns[..., 0, :], width)[..., None, :]
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     patches = maps.flatten(2).gather(2, index.flatten(2)).view(index.shape)
     return torch.where(inside, patches, outside)
+
+
+def _edge_is_inside(lines: Tensor, length: int) -> Tensor:
+    """Return where TensorFlow's rounding does not put the first or the last line of maps outside.
+
+    The rule is looked up: runtimes that replace a division by a product round otherwise.
+
+    Args:
+        lines: (..., k) integer lines of patches, from the first to the last of each.
+        length: of the maps.
+    """
+    last = torch.arange(length, device=lines.device)[-1]
+    rule = constant(_edge_rule(lines.shape[-1]), lines.device, torch.float32)[last.clamp(max=MOST_LINES - 1)] > 0
+    size = lines.shape[-1]
+    return ((lines != 0) | rule[:size]) & ((lines != last) | rule[size:])
+
+
+@lru_cache
+def _edge_rule(size: int) -> tuple[tuple[float, ...], ...]:
+    """`edge_lines` of maps of 1 to `MOST_LINES` lines, one after the other."""
+    found = edge_lines(size, np.arange(1, MOST_LINES + 1)).reshape(MOST_LINES, -1)
+    return tuple(map(tuple, found.astype(float).tolist()))
 
 
 def offsets_at(offsets: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -100,3 +100,17 @@ def test_a_crop_outside_of_the_frame_is_black() -> None:
     crops = bilinear.cut(image, np.zeros(3, np.int64), first, 3)
     assert crops[:2].sum() == 0
     assert crops[2, 0].tolist() == [[0, 0, 0], [0, 9, 9], [0, 9, 9]]
+
+
+@pytest.mark.parametrize("side", [3, 5, 7])
+def test_the_rule_of_edges_is_that_of_crops(side: int) -> None:
+    """Lines between the first and the last are always inside; these two as `crop_places` has them."""
+    lengths = np.arange(1, 80)
+    rule = bilinear.edge_lines(side, lengths)
+    assert rule.all() == (side == 3)
+    for length, edges in zip(lengths.tolist(), rule, strict=True):
+        for first in range(1 - side, length):
+            lines = first + np.arange(side)
+            expected = (lines >= 0) & (lines < length)
+            expected &= ((lines != 0) | edges[0]) & ((lines != length - 1) | edges[1])
+            np.testing.assert_array_equal(bilinear.crop_places(first, side, length).inside, expected)

@@ -16,13 +16,12 @@ from sleap_infer.export import ExportOptions, export
 from sleap_infer.model import read_spec
 
 POINTS, SCORES = 2e-3, 1e-5
-FEW, CROPPED_POINTS, CROPPED_SCORES = 0.1, 0.3, 0.01
-"""A pixel of a crop near a whole number is rounded down to this or to the one below: a last bit decides. A tenth of the
-points may be off by a little more; networks with random weights amplify it."""
+CROPPED_SCORES = 2e-4
+"""A pixel of a crop near a whole number is rounded down to it or to the one below: a last bit decides."""
 ROOM = 160
 """Peaks of a map, or centroids: more than there are in any."""
 
-ON_GRAPHS = ("single_scaled",)
+ON_GRAPHS = ("single_scaled", "topdown_scaled")
 STORED_BY_SLEAP = np.array([[[92.26, 202.26], [151.76, 158.02]], [[205.46, 187.35], [278.09, 202.82]]])
 """Of `cases/legacy_frame.slp`, to two digits (cases/README.md)."""
 
@@ -45,13 +44,8 @@ def compare(outputs: Sequence[Outputs], case: str) -> None:
         np.testing.assert_array_equal(np.isnan(points[seen][..., 0]), ~is_point)
         off = np.abs(points[seen] - expected[there]).max(axis=-1)[is_point]
         score_off = np.abs(own[seen] - values[there])[is_point]
-        if "topdown" in case:
-            assert (off > POINTS).mean() <= FEW, f"frame {frame}"
-            assert off.max(initial=0) <= CROPPED_POINTS, f"frame {frame}"
-            assert score_off.max(initial=0) <= CROPPED_SCORES, f"frame {frame}"
-        else:
-            assert off.max(initial=0) <= POINTS, f"frame {frame}"
-            assert score_off.max(initial=0) <= SCORES, f"frame {frame}"
+        assert off.max(initial=0) <= POINTS, f"frame {frame}"
+        assert score_off.max(initial=0) <= (CROPPED_SCORES if "topdown" in case else SCORES), f"frame {frame}"
         n_instances += int(there.sum())
     assert n_instances >= 3
 
@@ -66,6 +60,17 @@ def predict(paths: Any, case: str, backend: str) -> list[Outputs]:
         paths, backend=backend, device="cpu", batch_size=3, peak_threshold=0.3, **options
     ) as predictor:
         return predictor.predict(legacy_models.frames_of(case), as_labels=False)
+
+
+@pytest.mark.parametrize(("refinement", "share"), [("integral", 1.0), ("none", 0.0)])
+def test_an_offset_head_moves_peaks_by_its_value_at_their_cell(tmp_path: Path, refinement: str, share: float) -> None:
+    """Of equal cells the first is the peak, so that points are 2 px (the stride) times the offsets."""
+    offsets = np.array([[0.25, -0.5], [0.0, 0.125], [3.0, 1.5]], np.float32)
+    path = legacy_models.write_constant_model(tmp_path / "model", 0.75, offsets)
+    with Predictor.from_model_paths(path, backend="torch", device="cpu", refinement=refinement) as predictor:
+        (found,) = predictor.predict(np.full((1, 24, 40, 1), 90, np.uint8), as_labels=False)
+    np.testing.assert_array_equal(found.pred_keypoints, share * 2 * offsets[None])
+    np.testing.assert_array_equal(found.pred_peak_values, np.full((1, 3), 0.75, np.float32))
 
 
 @pytest.mark.parametrize("case", legacy_models.cases())
@@ -93,7 +98,9 @@ def test_poses_of_graphs_are_those_of_sleap(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize("case", [case for case in legacy_models.cases() if case not in ON_GRAPHS])
 @pytest.mark.usefixtures("cache")
 def test_poses_of_more_graphs_are_those_of_sleap(tmp_path: Path, case: str) -> None:
-    compare(predict(legacy_models.write_models(tmp_path, case), case, "onnx"), case)
+    paths = legacy_models.write_models(tmp_path, case)
+    for backend in ("onnx", "openvino"):
+        compare(predict(paths, case, backend), case)
 
 
 @pytest.mark.parametrize(
