@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OutputError, SleapInferError, SourceError
-from sleap_infer.files import PREFIX, FileKey, file_key
+from sleap_infer.files import FileKey, file_key
 from sleap_infer.frames.image_files import IMAGE_SUFFIXES
 from sleap_infer.frames.labelled import videos_named_in
 from sleap_infer.frames.live import LOCAL
@@ -16,6 +16,7 @@ from sleap_infer.frames.paths import check_name, existing, is_glob, matching
 from sleap_infer.frames.replacing import Pairs
 from sleap_infer.jobs.finishing import mark_file
 from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs.journal_files import is_own
 from sleap_infer.jobs.tasks import Task, numbered
 from sleap_infer.model import expand_model_path, find_model_files
 
@@ -143,8 +144,7 @@ def _unwritable(paths: Iterable[Path], task: Task) -> OutputError | None:
 def _is_journal(path: Path) -> bool:
     if not path.is_dir():
         return False
-    ours = (item.name.endswith("lock") or item.name.startswith(PREFIX) for item in path.iterdir())
-    return Journal.is_at(path) or all(ours)
+    return Journal.is_at(path) or all(map(is_own, path.iterdir()))
 
 
 def _longest_name(folder: Path) -> int:

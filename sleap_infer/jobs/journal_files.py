@@ -41,6 +41,20 @@ def is_shard(path: Path) -> bool:
     return SHARDS.fullmatch(path.name) is not None
 
 
+def is_own(item: Path) -> bool:
+    """Whether something in the folder of a journal is of the journal, also of one that is half deleted.
+
+    >>> [is_own(Path(name)) for name in ("0.sqlite", "shard-1.lock", "content.json", "notes.txt")]
+    [True, True, True, False]
+    """
+    name = item.name
+    if item.is_dir() and not item.is_symlink():
+        return name.startswith(PREFIX) or (
+            name == CLAIMS and all(OWN_CLAIMS.fullmatch(at.name) for at in item.iterdir())
+        )
+    return (OWN.fullmatch(name) or LOCKS.fullmatch(name)) is not None
+
+
 def delete_own(path: Path, with_locks: bool = True) -> list[str]:
     """Remove what a journal consists of, and its folder if nothing else is in it.
 

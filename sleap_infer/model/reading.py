@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ LARGEST_TREE = 200_000
 LONGEST_NUMBER = 4000
 """Characters of a number in a YAML text; Python takes quadratic time for longer ones."""
 
+MERGE = "tag:yaml.org,2002:merge"
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 HINTS: Mapping[int, str] = {
@@ -95,7 +97,8 @@ def parse_yaml(text: str) -> Any:
     """Return the data of a YAML text. Only plain data are made, and only as many as the text can honestly describe.
 
     Raises:
-        ValueError: it is not YAML, or its aliases and merges expand to more than `LARGEST_TREE` values.
+        ValueError: it is not YAML, a mapping has a name twice, or its aliases and merges expand to more than
+            `LARGEST_TREE` values.
 
     >>> parse_yaml("a: [1, 2]")
     {'a': [1, 2]}
@@ -112,12 +115,26 @@ def parse_json(text: str) -> Any:
     """Return the data of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: it is not JSON, nested too deeply, or an object has a name twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(one_line(error)) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _check_unique([name for name, _ in pairs])
+    return found
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    """Check that no name stands twice in a mapping, where one of its values would be used and the other ignored."""
+    counts = Counter(names)
+    if len(counts) < len(names):
+        raise ValueError(f"{counts.most_common(1)[0][0]!r} is given twice in the same mapping")
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -143,6 +160,7 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
     if isinstance(node, yaml.SequenceNode):
         size += sum(_expanded_size(item, sizes) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
+        _check_unique([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE])
         size += sum(_expanded_size(item, sizes) for pair in node.value for item in pair)
     sizes[id(node)] = size
     return size

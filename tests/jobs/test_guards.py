@@ -425,3 +425,33 @@ def test_a_source_that_is_not_text_is_refused_alone(place: Path, models: Path) -
     Path(name).touch()
     with pytest.raises(SourceFormatError, match="not UTF-8"):
         run_job(models_of(models), [Task((name,), place / "x.slp")], n_workers=0)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+@pytest.mark.parametrize("left", [("0.sqlite", "content.json", "lock"), ("0.sqlite-wal", "lock"), ("lock",), ()])
+def test_a_journal_that_is_half_deleted_holds_nothing_else(
+    left: tuple[str, ...], is_written: bool, models: Path, videos: Path, tmp_path: Path
+) -> None:
+    """A run that is killed while it deletes its journal has left parts of it: the same command ends well."""
+    task = task_in(tmp_path, videos / "one_fly.mp4", at_most=2)
+    run_job(models_of(models), [task], JobOptions(keep_journal=True), n_workers=0)
+    for item in task.journal.iterdir():
+        if item.name not in left:
+            item.unlink()
+    (task.journal / "0.sqlite-wal").touch() if "0.sqlite-wal" in left else None
+    if not is_written:
+        task.output.unlink()
+    (report,) = run_job(models_of(models), [task], JobOptions(), n_workers=0)
+    assert report.outcome == ("skipped" if is_written else "written")
+    assert sio.load_slp(str(task.output), open_videos=False).labeled_frames[1].frame_idx == 1
+    assert not task.journal.exists()
+
+
+def test_other_files_beside_parts_of_a_journal_stay(models: Path, videos: Path, tmp_path: Path) -> None:
+    task = task_in(tmp_path, videos / "one_fly.mp4", at_most=2)
+    task.journal.mkdir()
+    for name in ("0.sqlite", "notes.txt"):
+        (task.journal / name).touch()
+    with pytest.raises(OutputError, match="holds other files"):
+        run_job(models_of(models), [task], JobOptions(overwrite=True), n_workers=0)
+    assert sorted(item.name for item in task.journal.iterdir()) == ["0.sqlite", "notes.txt"]

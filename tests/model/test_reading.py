@@ -21,7 +21,7 @@ from sleap_infer.errors import ModelError, SourceFormatError
 from sleap_infer.jobs.inputs import read_manifest
 from sleap_infer.model import find_model_files, load_network, read_spec
 from sleap_infer.model.exported import hash_file
-from sleap_infer.model.reading import LARGEST_TREE, parse_yaml
+from sleap_infer.model.reading import LARGEST_TREE, parse_json, parse_yaml
 
 GIB = 1 << 30
 
@@ -175,3 +175,29 @@ def test_a_directory_that_may_not_be_searched(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(ModelError, match="Permission denied"):
         find_model_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scale: 0.5\na: 1\nscale: 1.0",
+        "a:\n  b:\n    scale: 1\n    scale: 1",
+        "- {scale: 1, 'scale': 2}",
+        "scale: {}\nscale: {a: 1}",
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(text: str) -> None:
+    """One of its values would be used, and nobody sees which."""
+    with pytest.raises(ValueError, match="'scale' is given twice"):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ['{"scale": 0.5, "scale": 1}', '[{"a": {"scale": 1, "b": 2, "scale": 1}}]'])
+def test_a_name_that_stands_twice_is_refused_in_json(text: str) -> None:
+    with pytest.raises(ValueError, match="'scale' is given twice"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("text", ["x: &x {a: 1}\ny: {<<: *x, a: 2}", "x: {a: 1}\ny: {a: 1}", "a: 1\nA: 2"])
+def test_equal_names_of_different_mappings_are_read(text: str) -> None:
+    assert parse_yaml(text)
