@@ -89,7 +89,8 @@ def pairs(is_peak: Tensor, scoring: LineScoring) -> Tensor:
 
 def _damage(maps: dict[str, Tensor]) -> Tensor:
     """0 for each image whose maps are all finite, else NaN: (B,). A sum is NaN or infinite if one of its values is."""
-    total = torch.stack([values.sum(dim=tuple(range(1, values.ndim))) for values in maps.values()]).sum(dim=0)
+    sums = [values.to(torch.float32).sum(dim=tuple(range(1, values.ndim))) for values in maps.values()]
+    total = torch.stack(sums).sum(dim=0)
     return total - total
 
 
