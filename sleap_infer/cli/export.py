@@ -99,9 +99,17 @@ def export_one(
     """Export one model, or one pipeline, and show what was made."""
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
-    from sleap_infer.jobs.guards import refuse_targets
+    from sleap_infer.jobs.guards import model_files, refuse_targets
 
-    refuse_targets([output], [*models, *(name for name in (frames, options.calibration) if name)])
+    written = [output] if options.draw is None else [output, options.draw]
+    refuse_targets(
+        written,
+        [
+            *models,
+            *(path for name in models for path in model_files(name)),
+            *(name for name in (frames, options.calibration) if name),
+        ],
+    )
     try:
         results = export(models, output, options, frames, lambda line: say(line, err=True), **given)
     except ExportDiffersError as error:

@@ -46,10 +46,13 @@ def validate(
     from sleap_infer.drawing import check_image
     from sleap_infer.export import ExportOptions, validate
     from sleap_infer.export.exporting import draw_worst
+    from sleap_infer.jobs.guards import model_files, refuse_targets
 
     given = ExportOptions(**options)
     if given.draw is not None:
         check_image(given.draw)
+        read = [path for name in (exported, *against) for path in model_files(name)]
+        refuse_targets([given.draw], [*read, *([frames] if frames else [])])
     report = validate(exported, against, frames, given, backend, ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)

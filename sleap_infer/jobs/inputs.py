@@ -35,7 +35,7 @@ from sleap_infer.jobs.naming import (
 )
 from sleap_infer.jobs.tasks import Frames, Task
 from sleap_infer.model import is_model
-from sleap_infer.model.reading import explain, parse_yaml
+from sleap_infer.model.reading import check_unique, explain, parse_yaml
 from sleap_infer.options import SourceOptions
 
 LONGEST_INDEX = 15
@@ -233,7 +233,9 @@ def read_manifest(path: Path, frames: Frames = None, formats: Sequence[OutputFor
 def _rows(path: Path) -> Iterable[Any]:
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() == ".csv":
-        return csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="more")
+        rows = csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="more")
+        check_unique(rows.fieldnames or ())
+        return rows
     data = parse_yaml(text) or []
     found = data.get("videos") if isinstance(data, dict) else data
     if not isinstance(found, list):

@@ -126,12 +126,16 @@ def parse_json(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        _check_unique([name for name, _ in pairs])
+        check_unique([name for name, _ in pairs])
     return found
 
 
-def _check_unique(names: Sequence[str]) -> None:
-    """Check that no name stands twice in a mapping, where one of its values would be used and the other ignored."""
+def check_unique(names: Sequence[str]) -> None:
+    """Check that no name stands twice in a mapping, where one of its values would be used and the other ignored.
+
+    Raises:
+        ValueError: one does.
+    """
     counts = Counter(names)
     if len(counts) < len(names):
         raise ValueError(f"{counts.most_common(1)[0][0]!r} is given twice in the same mapping")
@@ -160,7 +164,7 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
     if isinstance(node, yaml.SequenceNode):
         size += sum(_expanded_size(item, sizes) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
-        _check_unique([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE])
+        check_unique([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != MERGE])
         size += sum(_expanded_size(item, sizes) for pair in node.value for item in pair)
     sizes[id(node)] = size
     return size

@@ -161,6 +161,10 @@ def test_other_commands_check_files(place: Path) -> None:
         ["export", "MODEL", "-o", "MODEL", "--overwrite"],
         ["export", "MODEL", "-o", "days", "--overwrite", "--frames", "days/c.mp4"],
         ["benchmark", "MODEL", "a.mp4", "-o", "link.json", "--overwrite"],
+        ["export", "MODEL", "-o", "new", "--frames", "a.mp4", "--draw", "link.png"],
+        ["validate", "MODEL", "-m", "MODEL", "--frames", "a.mp4", "--draw", "link.png"],
+        ["validate", "MODEL", "-m", "MODEL", "--frames", "images", "--draw", "days/../images/1.png"],
+        ["validate", "MODEL", "-m", "MODEL", "--draw", "weights.png"],
         ["live", "a.mp4", "-m", "MODEL", "-o", "link.slp", "--overwrite"],
         ["live", "file://a.mp4", "-m", "MODEL", "-o", "days/../link.slp", "--overwrite"],
         ["live", "x.journal/c.mp4", "-m", "MODEL", "-o", "x.slp", "--overwrite"],
@@ -172,11 +176,12 @@ def test_commands_refuse_targets(words: list[str], place: Path, models: Path) ->
 
     from sleap_infer.cli.app import app
 
-    for name in ("link.json", "link.slp"):
+    for name in ("link.json", "link.slp", "link.png"):
         (place / name).symlink_to(place / "a.mp4")
     model = place / "model"
     shutil.copytree(models / "single_instance", model)
-    os.link(model / "best.ckpt", place / "weights.slp")
+    for name in ("weights.slp", "weights.png"):
+        os.link(model / "best.ckpt", place / name)
     (place / "x.journal" / "c.mp4").touch()
     result = CliRunner().invoke(app, [str(model) if word == "MODEL" else word for word in words])
     assert isinstance(result.exception, OutputError), result.output
@@ -455,3 +460,9 @@ def test_other_files_beside_parts_of_a_journal_stay(models: Path, videos: Path, 
     with pytest.raises(OutputError, match="holds other files"):
         run_job(models_of(models), [task], JobOptions(overwrite=True), n_workers=0)
     assert sorted(item.name for item in task.journal.iterdir()) == ["0.sqlite", "notes.txt"]
+
+
+def test_a_column_that_stands_twice_is_refused(place: Path) -> None:
+    (place / "m.csv").write_text("video,output,video\na.mp4,x.slp,b.mp4\n")
+    with pytest.raises(SourceFormatError, match="'video' is given twice"):
+        find_tasks(["m.csv"], Outputs())
