@@ -35,7 +35,7 @@ def maps(name: str, channels: int, stride: int, sigmoid: bool = False) -> MapHea
             UNetSpec(filters=16, max_stride=8, up_interpolate=False, output_stride=4),
             (maps("CentroidConfmapsHead", 1, 4),),
             FLIES,
-            127_235,
+            127_161,
         ),
         (
             "minimal_instance_centered_instance",
