@@ -206,3 +206,9 @@ def test_no_function_takes_more_than_seven_arguments_or_sixty_lines() -> None:
                 is_command = name == f"cli.{node.name}"
                 assert len(own) <= 7 or is_command, f"{name}.{node.name} takes {len(own)} arguments"
                 assert (node.end_lineno or 0) - node.body[0].lineno < 60, f"{name}.{node.name} is long"
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Pytest imports a test file by its name alone, so that two of one name are an error, seen only in the whole suite."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
