@@ -209,6 +209,6 @@ def test_no_function_takes_more_than_seven_arguments_or_sixty_lines() -> None:
 
 
 def test_files_of_tests_have_names_of_their_own() -> None:
-    """Pytest imports a test file by its name alone, so that two of one name are an error, seen only in the whole suite."""
+    """Pytest imports a test file by its name alone: two of one name are an error, seen only in the whole suite."""
     names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
