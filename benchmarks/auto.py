@@ -22,8 +22,8 @@ import numpy as np
 from throughput import ASSETS, in_turn, pipelines, video_length, write_report
 
 from sleap_infer import Predictor
-from sleap_infer.predictors.choice import Choice
-from sleap_infer.predictors.clips import read_clip
+from sleap_infer.predictors.auto.cache import Choice
+from sleap_infer.predictors.auto.clips import read_clip
 
 SECONDS = 3.0
 TOLERANCE = 0.1

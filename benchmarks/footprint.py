@@ -43,7 +43,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import sleap_infer
-from sleap_infer.ops.agreement import compare_poses
+from sleap_infer.poses.compare import compare_poses
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"
 MODELS = [str(ASSETS / "models" / name) for name in ("centroid", "centered_instance")]

@@ -32,15 +32,15 @@ import torch
 from attrs import frozen
 
 from sleap_infer import Outputs, open_source, save_labels
-from sleap_infer.candidates import CANDIDATE_NAMES, Candidates
 from sleap_infer.choices import GraphKind
-from sleap_infer.geometry import Geometry
-from sleap_infer.labels import LabelsBuilder
+from sleap_infer.config.options import FilterOptions, ReturnOptions, StreamOptions
+from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
 from sleap_infer.ops.pafs import LineScoring, score_lines
-from sleap_infer.options import FilterOptions, ReturnOptions, StreamOptions
-from sleap_infer.postprocess import filter_instances, postprocess
-from sleap_infer.settings import ImageSettings, PipelineSettings, StageSettings
+from sleap_infer.poses.candidates import CANDIDATE_NAMES, Candidates
+from sleap_infer.poses.geometry import Geometry
+from sleap_infer.poses.labels import LabelsBuilder
+from sleap_infer.poses.postprocess import filter_instances, postprocess
 
 N_NODES, BATCH_SIZE, SEED = 13, 4, 0
 EDGES = tuple(((node - 1) // 2, node) for node in range(1, N_NODES))

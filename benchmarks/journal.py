@@ -22,13 +22,13 @@ import numpy as np
 import sleap_infer
 from sleap_infer import Predictor, open_source
 from sleap_infer.frames import Source
-from sleap_infer.jobs.finishing import collect, write
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.ranges import Range
-from sleap_infer.jobs.running import RangeRunner, Shape
-from sleap_infer.jobs.tasks import CHUNK
-from sleap_infer.labels import instance_skeleton
-from sleap_infer.predictors.choice import machine_facts
+from sleap_infer.jobs.plan.tasks import CHUNK
+from sleap_infer.jobs.run.range_runner import RangeRunner, Shape
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.ranges import Range
+from sleap_infer.jobs.write.results import collect, write
+from sleap_infer.poses.labels import instance_skeleton
+from sleap_infer.predictors.auto.cache import machine_facts
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"
 DEMO = [ASSETS / "models" / name for name in ("centroid", "centered_instance")]

@@ -21,10 +21,10 @@ import numpy as np
 
 import sleap_infer
 from sleap_infer import Predictor
+from sleap_infer.checks.check import record
+from sleap_infer.checks.images import spread
 from sleap_infer.choices import GraphBackend, Precision
 from sleap_infer.export import ExportOptions, ExportResult, export, validate
-from sleap_infer.export.gate import record
-from sleap_infer.export.images import spread
 from sleap_infer.runners import BaseInferenceRunner
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"

@@ -23,18 +23,18 @@ import torch
 
 import sleap_infer
 from sleap_infer import FakeRunner, open_source, save_labels
-from sleap_infer.benchmark.html import as_html
-from sleap_infer.benchmark.report import Scaling, as_json, read_report
-from sleap_infer.candidates import Candidates
+from sleap_infer.benchmark.report.html import as_html
+from sleap_infer.benchmark.report.schema import Scaling, as_json, read_report
+from sleap_infer.config.plain import to_plain
 from sleap_infer.frames.reader import Image
 from sleap_infer.frames.source import Source, VideoPart
 from sleap_infer.model import read_spec
+from sleap_infer.model.settings import PipelineSettings, read_options, resolve
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 from sleap_infer.ops.pafs import LineScoring, score_lines
-from sleap_infer.plain import to_plain
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.predictors import BottomUpPredictor
-from sleap_infer.predictors.choice import machine_facts
-from sleap_infer.settings import PipelineSettings, read_options, resolve
+from sleap_infer.predictors.auto.cache import machine_facts
 
 MODEL = Path(sleap_infer.__file__).parent / "assets" / "models" / "bottomup"
 LENGTHS = (100, 1_000, 10_000, 100_000)

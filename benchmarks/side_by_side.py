@@ -18,8 +18,8 @@ import sleap_io as sio
 from attrs import asdict, field, frozen
 from numpy.typing import NDArray
 
-from sleap_infer.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
-from sleap_infer.ops.agreement import compare_poses, match_poses
+from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
+from sleap_infer.poses.compare import compare_poses, match_poses
 
 Poses: TypeAlias = Mapping[int, NDArray[np.float32]]
 """(I, N, 2) in pixels, NaN where a point is missing, by frame; frames without instances are left out."""

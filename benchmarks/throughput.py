@@ -33,12 +33,12 @@ from long_video import of_length
 
 import sleap_infer
 from sleap_infer import Predictor, open_source
-from sleap_infer.cores import available_cores
 from sleap_infer.frames import FrameBatch
-from sleap_infer.jobs.finishing import collect, write
-from sleap_infer.pipeline import run_stages
-from sleap_infer.predictors.choice import machine_facts
-from sleap_infer.predictors.work import Work
+from sleap_infer.jobs.write.results import collect, write
+from sleap_infer.predictors.auto.cache import machine_facts
+from sleap_infer.predictors.pipeline import run_stages
+from sleap_infer.predictors.steps import Work
+from sleap_infer.system.machine import available_cores
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"
 OWN = (

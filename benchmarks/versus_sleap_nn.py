@@ -37,7 +37,7 @@ from side_by_side import Poses, Program, ProgramError, Turn, distances, figures,
 from sleap_infer import open_source
 from sleap_infer.doctor.machine import Machine
 from sleap_infer.model import expand_model_path, read_spec
-from sleap_infer.runners.openvino import computes_lower
+from sleap_infer.runners.graph.openvino import computes_lower
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 FP32 = (("onnx", "fp32"), ("openvino", "fp32"))

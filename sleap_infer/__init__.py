@@ -10,9 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sleap_infer.runtimes import switch_reports_off
-
-__version__ = "0.1.0"
+from sleap_infer._version import __version__
+from sleap_infer.system.runtimes import switch_reports_off
 
 _HOMES = {
     "BaseInferenceRunner": "sleap_infer.runners",
@@ -20,22 +19,22 @@ _HOMES = {
     "CenteredInstancePredictor": "sleap_infer.predictors",
     "CentroidPredictor": "sleap_infer.predictors",
     "FakeRunner": "sleap_infer.runners",
-    "InferenceRunnerONNX": "sleap_infer.runners.onnx",
-    "InferenceRunnerOpenVINO": "sleap_infer.runners.openvino",
-    "InferenceRunnerTorch": "sleap_infer.runners.torch",
-    "InferenceRunnerTorchCompile": "sleap_infer.runners.torch_compile",
-    "LiveSession": "sleap_infer.predictors.live",
+    "InferenceRunnerONNX": "sleap_infer.runners.graph.onnxruntime",
+    "InferenceRunnerOpenVINO": "sleap_infer.runners.graph.openvino",
+    "InferenceRunnerTorch": "sleap_infer.runners.torch.runner",
+    "InferenceRunnerTorchCompile": "sleap_infer.runners.torch.compiled",
+    "LiveSession": "sleap_infer.predictors.live.session",
     "MultiClassBottomUpPredictor": "sleap_infer.predictors",
     "MultiClassTopDownPredictor": "sleap_infer.predictors",
-    "Outputs": "sleap_infer.outputs",
+    "Outputs": "sleap_infer.poses.outputs",
     "Predictor": "sleap_infer.predictors",
     "SingleInstancePredictor": "sleap_infer.predictors",
     "SleapInferError": "sleap_infer.errors",
     "TopDownPredictor": "sleap_infer.predictors",
-    "open_live": "sleap_infer.frames.live",
+    "open_live": "sleap_infer.frames.live.source",
     "open_source": "sleap_infer.frames",
     "read_clip": "sleap_infer.predictors",
-    "save_labels": "sleap_infer.labels",
+    "save_labels": "sleap_infer.poses.labels",
 }
 """Where each public name lives; its module is imported when the name is first used."""
 
@@ -67,9 +66,9 @@ __all__ = [
 if TYPE_CHECKING:
     from sleap_infer.errors import SleapInferError
     from sleap_infer.frames import open_source
-    from sleap_infer.frames.live import open_live
-    from sleap_infer.labels import save_labels
-    from sleap_infer.outputs import Outputs
+    from sleap_infer.frames.live.source import open_live
+    from sleap_infer.poses.labels import save_labels
+    from sleap_infer.poses.outputs import Outputs
     from sleap_infer.predictors import (
         BottomUpPredictor,
         CenteredInstancePredictor,
@@ -81,12 +80,12 @@ if TYPE_CHECKING:
         TopDownPredictor,
         read_clip,
     )
-    from sleap_infer.predictors.live import LiveSession
+    from sleap_infer.predictors.live.session import LiveSession
     from sleap_infer.runners import BaseInferenceRunner, FakeRunner
-    from sleap_infer.runners.onnx import InferenceRunnerONNX
-    from sleap_infer.runners.openvino import InferenceRunnerOpenVINO
-    from sleap_infer.runners.torch import InferenceRunnerTorch
-    from sleap_infer.runners.torch_compile import InferenceRunnerTorchCompile
+    from sleap_infer.runners.graph.onnxruntime import InferenceRunnerONNX
+    from sleap_infer.runners.graph.openvino import InferenceRunnerOpenVINO
+    from sleap_infer.runners.torch.compiled import InferenceRunnerTorchCompile
+    from sleap_infer.runners.torch.runner import InferenceRunnerTorch
 
 
 switch_reports_off()  # before this process, or a child of it, imports a runtime

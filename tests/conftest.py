@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured elsewhere on this machine must not decide which backend a test runs on."""
-    monkeypatch.setattr("sleap_infer.predictors.choice.choices_directory", lambda: tmp_path / "choices")
+    monkeypatch.setattr("sleap_infer.predictors.auto.cache.choices_directory", lambda: tmp_path / "choices")
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Itera
     A graph is kept under the hash of everything that is traced: the module with all its weights and settings, the form
     of its input, the opset. Modules that cannot be pickled are traced each time.
     """
-    from sleap_infer.graphs import writing
+    from sleap_infer.graphs import onnx_file as writing
 
     own = tmp_path_factory.getbasetemp()
     kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "traced"

@@ -5,58 +5,58 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import attrs
 import pytest
 
 import sleap_infer
-from sleap_infer import errors, options
+from sleap_infer import errors
+from sleap_infer.config import options
 
 PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
-    ("choices", "cores", "errors", "printable", "runtimes", "children", "guard"),
-    (
-        "storage",
-        "entries",
-        "files",
-        "unforeseen",
-        "plain",
-        "options",
-        "graph_options",
-        "geometry",
-        "model",
-        "settings",
-        "candidates",
-    ),
-    ("frames", "drawing", "outputs", "ops"),
-    ("preprocess", "postprocess", "profile"),
-    ("runners", "pipeline", "labels"),
+    ("_version", "errors", "choices"),
+    ("system",),
+    ("config",),
+    ("model",),
+    ("ops",),
+    ("frames",),
+    ("render",),
+    ("poses",),
+    ("runners",),
     ("graphs",),
     ("predictors",),
-    ("export", "doctor", "benchmark"),
+    ("checks",),
+    ("quantization",),
+    ("export",),
     ("jobs",),
+    ("benchmark", "doctor"),
     ("cli",),
     ("__main__",),
 )
-"""The table of layers in docs/concepts.md."""
+"""The rooms of docs/concepts.md. A module imports only from its own room and from rooms above it."""
 
-ROW = {module: number for number, row in enumerate(ROWS) for module in row}
+ROW = {room: number for number, row in enumerate(ROWS) for room in row}
 ONLY_IN = {
-    "torch": ("model", "ops", "frames", "outputs", "runners", "graphs", "export", "cli"),
-    "sleap_io": ("model", "frames", "labels", "predictors", "jobs", "cli"),
+    "torch": ("model", "ops", "frames", "poses", "runners", "graphs", "checks", "quantization", "export", "cli"),
+    "sleap_io": ("model", "frames", "poses", "predictors", "jobs", "cli"),
     "yaml": ("model",),
-    "ray": ("jobs",),
-    "pyarrow": ("jobs",),
+    "ray": ("jobs.cluster",),
+    "pyarrow": ("jobs.write",),
     "typer": ("cli",),
     "rich": ("cli",),
     "av": ("frames",),
-    "PyNvVideoCodec": ("frames",),
-    "onnxruntime": ("model", "runners", "graphs"),
-    "openvino": ("runners",),
-    "onnx": ("graphs", "export"),
+    "PyNvVideoCodec": ("frames.nvdec",),
+    "onnxruntime": ("model", "runners.graph", "graphs", "quantization"),
+    "openvino": ("runners.graph",),
+    "onnx": ("graphs", "quantization", "export"),
 }
+MOST_IN_A_ROOM = 12
+OF_ONE_KIND = ("cli", "ops")
+"""Rooms with more modules beside each other, which are all of one kind: commands, operations."""
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -77,15 +77,45 @@ def imports(node: ast.AST) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
-def test_imports_follow_the_layers(name: str, path: Path) -> None:
-    home = name.split(".")[0]
-    for imported in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        package, _, rest = imported.partition(".")
-        if package == "sleap_infer" and rest.split(".")[0] in ROW:
-            assert ROW[rest.split(".")[0]] <= ROW[home], f"{name} imports {imported} from a row below"
-        if package in ONLY_IN:
-            assert home in ONLY_IN[package], f"{name} imports {package}"
+def edges() -> dict[str, set[str]]:
+    """Return the modules of the package that each of its modules imports, wherever in the file it does."""
+    names = {name for name, _ in modules()}
+    found: dict[str, set[str]] = {}
+    for name, path in modules():
+        imported = {item.removeprefix("sleap_infer.") for item in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        found[name] = {item if item in names else item.rpartition(".")[0] for item in imported} & names - {name}
+    return found
+
+
+def test_imports_follow_the_rooms_without_cycles() -> None:
+    upward = [
+        f"{name} imports {other}"
+        for name, others in edges().items()
+        for other in others
+        if ROW[other.split(".")[0]] > ROW[name.split(".")[0]]
+    ]
+    assert not upward
+    TopologicalSorter(edges()).prepare()  # raises CycleError
+
+
+def test_libraries_are_imported_in_their_rooms() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in modules()
+        for imported in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if (package := imported.partition(".")[0]) in ONLY_IN
+        and not any(f"{name}.".startswith(f"{room}.") for room in ONLY_IN[package])
+    ]
+    assert not wrong
+
+
+def test_rooms_are_small_and_say_who_lives_there() -> None:
+    for init in PACKAGE.rglob("__init__.py"):
+        room = ".".join(init.parent.relative_to(PACKAGE).parts)
+        beside = [path for path in init.parent.glob("*.py") if path != init]
+        assert room in OF_ONE_KIND or len(beside) <= MOST_IN_A_ROOM, f"{room} has {len(beside)} modules"
+        docstring = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+        assert len(docstring.split()) > 3, f"{room} does not say what it is for"
 
 
 ONLY_FOR_THE_TERMINAL = (
@@ -99,7 +129,7 @@ PRINTING = ("print", "echo", "secho", "print_json", "input", "rule", "log", "out
 
 
 @pytest.mark.parametrize(
-    "path", [path for name, path in modules() if name.startswith("cli.")], ids=lambda path: path.stem
+    "path", [path for name, path in modules() if name.startswith("cli")], ids=lambda path: path.stem
 )
 def test_the_command_line_prints_in_one_module_only(path: Path) -> None:
     """There names are escaped; elsewhere this would be forgotten."""
@@ -113,41 +143,42 @@ def test_the_command_line_prints_in_one_module_only(path: Path) -> None:
         for imported in imports(node)
     }
     forbidden = [name for name in imports(tree) - typing_only if name.startswith(ONLY_FOR_THE_TERMINAL)]
-    assert not forbidden, f"use sleap_infer.cli.terminal instead of {forbidden}"
+    assert not forbidden, f"use sleap_infer.cli.output.terminal instead of {forbidden}"
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         called = node.func
         if isinstance(called, ast.Name):
-            assert called.id not in PRINTING, f"line {node.lineno}: use sleap_infer.cli.terminal"
+            assert called.id not in PRINTING, f"line {node.lineno}: use cli.output.terminal"
         elif isinstance(called, ast.Attribute) and called.attr in PRINTING:
             is_console = "console" in ast.unparse(called.value).lower() or "Terminal" in ast.unparse(called.value)
-            assert (called.attr, is_console) == ("print", True), f"line {node.lineno}: use sleap_infer.cli.terminal"
+            assert (called.attr, is_console) == ("print", True), f"line {node.lineno}: use cli.output.terminal"
         assert not ast.unparse(called).endswith(("stdout.write", "stderr.write")), f"line {node.lineno}"
 
 
 RUNTIMES = ("onnxruntime", "openvino", "ray", "tensorrt", "tensorrt_rtx")
-IMPORT_BY_NAME = ("__init__", "runtimes", "runners.registry", "benchmark.measuring")
+IMPORT_BY_NAME = ("__init__", "system.runtimes", "runners.registry", "benchmark.measure")
 """Modules that import by name: our own, or, in `runtimes`, with reports switched off."""
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
-def test_runtimes_are_imported_with_reports_switched_off(name: str, path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    direct = {imported for imported in imports(tree) if imported.partition(".")[0] in RUNTIMES}
-    assert not direct, f"{name} imports {direct} without sleap_infer.runtimes.import_runtime"
-    names = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)}
-    assert name in IMPORT_BY_NAME or not names & {"import_module", "__import__"}, name
+def test_runtimes_are_imported_with_reports_switched_off() -> None:
+    for name, path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        direct = {imported for imported in imports(tree) if imported.partition(".")[0] in RUNTIMES}
+        assert not direct, f"{name} imports {direct} without sleap_infer.system.runtimes.import_runtime"
+        names = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)}
+        assert name in IMPORT_BY_NAME or not names & {"import_module", "__import__"}, name
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=[name for name, _ in modules()])
-def test_processes_are_started_in_one_place(name: str, path: Path) -> None:
+def test_processes_are_started_in_one_place() -> None:
     """Else they may outlive this one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = {ast.unparse(part.func) for part in ast.walk(tree) if isinstance(part, ast.Call)}
     starting = {f"subprocess.{call}" for call in ("Popen", "run", "call", "check_call", "check_output")}
     starting |= {"os.fork", "os.system", "os.posix_spawn", "multiprocessing.Process", "ProcessPoolExecutor"}
-    assert name in ("children", "guard") or not calls & starting, f"{name} starts processes without children.start"
+    for name, path in modules():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = {ast.unparse(part.func) for part in ast.walk(tree) if isinstance(part, ast.Call)}
+        allowed = name in ("system.child_process", "system.guard")
+        assert allowed or not calls & starting, f"{name} starts processes without child_process.start"
 
 
 def test_every_module_has_its_row() -> None:
@@ -161,7 +192,7 @@ def test_every_module_has_its_row() -> None:
         "import sleap_infer.cli.app",
         "import sleap_infer.predictors",
         "import sleap_infer.graphs.cache",
-        "import sleap_infer.postprocess",
+        "import sleap_infer.poses.postprocess",
         "from sleap_infer.model import read_spec; read_spec(PATH)",
         "from sleap_infer import Predictor",
     ],

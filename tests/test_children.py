@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from traces import MARK, end_left, left
 
-from sleap_infer import children
+from sleap_infer.system import child_process as children
 
 pytestmark = pytest.mark.skipif(not children.HAS_GUARD, reason="processes are guarded on Linux only")
 
@@ -30,7 +30,7 @@ time.sleep(600)
 """Has three children that hang, one of them in a session of its own; writes its process id."""
 
 ASKER = f"""import sys, time
-from sleap_infer import children
+from sleap_infer.system import child_process as children
 process = children.start([sys.executable, "-S", "-c", {FAMILY!r}, sys.argv[1]])
 process.wait()
 time.sleep(600)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer import entries
-from sleap_infer.entries import MAKING, SUMS, add_sums, find_damage, is_ready, making, sweep, verify
 from sleap_infer.errors import OutputError
+from sleap_infer.system import cache_entries as entries
+from sleap_infer.system.cache_entries import MAKING, SUMS, add_sums, find_damage, is_ready, making, sweep, verify
 
 MAKER = """import sys, time
 from pathlib import Path
-from sleap_infer.entries import making
+from sleap_infer.system.cache_entries import making
 with making(Path(sys.argv[1])) as place:
     (place / "half").write_text("half of it")
     print("making", flush=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer import files
 from sleap_infer.errors import OutputError
-from sleap_infer.files import (
+from sleap_infer.system import files
+from sleap_infer.system.files import (
     PREFIX,
     check_folder,
     check_writable,
@@ -108,26 +108,26 @@ def test_whole_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def _labels(folder: Path) -> None:
     import sleap_io as sio
 
-    from sleap_infer.labels import save_labels
+    from sleap_infer.poses.labels import save_labels
 
     save_labels(sio.Labels(), folder / "a.slp")
 
 
 def _choice(folder: Path) -> None:
-    from sleap_infer.predictors import choice
+    from sleap_infer.predictors.auto import cache as choice
 
     assert choice.choices_directory().parent == folder
     choice.keep("key", (1, 1, 1), choice.Choice("onnx", None, 4, "it is fast"))
 
 
 def _engine(folder: Path) -> None:
-    from sleap_infer.runners import trt_engines
+    from sleap_infer.runners.tensorrt import engines as trt_engines
 
     trt_engines._write(folder / "a.engine", b"plan")
 
 
 def _journal(folder: Path) -> None:
-    from sleap_infer.jobs.journal import Journal
+    from sleap_infer.jobs.store.journal import Journal
 
     Journal.create(folder / "a.journal", {"n_nodes": 1, "parts": []})
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sleap_infer.geometry import Geometry
+from sleap_infer.poses.geometry import Geometry
 
 place = st.floats(-4000, 4000, width=32)
 factor = st.floats(0.0625, 8, width=32)

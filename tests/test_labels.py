@@ -9,12 +9,12 @@ import pytest
 import sleap_io as sio
 
 from sleap_infer import Outputs, open_source, save_labels
-from sleap_infer import labels as labels_module
 from sleap_infer.choices import ModelKind
-from sleap_infer.labels import LabelsBuilder
+from sleap_infer.config.options import FilterOptions, ReturnOptions, StreamOptions
+from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
-from sleap_infer.options import FilterOptions, ReturnOptions, StreamOptions
-from sleap_infer.settings import ImageSettings, PipelineSettings, StageSettings
+from sleap_infer.poses import labels as labels_module
+from sleap_infer.poses.labels import LabelsBuilder
 
 NAN = np.float32(np.nan)
 SKELETON = SkeletonSpec(("a", "b", "c"), (("a", "b"), ("b", "c")))

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from sleap_infer import Predictor
-from sleap_infer.candidates import are_damaged
 from sleap_infer.jobs import JobOptions, Models, Task, run_job
 from sleap_infer.jobs.events import Event, Note
-from sleap_infer.outputs import NOT_FINITE, Outputs
+from sleap_infer.poses.candidates import are_damaged
+from sleap_infer.poses.outputs import NOT_FINITE, Outputs
 
 KINDS = {
     "single_instance": ("single_instance",),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleap_infer.pipeline import Channel, run_stages
+from sleap_infer.predictors.pipeline import Channel, run_stages
 
 
 def our_threads() -> list[threading.Thread]:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleap_infer.candidates import CANDIDATE_NAMES, MAP_NAMES
 from sleap_infer.choices import GraphKind, ModelKind
-from sleap_infer.geometry import Geometry
+from sleap_infer.config.options import FilterOptions, GroupingOptions, PeakOptions
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
-from sleap_infer.options import FilterOptions, GroupingOptions, PeakOptions
-from sleap_infer.outputs import Outputs
-from sleap_infer.postprocess import DECODERS, assign_crop_classes, filter_instances, find_rows, postprocess
-from sleap_infer.settings import StageSettings
+from sleap_infer.poses.candidates import CANDIDATE_NAMES, MAP_NAMES
+from sleap_infer.poses.geometry import Geometry
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.poses.postprocess import DECODERS, assign_crop_classes, filter_instances, find_rows, postprocess
 
 NAN = np.float32(np.nan)
 GEOMETRY = Geometry((100, 100), size_factor=0.5, input_scaling=0.5)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleap_infer.printable import OneLine, json_text, one_line, printable
+from sleap_infer.system.printable import OneLine, json_text, one_line, printable
 
 
 @given(st.text(alphabet=st.characters()))

@@ -12,7 +12,7 @@ import pytest
 
 from sleap_infer import Predictor
 from sleap_infer.choices import StageName
-from sleap_infer.profile import STAGES, Profile, Stopwatch
+from sleap_infer.runners.profile import STAGES, Profile, Stopwatch
 
 
 def spent(**seconds: float) -> dict[StageName, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from traces import HAS_PROC, VARIABLES_OF_REPORTS, run, strace
 
-from sleap_infer import runtimes
+from sleap_infer.system import runtimes
 
 SET = {"ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0"}
 PACKAGE = "openvino_telemetry"
@@ -19,7 +19,7 @@ needs_proc = pytest.mark.skipif(not HAS_PROC, reason="processes are looked for i
 EVERYTHING = """
 import importlib, json, sys, threading
 import sleap_infer
-from sleap_infer.doctor import probe
+from sleap_infer.doctor import probe_main as probe
 answers = {name: probe.run_backend(name, "cpu", lambda stage: None) for name in ("onnx", "openvino")}
 for name in "torch sleap_io cv2 av onnx onnxscript pyarrow h5py rich typer scipy.optimize".split():
     importlib.import_module(name)

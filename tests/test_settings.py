@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from sleap_infer.choices import ModelKind
+from sleap_infer.config.options import InferenceOptions
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
+from sleap_infer.model.settings import in_order, pipeline_kind, resolve
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
-from sleap_infer.options import InferenceOptions
-from sleap_infer.settings import in_order, pipeline_kind, resolve
 
 
 def spec(kind: ModelKind, **preprocessing: object) -> ModelSpec:

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer import storage
-from sleap_infer.entries import is_ready, making
 from sleap_infer.errors import CacheError
-from sleap_infer.predictors import choice
-from sleap_infer.storage import CACHE_VARIABLE, TRUST_VARIABLE, find_writers, make_private, require_private
+from sleap_infer.predictors.auto import cache as choice
+from sleap_infer.system import cache_directory as storage
+from sleap_infer.system.cache_directory import (
+    CACHE_VARIABLE,
+    TRUST_VARIABLE,
+    find_writers,
+    make_private,
+    require_private,
+)
+from sleap_infer.system.cache_entries import is_ready, making
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes are those of POSIX")
 OTHER = 54321

@@ -14,12 +14,12 @@ import attrs
 import numpy as np
 
 from sleap_infer.export import ExportOptions, export
-from sleap_infer.frames.video_file import VideoFileReader
+from sleap_infer.frames.readers.av import VideoFileReader
 from sleap_infer.graphs.metadata import write_metadata
-from sleap_infer.graphs.writing import set_metadata
+from sleap_infer.graphs.onnx_file import set_metadata
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.exported import hash_file, metadata_inside
-from sleap_infer.runners.torch import InferenceRunnerTorch
+from sleap_infer.model.readers.exported import hash_file, metadata_inside
+from sleap_infer.runners.torch.runner import InferenceRunnerTorch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sleap_infer.choices import ModelKind
-from sleap_infer.model.config_backbone import read_backbone
-from sleap_infer.model.config_heads import read_heads
 from sleap_infer.model.networks import Network
-from sleap_infer.model.section import Section
+from sleap_infer.model.readers.backbone import read_backbone
+from sleap_infer.model.readers.heads import read_heads
+from sleap_infer.model.readers.section import Section
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec
 
 log = logging.getLogger("train")

@@ -45,7 +45,7 @@ def draw_poses(path: Path) -> None:
     import numpy as np
 
     from sleap_infer import Predictor
-    from sleap_infer.drawing import write_image
+    from sleap_infer.render.frame import write_image
 
     panels = []
     for video, models, frame in PANELS:

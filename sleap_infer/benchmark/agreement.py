@@ -9,10 +9,10 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from sleap_infer.benchmark.report import Agreement
-from sleap_infer.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
-from sleap_infer.ops.agreement import compare_poses
-from sleap_infer.outputs import Outputs
+from sleap_infer.benchmark.report.schema import Agreement
+from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
+from sleap_infer.poses.compare import compare_poses
+from sleap_infer.poses.outputs import Outputs
 
 REACH_PX = 20.0
 """Instances whose points are on average farther apart are not the same."""

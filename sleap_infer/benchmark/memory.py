@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sleap_infer.children import ask
+from sleap_infer.system.child_process import ask
 
 STATUS_FILE = Path("/proc/self/status")
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -10,8 +10,8 @@ import attrs
 from attrs import field, frozen
 
 from sleap_infer.choices import GRAPH_BACKENDS, Backend, Precision
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import OptionError
-from sleap_infer.options import DEFAULT_BATCH_SIZE
 
 BACKENDS: tuple[str, ...] = get_args(Backend)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -60,7 +60,7 @@ class BenchmarkOptions:
         repeats: of everything.
         device: as in `Predictor.from_model_paths`.
         timeout: seconds that one process may take.
-        ignore_unknown_settings: as in `sleap_infer.options`.
+        ignore_unknown_settings: as in `sleap_infer.config.options`.
 
     Raises:
         OptionError: a value is not allowed.

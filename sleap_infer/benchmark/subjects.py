@@ -7,13 +7,13 @@ from pathlib import Path
 
 from attrs import frozen
 
-from sleap_infer.benchmark.report import ModelFacts, VideoFacts
+from sleap_infer.benchmark.report.schema import ModelFacts, VideoFacts
 from sleap_infer.errors import EmptySourceError
 from sleap_infer.frames import open_source
 from sleap_infer.model import find_model_files
-from sleap_infer.model.exported import hash_file
-from sleap_infer.predictors.opening import read_plan
-from sleap_infer.settings import SECOND_STAGES
+from sleap_infer.model.readers.exported import hash_file
+from sleap_infer.model.settings import SECOND_STAGES
+from sleap_infer.predictors.factory import read_plan
 
 VIDEOS = Path(__file__).resolve().parents[1] / "assets" / "videos"
 
@@ -38,7 +38,7 @@ class Subject:
 
     @classmethod
     def read(cls, models: Sequence[str | Path], ignore_unknown_settings: bool = False) -> Subject:
-        """Read what models are; `ignore_unknown_settings` is as in `sleap_infer.options`.
+        """Read what models are; `ignore_unknown_settings` is as in `sleap_infer.config.options`.
 
         Raises:
             ModelError: one cannot be read, or they do not go together.

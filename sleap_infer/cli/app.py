@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sleap_infer import __version__
+from sleap_infer._version import __version__
 from sleap_infer.cli.benchmark import benchmark
 from sleap_infer.cli.cache import cache
 from sleap_infer.cli.demo import demo
@@ -22,13 +22,13 @@ from sleap_infer.cli.export import export
 from sleap_infer.cli.info import info
 from sleap_infer.cli.live import live
 from sleap_infer.cli.merge import merge
+from sleap_infer.cli.output.progress import emit
+from sleap_infer.cli.output.terminal import discard_output, say, say_lines, tolerant_streams
 from sleap_infer.cli.predict import INTERRUPTED, predict
-from sleap_infer.cli.progress import emit
-from sleap_infer.cli.terminal import discard_output, say, say_lines, tolerant_streams
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
-from sleap_infer.printable import OneLine
-from sleap_infer.unforeseen import explain, is_debugging
+from sleap_infer.system.printable import OneLine
+from sleap_infer.system.unexpected_errors import explain, is_debugging
 
 FAILED, USAGE_ERROR = 1, 2
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from sleap_infer.benchmark.baseline import Comparison
-    from sleap_infer.benchmark.report import Report, Row
-    from sleap_infer.benchmark.statistics import Spread
-    from sleap_infer.cli.terminal import Terminal
+    from sleap_infer.benchmark.report.baseline import Comparison
+    from sleap_infer.benchmark.report.schema import Report, Row
+    from sleap_infer.benchmark.report.statistics import Spread
+    from sleap_infer.cli.output.terminal import Terminal
 
 WIDTH = 160
 """Of the table where there is no terminal."""
@@ -80,8 +80,8 @@ def benchmark(
 
     Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
     """
-    from sleap_infer.benchmark.report import check_file, read_report
-    from sleap_infer.jobs.guards import model_files, refuse_targets
+    from sleap_infer.benchmark.report.schema import check_file, read_report
+    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
 
     models, source = split_subject([name for name in (model, video) if name is not None], more or [])
     options = BenchmarkOptions(
@@ -132,10 +132,10 @@ def report_files(output: Path | None, html: Path | None) -> dict[Path, str]:
 
 def write_reports(report: Report, files: Mapping[Path, str]) -> None:
     """Write a report in each format, and print where."""
-    from sleap_infer.benchmark.html import as_html
-    from sleap_infer.benchmark.report import as_json
-    from sleap_infer.cli.terminal import say
-    from sleap_infer.files import write_text
+    from sleap_infer.benchmark.report.html import as_html
+    from sleap_infer.benchmark.report.schema import as_json
+    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.system.files import write_text
 
     for path, ending in files.items():
         write_text(path, as_html(report) if ending == ".html" else as_json(report))
@@ -172,8 +172,8 @@ def run(options: BenchmarkOptions) -> Report:
     import shlex
     import sys
 
-    from sleap_infer.benchmark.running import run_benchmark
-    from sleap_infer.cli.terminal import Terminal
+    from sleap_infer.benchmark.run import run_benchmark
+    from sleap_infer.cli.output.terminal import Terminal
 
     console = Terminal(stderr=True)
     command = shlex.join(["sleap-infer", *sys.argv[1:]])
@@ -185,9 +185,9 @@ def run(options: BenchmarkOptions) -> Report:
 
 def show(report: Report) -> None:
     """Print a report for people: the table, what is not run, and the result in one line."""
-    from sleap_infer.benchmark.html import busy_note, subtitle
-    from sleap_infer.benchmark.ranking import conclude
-    from sleap_infer.cli.terminal import Terminal
+    from sleap_infer.benchmark.report.html import busy_note, subtitle
+    from sleap_infer.benchmark.report.ranking import conclude
+    from sleap_infer.cli.output.terminal import Terminal
 
     console = Terminal()
     if not console.is_terminal:
@@ -206,8 +206,8 @@ def show(report: Report) -> None:
 
 def _show_reasons(report: Report, console: Terminal) -> None:
     """What differs, failed, came out otherwise or is not run, and why."""
-    from sleap_infer.cli.terminal import words
-    from sleap_infer.printable import printable
+    from sleap_infer.cli.output.terminal import words
+    from sleap_infer.system.printable import printable
 
     notes = {note: [row.name for row in report.rows if note in row.notes] for row in report.rows for note in row.notes}
     lines = [(row.name, row.reason) for row in report.rows if row.reason]
@@ -223,7 +223,7 @@ def table(report: Report) -> Table:
     """All rows by speed: agreement first, the best of each column marked, without a rank where poses differ."""
     from rich.table import Table
 
-    from sleap_infer.benchmark.ranking import winners
+    from sleap_infer.benchmark.report.ranking import winners
 
     best = winners(report.rows)
     has_gpu = any(row.device_mb for row in report.rows)
@@ -240,8 +240,8 @@ def table(report: Report) -> Table:
 
 
 def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> list[Text]:
-    from sleap_infer.benchmark.svg import number, pixels
-    from sleap_infer.cli.terminal import words
+    from sleap_infer.benchmark.report.svg import number, pixels
+    from sleap_infer.cli.output.terminal import words
 
     def marked(text: str, name: str) -> Text:
         return words(text, WINNER if best.get(name) == row.key else "")
@@ -272,8 +272,8 @@ def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> li
 
 def show_comparison(report: Report, old: Report) -> bool:
     """Print what became worse since an older report; whether anything did."""
-    from sleap_infer.benchmark.baseline import compare
-    from sleap_infer.cli.terminal import say
+    from sleap_infer.benchmark.report.baseline import compare
+    from sleap_infer.cli.output.terminal import say
 
     found = compare(report, old)
     for line in describe(found, old):

@@ -20,9 +20,9 @@ def cache(
     ] = None,
 ) -> None:
     """Show, or clear, what is kept between runs: exported graphs, engines, compiled code, choices of a backend."""
-    from sleap_infer.cli.terminal import say
+    from sleap_infer.cli.output.terminal import say
     from sleap_infer.errors import OptionError, OutputError
-    from sleap_infer.storage import KINDS, cache_directory, kept
+    from sleap_infer.system.cache_directory import KINDS, cache_directory, kept
 
     kinds = set(KINDS) if "all" in (clear or []) else set(clear or [])
     unknown = kinds - set(KINDS)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sleap_io as sio
     from numpy.typing import NDArray
 
-    from sleap_infer.ops.agreement import Agreement
+    from sleap_infer.poses.compare import Agreement
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 VIDEO = "two_flies"
@@ -26,11 +26,11 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("demo"),
 ) -> None:
     """Predict a video that comes with the package, and compare with its known truth."""
-    from sleap_infer.cli.terminal import say
-    from sleap_infer.files import check_folder
-    from sleap_infer.labels import save_labels
+    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.poses.labels import save_labels
     from sleap_infer.predictors import Predictor
-    from sleap_infer.predictors.describing import describe_stages
+    from sleap_infer.predictors.describe import describe_stages
+    from sleap_infer.system.files import check_folder
 
     check_folder(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def measure(predictions: Path, truth: Path) -> list[Agreement]:
     """
     import sleap_io as sio
 
-    from sleap_infer.ops.agreement import compare_poses
+    from sleap_infer.poses.compare import compare_poses
 
     found, expected = (_by_frame(sio.load_slp(str(path), open_videos=False)) for path in (predictions, truth))
     return [compare_poses(found[index], poses, REACH) for index, poses in sorted(expected.items())]

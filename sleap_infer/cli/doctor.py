@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sleap_infer.doctor.process import TIMEOUT_S
+from sleap_infer.doctor.probe_handle import TIMEOUT_S
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sleap_infer.cli.terminal import Terminal
+    from sleap_infer.cli.output.terminal import Terminal
     from sleap_infer.doctor.machine import Machine
     from sleap_infer.doctor.report import Check, Diagnosis
 
@@ -34,7 +34,7 @@ def doctor(
 
     Exit codes: 0 nothing is broken, 1 something is, 2 wrong usage.
     """
-    from sleap_infer.cli.terminal import Terminal, say_json
+    from sleap_infer.cli.output.terminal import Terminal, say_json
     from sleap_infer.doctor.checks import examine
 
     with Terminal(stderr=True).waiting("asking the NVIDIA driver") as show_line:
@@ -49,8 +49,8 @@ def doctor(
 
 def show(diagnosis: Diagnosis, console: Terminal) -> None:
     """Print what was found for people. Commands are never broken into lines, so that they can be copied."""
-    from sleap_infer.cli.terminal import words
-    from sleap_infer.printable import printable
+    from sleap_infer.cli.output.terminal import words
+    from sleap_infer.system.printable import printable
 
     for line in describe(diagnosis.machine):
         console.print(line)
@@ -86,7 +86,7 @@ def table(diagnosis: Diagnosis) -> Table:
     """One row for each check. No markup: what is in brackets is meant so."""
     from rich.table import Table
 
-    from sleap_infer.cli.terminal import words
+    from sleap_infer.cli.output.terminal import words
 
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("check", "device", "state"):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sleap_infer.cli.output.terminal import say, say_lines
 from sleap_infer.cli.parameters import IgnoreUnknown, with_export_options
-from sleap_infer.cli.terminal import say, say_lines
 from sleap_infer.errors import OptionError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def export(
         raise OptionError("Give models, or a --pattern that finds them: one of the two.")
     if output is None:
         raise OptionError("Say where the export goes: -o DIR.")
-    from sleap_infer.runners.torch import require_torch
+    from sleap_infer.runners.torch.runner import require_torch
 
     require_torch()
     from sleap_infer.export import ExportOptions
@@ -99,7 +99,7 @@ def export_one(
     """Export one model, or one pipeline, and show what was made."""
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
-    from sleap_infer.jobs.guards import model_files, refuse_targets
+    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
 
     written = [output] if options.draw is None else [output, options.draw]
     refuse_targets(
@@ -125,7 +125,7 @@ def export_pattern(
     pattern: str, output: Path, options: ExportOptions, frames: str | None, given: dict[str, Any]
 ) -> None:
     """Export all models that match, and show what became of each."""
-    from sleap_infer.cli.progress import track
+    from sleap_infer.cli.output.progress import track
     from sleap_infer.export.many import export_many, find_models
 
     models = find_models(pattern)

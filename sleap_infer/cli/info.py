@@ -31,7 +31,7 @@ def info(
     """Show what a model is, and what can run it here."""
     from rich.table import Table
 
-    from sleap_infer.cli.terminal import Terminal
+    from sleap_infer.cli.output.terminal import Terminal
     from sleap_infer.model import expand_model_path, find_model_files, read_spec
 
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -138,14 +138,14 @@ def _torch() -> str:
         return "no: PyTorch is not installed; pip install 'sleap-infer[torch]'"
     import torch
 
-    from sleap_infer.runners.torch import find_device
+    from sleap_infer.runners.torch.runner import find_device
 
     return f"yes, PyTorch {torch.__version__} on {find_device('auto')}"
 
 
 def _torch_compile() -> str:
     from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.runners.torch_compile import require_compiler
+    from sleap_infer.runners.torch.compiled import require_compiler
 
     if find_spec("torch") is None:
         return _torch()
@@ -158,7 +158,7 @@ def _torch_compile() -> str:
 
 def _onnx() -> str:
     from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.model.graph import require_onnxruntime
+    from sleap_infer.model.onnx_graph import require_onnxruntime
 
     try:
         onnxruntime = require_onnxruntime()
@@ -170,7 +170,7 @@ def _onnx() -> str:
 
 def _openvino() -> str:
     from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.runners.openvino import require_openvino
+    from sleap_infer.runners.graph.openvino import require_openvino
 
     try:
         openvino = require_openvino()
@@ -185,8 +185,8 @@ def _openvino() -> str:
 
 def _tensorrt() -> str:
     from sleap_infer.errors import BackendError
-    from sleap_infer.runners.cuda import find_gpu
-    from sleap_infer.runners.trt_engines import require_tensorrt
+    from sleap_infer.runners.tensorrt.cuda import find_gpu
+    from sleap_infer.runners.tensorrt.engines import require_tensorrt
 
     try:
         trt = require_tensorrt()

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from sleap_infer.choices import BackendChoice, PrecisionChoice
+from sleap_infer.cli.output.terminal import discard_output, say
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import read_pairs
 from sleap_infer.cli.signals import told_to_end
-from sleap_infer.cli.terminal import discard_output, say
 from sleap_infer.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
-    from sleap_infer.frames.live import LiveSource
-    from sleap_infer.jobs.live import Recording
-    from sleap_infer.predictors.live import LiveReport, LiveResult, LiveRun, LiveSession
+    from sleap_infer.frames.live.source import LiveSource
+    from sleap_infer.jobs.live_journal import Recording
+    from sleap_infer.predictors.live.session import LiveReport, LiveResult, LiveRun, LiveSession
 
     Sink: TypeAlias = Callable[[LiveResult], None]
 
@@ -99,10 +99,10 @@ def live(
     idle = next((name for name in WITHOUT_EFFECT if name in options), None)
     if idle is not None:
         raise OptionError(f"{idle!r} has no effect on live frames. Leave --{idle.replace('_', '-')} out.")
-    from sleap_infer.frames.live import open_live
-    from sleap_infer.jobs.guards import check_recording
+    from sleap_infer.frames.live.source import open_live
+    from sleap_infer.jobs.plan.guards import check_recording
     from sleap_infer.predictors import Predictor
-    from sleap_infer.predictors.live import LiveSession
+    from sleap_infer.predictors.live.session import LiveSession
 
     if output is not None:
         check_recording(source, output.expanduser(), list(map(str, model)))
@@ -128,7 +128,7 @@ def live(
 @contextmanager
 def saved(output: Path, overwrite: bool) -> Iterator[Recording]:
     """A recording; an error that ends it says where its poses are."""
-    from sleap_infer.jobs.live import Recording
+    from sleap_infer.jobs.live_journal import Recording
 
     with Recording(output, overwrite) as recording:
         try:
@@ -151,9 +151,9 @@ def _predict(
     duration: float,
 ) -> tuple[LiveReport, SourceError | None]:
     """Predict to the end of the session, and write its file; give its report, and why the source broke off."""
-    from sleap_infer.cli.live_lines import JsonLines, StatusLine
-    from sleap_infer.predictors.describing import describe_stages
-    from sleap_infer.predictors.live import LiveRun
+    from sleap_infer.cli.output.live_lines import JsonLines, StatusLine
+    from sleap_infer.predictors.describe import describe_stages
+    from sleap_infer.predictors.live.session import LiveRun
 
     predictor = session.predictor
     for line in describe_stages(predictor):

@@ -38,8 +38,8 @@ def merge(
 
     Exit codes: 0 all frames predicted, 1 some frames failed, 2 frames are missing or wrong usage.
     """
-    from sleap_infer.cli.job_progress import show_job
-    from sleap_infer.jobs.merging import find_journals, finished, merge_journals, task_of
+    from sleap_infer.cli.output.job_progress import show_job
+    from sleap_infer.jobs.write.merge import find_journals, finished, merge_journals, task_of
 
     wanted = read_formats(formats) or ("slp",)
     before = finished(journals, wanted)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 import attrs
 import typer
 
+from sleap_infer.config.graph_options import ExportOptions
+from sleap_infer.config.options import EVERY, option_fields, option_groups
 from sleap_infer.errors import OptionError
-from sleap_infer.graph_options import ExportOptions
-from sleap_infer.options import EVERY, option_fields, option_groups
 
 PANELS = {
     "preprocess": "Preprocessing (default: as the model was trained)",

@@ -12,12 +12,12 @@ import attrs
 import typer
 
 from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
+from sleap_infer.cli.output.terminal import say, say_lines
 from sleap_infer.cli.parameters import with_inference_options
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_roots, read_share, without_option
 from sleap_infer.cli.signals import exit_code, interrupting
-from sleap_infer.cli.terminal import say, say_lines
+from sleap_infer.config.options import SourceOptions
 from sleap_infer.errors import OptionError
-from sleap_infer.options import SourceOptions
 
 if TYPE_CHECKING:
     from sleap_infer.jobs import Models, Task, TaskReport
@@ -210,7 +210,7 @@ def predict(
     Exit codes: 0 all frames predicted, 1 some frames or videos failed, 2 wrong usage.
     """
     from sleap_infer.jobs import JobOptions, Models, Outputs, find_tasks, read_frames
-    from sleap_infer.jobs.guards import check_targets
+    from sleap_infer.jobs.plan.guards import check_targets
 
     models = Models(
         tuple(map(str, model)),
@@ -230,14 +230,14 @@ def predict(
     forms = forms or ("slp",)
     check_targets(tasks, forms, models.paths)
     if dry_run:
-        from sleap_infer.cli.dry_run import show_plan
+        from sleap_infer.cli.output.dry_run import show_plan
 
         show_plan(models, tasks, forms)
         return
     if address is not None and engine != "ray":
         raise OptionError("--address has no effect without --engine ray. Leave it out, or add --engine ray.")
     if slurm is not None:
-        from sleap_infer.jobs.slurm import slurm_script
+        from sleap_infer.jobs.cluster.slurm import slurm_script
 
         words = without_option(sys.argv[1:], "--slurm")
         say_lines(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], slurm, Path.cwd()))
@@ -278,7 +278,7 @@ def _check_models(sources: list[str], models: list[Path]) -> None:
 def _run(
     models: Models, tasks: list[Task], options: Any, progress: ProgressForm, workers: int, engine: Engine, address: Any
 ) -> list[TaskReport]:
-    from sleap_infer.cli.job_progress import show_job
+    from sleap_infer.cli.output.job_progress import show_job
     from sleap_infer.jobs import run_job
 
     with interrupting(), show_job(tasks, progress) as listen:

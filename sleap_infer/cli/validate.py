@@ -39,14 +39,14 @@ def validate(
 
     Exit codes: 0 PASS or WARN, 1 FAIL, 2 wrong usage.
     """
-    from sleap_infer.cli.terminal import say_json, say_lines
-    from sleap_infer.runners.torch import require_torch
+    from sleap_infer.cli.output.terminal import say_json, say_lines
+    from sleap_infer.runners.torch.runner import require_torch
 
     require_torch()
-    from sleap_infer.drawing import check_image
     from sleap_infer.export import ExportOptions, validate
     from sleap_infer.export.exporting import draw_worst
-    from sleap_infer.jobs.guards import model_files, refuse_targets
+    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
+    from sleap_infer.render.frame import check_image
 
     given = ExportOptions(**options)
     if given.draw is not None:

@@ -15,8 +15,8 @@ from attrs import frozen
 from sleap_infer.doctor.causes import find_cause, warn
 from sleap_infer.doctor.evidence import Evidence
 from sleap_infer.doctor.machine import Machine
-from sleap_infer.doctor.probe import IMPORT_ONLY
-from sleap_infer.doctor.process import TIMEOUT_S, Ending, run_probe
+from sleap_infer.doctor.probe_handle import TIMEOUT_S, Ending, run_probe
+from sleap_infer.doctor.probe_main import IMPORT_ONLY
 from sleap_infer.doctor.report import Check, Diagnosis, Finding
 from sleap_infer.doctor.subjects import DRIVER, Subject, all_subjects
 from sleap_infer.errors import OptionError

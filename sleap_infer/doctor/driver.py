@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sleap_infer.children import ask
+from sleap_infer.system.child_process import ask
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 MAJOR, MINOR = 75, 76

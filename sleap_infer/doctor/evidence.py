@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from sleap_infer.doctor.machine import Machine
-from sleap_infer.doctor.process import Ending
+from sleap_infer.doctor.probe_handle import Ending
 from sleap_infer.doctor.report import Finding, State
 from sleap_infer.doctor.subjects import PYTORCH_INDEX, Subject
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sleap_infer.cores import available_cores
+from sleap_infer.system.machine import available_cores
 
 
 @frozen

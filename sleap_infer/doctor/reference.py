@@ -15,7 +15,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from sleap_infer.choices import GRAPH_BACKENDS
-from sleap_infer.ops.agreement import compare_poses
+from sleap_infer.poses.compare import compare_poses
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXPORTED = ASSETS / "doctor"

@@ -87,7 +87,7 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        from sleap_infer import __version__
+        from sleap_infer._version import __version__
 
         return {
             "schema": SCHEMA,

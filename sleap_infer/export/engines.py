@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sleap_infer.checks.validate import Source
+from sleap_infer.config.graph_options import ExportOptions, Size
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE, StreamOptions
 from sleap_infer.errors import DeviceError, OptionError
-from sleap_infer.export.lowering import Made
-from sleap_infer.export.validating import Source
 from sleap_infer.frames import open_source
-from sleap_infer.graph_options import ExportOptions, Size
-from sleap_infer.graphs.making import GRAPH_NAME, network_size, of_network
-from sleap_infer.options import DEFAULT_BATCH_SIZE, StreamOptions
-from sleap_infer.runners.cuda import Gpu, find_gpu
-from sleap_infer.runners.trt_engines import EngineStore, Profile, Range, require_tensorrt
-from sleap_infer.settings import SECOND_STAGES
+from sleap_infer.graphs.build import GRAPH_NAME, network_size, of_network
+from sleap_infer.model.settings import SECOND_STAGES
+from sleap_infer.quantization.accuracy_search import Made
+from sleap_infer.runners.tensorrt.cuda import Gpu, find_gpu
+from sleap_infer.runners.tensorrt.engines import EngineStore, Profile, Range, require_tensorrt
 
 NO_SIZE = (
     "An engine is made for sizes of images, and none is known. Give --input-size HEIGHTxWIDTH, or three of them as "

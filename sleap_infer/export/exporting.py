@@ -11,19 +11,19 @@ from typing import Any
 
 import attrs
 
+from sleap_infer.checks.report import Report
+from sleap_infer.checks.validate import Source, check_backends
+from sleap_infer.config.graph_options import LOWERED, ExportOptions
 from sleap_infer.errors import ExportDiffersError, OptionError, OutputExistsError
 from sleap_infer.export.engines import build_engines, check_engines, gpu_here
-from sleap_infer.export.lowering import Made, check_calibration, lower_pipeline
-from sleap_infer.export.report import Report
 from sleap_infer.export.result import ExportResult
-from sleap_infer.export.validating import Source, check_backends
-from sleap_infer.files import check_folder
-from sleap_infer.graph_options import LOWERED, ExportOptions
-from sleap_infer.graphs.making import GRAPH_NAME, Trained, make_graph
+from sleap_infer.graphs.build import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
-from sleap_infer.graphs.writing import require_export_packages
-from sleap_infer.model.directory import METADATA_NAME
-from sleap_infer.runners.torch import require_torch
+from sleap_infer.graphs.onnx_file import require_export_packages
+from sleap_infer.model.readers.directory import METADATA_NAME
+from sleap_infer.quantization.accuracy_search import Made, check_calibration, lower_pipeline
+from sleap_infer.runners.torch.runner import require_torch
+from sleap_infer.system.files import check_folder
 
 Say = Callable[[str], None]
 """Takes a line on how far the work is."""
@@ -215,7 +215,7 @@ def draw_worst(report: Report, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    from sleap_infer.drawing import write_image
+    from sleap_infer.render.frame import write_image
 
     picture = report.draw()
     if picture is not None:

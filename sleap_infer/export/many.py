@@ -9,10 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
+from sleap_infer.config.graph_options import ExportOptions
 from sleap_infer.errors import ModelNotFoundError, SleapInferError
 from sleap_infer.export.exporting import export
 from sleap_infer.export.result import ExportResult
-from sleap_infer.graph_options import ExportOptions
 
 
 @frozen

@@ -8,12 +8,12 @@ from typing import Any
 
 from attrs import frozen
 
+from sleap_infer.checks.report import Report
 from sleap_infer.choices import GraphKind
-from sleap_infer.export.report import Report
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.directory import SECOND_LOOK
-from sleap_infer.printable import printable
-from sleap_infer.runners.trt_engines import ANY_GPU, read_facts
+from sleap_infer.model.readers.directory import SECOND_LOOK
+from sleap_infer.runners.tensorrt.engines import ANY_GPU, read_facts
+from sleap_infer.system.printable import printable
 
 INSIDE_WORDS = {
     "network": "normalisation, network, peaks; frames are fitted, scaled and padded before it",

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from sleap_infer.config.options import SourceOptions
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, SourceFormatError
-from sleap_infer.frames.hdf5 import Hdf5Reader
 from sleap_infer.frames.indices import Indices
-from sleap_infer.frames.labelled import all_nodes, labelled_parts, load_labels, require_videos
-from sleap_infer.frames.memory import ArrayReader
-from sleap_infer.frames.parts import described, open_part, open_video
 from sleap_infer.frames.paths import existing, expand, is_glob
-from sleap_infer.frames.replacing import read_pairs
+from sleap_infer.frames.readers.arrays import ArrayReader
+from sleap_infer.frames.readers.choose import described, open_part, open_video
+from sleap_infer.frames.readers.hdf5 import Hdf5Reader
+from sleap_infer.frames.readers.labels import all_nodes, labelled_parts, load_labels, require_videos
+from sleap_infer.frames.replaced_paths import read_pairs
 from sleap_infer.frames.source import Source, VideoPart
-from sleap_infer.options import SourceOptions
 
 if TYPE_CHECKING:
     import sleap_io as sio

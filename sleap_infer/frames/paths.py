@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sleap_infer.errors import EmptySourceError, SourceFormatError, SourceNotFoundError
-from sleap_infer.frames.image_files import IMAGE_SUFFIXES, natural_order
-from sleap_infer.model.reading import explain
+from sleap_infer.frames.readers.images import IMAGE_SUFFIXES, natural_order
+from sleap_infer.model.readers.texts import explain
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv",

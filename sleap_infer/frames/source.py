@@ -14,7 +14,7 @@ from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef, Images
 from sleap_infer.frames.indices import Indices, as_indices
 from sleap_infer.frames.reader import AnyImage, Reader
-from sleap_infer.frames.video_file import VideoFileReader
+from sleap_infer.frames.readers.av import VideoFileReader
 
 if TYPE_CHECKING:
     import sleap_io as sio

@@ -16,21 +16,21 @@ from typing import Any
 import attrs
 import numpy as np
 
-from sleap_infer import __version__
+from sleap_infer._version import __version__
 from sleap_infer.choices import Precision
-from sleap_infer.entries import is_ready, making
+from sleap_infer.config.graph_options import GraphOptions
+from sleap_infer.config.options import DEFAULT_PLACES
 from sleap_infer.errors import ExportedModelError, OptionError, OutputError
-from sleap_infer.graph_options import GraphOptions
-from sleap_infer.graphs.making import GRAPH_NAME, Trained, baked_options, build_graph, inside_of, make_graph
+from sleap_infer.graphs.bfloat16 import round_weights
+from sleap_infer.graphs.build import GRAPH_NAME, Trained, baked_options, build_graph, inside_of, make_graph
 from sleap_infer.graphs.metadata import restate, write_metadata
-from sleap_infer.graphs.precision import round_weights
 from sleap_infer.model import find_model_files
-from sleap_infer.model.exported import hash_file
-from sleap_infer.options import DEFAULT_PLACES
+from sleap_infer.model.readers.exported import hash_file
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.runners import find_runner
-from sleap_infer.runners.torch import require_torch
-from sleap_infer.settings import ImageSettings
-from sleap_infer.storage import CACHE_VARIABLE, cache_directory
+from sleap_infer.runners.torch.runner import require_torch
+from sleap_infer.system.cache_directory import CACHE_VARIABLE, cache_directory
+from sleap_infer.system.cache_entries import is_ready, making
 
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from sleap_infer import __version__
+from sleap_infer._version import __version__
 from sleap_infer.choices import Precision
-from sleap_infer.graphs.making import GRAPH_NAME
+from sleap_infer.graphs.build import GRAPH_NAME
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.directory import METADATA_NAME
-from sleap_infer.model.exported import OUR_KEY, hash_file, metadata_inside
-from sleap_infer.model.exported_spec import spec_to_json
+from sleap_infer.model.readers.directory import METADATA_NAME
+from sleap_infer.model.readers.exported import OUR_KEY, hash_file, metadata_inside
+from sleap_infer.model.readers.exported_spec import spec_to_json
 from sleap_infer.model.spec import Margins
 
 PUBLISHED_BATCH = 8
@@ -48,7 +48,7 @@ def restate(
     Returns:
         The facts as they are now.
     """
-    from sleap_infer.graphs.writing import set_metadata
+    from sleap_infer.graphs.onnx_file import set_metadata
 
     graph = place / GRAPH_NAME
     assert spec.exported is not None

@@ -10,12 +10,12 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.choices import GraphInside, GraphKind, Layout
-from sleap_infer.graphs.fitting import Crops, FitFrames, ScaleAndPad, fit_open_channels
 from sleap_infer.graphs.layout import flat_names, flatten
-from sleap_infer.runners.pose_network import PoseNetwork
-from sleap_infer.settings import ImageSettings, cuts_from_scaled
+from sleap_infer.graphs.preprocess import Crops, FitFrames, ScaleAndPad, fit_open_channels
+from sleap_infer.model.settings import ImageSettings, cuts_from_scaled
+from sleap_infer.poses.candidates import CANDIDATE_NAMES
+from sleap_infer.runners.torch.pose_network import PoseNetwork
 
 Arrays: TypeAlias = dict[str, Tensor]
 

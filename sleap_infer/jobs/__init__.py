@@ -3,10 +3,10 @@
 `run_job` does all of it; `job` says in which steps.
 """
 
+from sleap_infer.jobs.api import run_job
 from sleap_infer.jobs.events import JobOptions, TaskReport
-from sleap_infer.jobs.inputs import find_tasks, read_frames
-from sleap_infer.jobs.naming import Outputs
-from sleap_infer.jobs.run import run_job
-from sleap_infer.jobs.tasks import Models, Task
+from sleap_infer.jobs.plan.inputs import find_tasks, read_frames
+from sleap_infer.jobs.plan.naming import Outputs
+from sleap_infer.jobs.plan.tasks import Models, Task
 
 __all__ = ["JobOptions", "Models", "Outputs", "Task", "TaskReport", "find_tasks", "read_frames", "run_job"]

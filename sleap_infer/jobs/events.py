@@ -9,9 +9,9 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 from sleap_infer.choices import FrameStatus, OutputFormat
-from sleap_infer.jobs.columns import FAILED
-from sleap_infer.jobs.tasks import CHUNK, Task
-from sleap_infer.profile import Profile
+from sleap_infer.jobs.plan.tasks import CHUNK, Task
+from sleap_infer.jobs.store.columns import FAILED
+from sleap_infer.runners.profile import Profile
 
 
 @frozen

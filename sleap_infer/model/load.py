@@ -14,8 +14,8 @@ from sleap_infer.errors import (
     UnsupportedModelError,
     WeightsMismatchError,
 )
-from sleap_infer.model.directory import ModelFiles, find_model_files
-from sleap_infer.model.reading import explain
+from sleap_infer.model.readers.directory import ModelFiles, find_files
+from sleap_infer.model.readers.texts import explain
 from sleap_infer.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -29,6 +29,19 @@ MOST_TIMES = 16
 
 LARGEST_REST = 256 << 20
 """Bytes of a checkpoint that are no weights, at most."""
+
+
+def find_model_files(path: str | Path) -> ModelFiles:
+    """Find configuration and weights, given a model directory or one file in it.
+
+    Args:
+        path: as in `read_spec`. A checkpoint that is given is used; of a directory, the best one is. If a directory
+            has a YAML and a JSON configuration, the YAML is read.
+
+    Raises:
+        ModelNotFoundError: nothing at `path`, or no model in it.
+    """
+    return find_files(path, lambda found: read_spec(found).kind)
 
 
 def read_spec(path: str | Path, ignore_unknown_settings: bool = False) -> ModelSpec:
@@ -123,14 +136,14 @@ def _check_size(network: Network, files: ModelFiles) -> None:
 
 def _read_spec(files: ModelFiles, ignore_unknown: bool) -> ModelSpec:
     if files.format == "onnx":
-        from sleap_infer.model.exported import read_export_spec
+        from sleap_infer.model.readers.exported import read_export_spec
 
         return read_export_spec(files, ignore_unknown)
     if files.format == "sleap":
-        from sleap_infer.model.legacy import read_json_spec
+        from sleap_infer.model.readers.legacy import read_json_spec
 
         return read_json_spec(files, ignore_unknown)
-    from sleap_infer.model.config import read_yaml_spec
+    from sleap_infer.model.readers.sleap_nn import read_yaml_spec
 
     return read_yaml_spec(files, ignore_unknown)
 
@@ -139,10 +152,10 @@ def _read_weights(files: ModelFiles) -> dict[str, Tensor]:
     if files.format == "sleap":
         import torch
 
-        from sleap_infer.model.legacy import read_keras_weights
+        from sleap_infer.model.readers.legacy import read_keras_weights
 
         return {name: torch.from_numpy(value) for name, value in read_keras_weights(files.weights).items()}
-    from sleap_infer.model.checkpoint import read_checkpoint
+    from sleap_infer.model.readers.checkpoint import read_checkpoint
 
     return read_checkpoint(files.weights)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sleap_infer.errors import ExportedModelError
-from sleap_infer.model.onnx_file import protobuf_fields, protobuf_integers, protobuf_texts
-from sleap_infer.model.reading import explain
+from sleap_infer.model.readers.sleap_nn_exports.onnx_constants import protobuf_fields, protobuf_integers, protobuf_texts
+from sleap_infer.model.readers.texts import explain
 
 MOST_VALUES = 1 << 28
 """Values of a constant that a graph makes of a shape; runtimes make them when they open it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import OFFSET_HEAD, ModelSpec
 from sleap_infer.ops.classes import sample_classes
 from sleap_infer.ops.constants import indices
 from sleap_infer.ops.pafs import LineScoring, score_lines
 from sleap_infer.ops.peaks import first_cells, global_peaks, local_peaks
-from sleap_infer.settings import StageSettings
 
 LOCAL_KINDS = ("centroid", "bottomup", "multi_class_bottomup")
 """Kinds of models that look for every peak, not for the one highest."""
@@ -35,9 +35,9 @@ def to_candidates(
         count: whether to tell how much room each image needed.
 
     Returns:
-        The arrays of `sleap_infer.candidates` for this kind of model; and of the kinds in `LOCAL_KINDS`, if asked for,
-        `n_candidates` (B,): how many places the fullest map needed at most. Values of an image whose maps are not all
-        finite are NaN, all of them: maxima and comparisons pass over NaN, so that it would read as "no peak".
+        The arrays of `sleap_infer.poses.candidates` for this kind of model; and of the kinds in `LOCAL_KINDS`, if asked
+        for, `n_candidates` (B,): the number of positions that the fullest map needs. All values of an image whose maps
+        are not all finite are NaN, since maxima and comparisons ignore NaN and would report "no peak".
     """
     confmap_head = spec.map_head("ConfmapsHead")
     confmaps = _row_by_row(maps[confmap_head.name])

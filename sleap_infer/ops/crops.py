@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.ops import bilinear_torch
 from sleap_infer.ops.constants import constant
 from sleap_infer.ops.resize_traced import resize_and_pad
-from sleap_infer.settings import ImageSettings
 
 
 def take_crops(frames: Tensor, which: Tensor, first: Tensor, side: int, settings: ImageSettings) -> Tensor:

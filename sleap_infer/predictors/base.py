@@ -9,32 +9,30 @@ from functools import reduce
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final, overload
 
 from sleap_infer.choices import PipelineKind, PrecisionChoice, StageName
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import FrameReadError, ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
-from sleap_infer.labels import LabelsBuilder
-from sleap_infer.options import DEFAULT_BATCH_SIZE
-from sleap_infer.outputs import NOT_FINITE, Outputs
-from sleap_infer.pipeline import run_stages
-from sleap_infer.postprocess import filter_instances
-from sleap_infer.predictors.choice import Choice
-from sleap_infer.predictors.choosing import make_on_best
-from sleap_infer.predictors.latency import LatencyReport
-from sleap_infer.predictors.live import LiveSession
-from sleap_infer.predictors.opening import Runtime, check_batch_size, open_runners, read_plan
-from sleap_infer.predictors.request import Request
-from sleap_infer.predictors.work import Work, place
-from sleap_infer.profile import Profile, Stopwatch
+from sleap_infer.model.settings import PipelineSettings
+from sleap_infer.poses.labels import LabelsBuilder
+from sleap_infer.poses.outputs import NOT_FINITE, Outputs
+from sleap_infer.poses.postprocess import filter_instances
+from sleap_infer.predictors.auto.cache import Choice
+from sleap_infer.predictors.auto.request import Request
+from sleap_infer.predictors.auto.select import open_on_best
+from sleap_infer.predictors.factory import Runtime, check_batch_size, open_runners, read_plan
+from sleap_infer.predictors.live.latency import LatencyReport
+from sleap_infer.predictors.live.session import LiveSession
+from sleap_infer.predictors.pipeline import run_stages
+from sleap_infer.predictors.steps import Step, Work, place
 from sleap_infer.runners import BaseInferenceRunner
-from sleap_infer.settings import PipelineSettings
+from sleap_infer.runners.profile import Profile, Stopwatch
 
 if TYPE_CHECKING:
     import sleap_io as sio
-
-Step: TypeAlias = Callable[[Work], Work]
 
 RGB = 3
 """Channels of a model that is trained on colour."""
@@ -115,7 +113,7 @@ class Predictor(ABC):
                 backend is named, they are for the default one.
             clip: what `"auto"` measures on, a source as in `predict` or a `Clip` of one: best the one that will be
                 predicted. It takes some seconds, once for these models, this machine and this size of frames.
-            **options: by name, any of those in `sleap_infer.options` that apply.
+            **options: by name, any of those in `sleap_infer.config.options` that apply.
 
         Returns:
             A predictor of the subclass for these models.
@@ -137,8 +135,9 @@ class Predictor(ABC):
             return chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
 
         request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
-        made = make_on_best(plan, request, make, clip)
+        made, choice = open_on_best(plan, request, make, clip)
         assert isinstance(made, cls)
+        made.choice = choice
         return made
 
     @overload
@@ -192,7 +191,7 @@ class Predictor(ABC):
             SourceError: the source cannot be read.
         """
         opened = open_source(source, frames)
-        self._check_source(opened)
+        self.check_source(opened)
         before, begin = self.stopwatch.read(), perf_counter()
         try:
             batches = self.stopwatch.each("decode", self._decoded(opened).batches(self.batch_size))
@@ -258,7 +257,7 @@ class Predictor(ABC):
         """Close."""
         self.close()
 
-    def _check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
+    def check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
         """Refuse a source that this pipeline cannot work on."""
 
     @property
@@ -275,7 +274,7 @@ class Predictor(ABC):
         source = source.in_colour() if self.reads_colour else source
         if self.settings.stream.decoder == "cpu":
             return source
-        from sleap_infer.frames.nvdec import decode_on_device, warn
+        from sleap_infer.frames.nvdec.decoder import decode_on_device, warn
 
         runs_on = self.describe()
         if not all(runner.takes_device_images for runner in self.runners):
@@ -288,14 +287,14 @@ class Predictor(ABC):
         """What works at the same time. Networks that run beside the host get a thread each; on the host, where they
         would only fight for its cores, they share one.
         """
-        steps = self._steps()
+        steps = self.steps()
         if any(runner.runs_beside for runner in self.runners):
-            return [self._prepare, *steps, self._finish]
+            return [self.prepare, *steps, self.finish]
 
         def infer(work: Work) -> Work:
             return reduce(lambda so_far, step: step(so_far), steps, work)
 
-        return [self._prepare, infer, self._finish]
+        return [self.prepare, infer, self.finish]
 
     def _queue_size(self) -> int:
         """Batches that wait behind each stage: enough for every device to have its own."""
@@ -315,14 +314,16 @@ class Predictor(ABC):
         n_lanes = max(runner.n_lanes for runner in self.runners) if on_host else 1
         return Profile(spent, wall, n_lanes, facts["precision"], facts["device"])
 
-    def _prepare(self, batch: FrameBatch) -> Work:
+    def prepare(self, batch: FrameBatch) -> Work:
+        """Convert frames to the input of the first network."""
         failure = next((frame.failure for frame in batch.frames if frame.failure), None)
         if failure is not None and self.settings.stream.on_frame_error == "raise":
             raise FrameReadError(failure)
         with self.stopwatch.timing("preprocess"):
             return self._preprocess(batch)
 
-    def _finish(self, work: Work) -> list[Outputs]:
+    def finish(self, work: Work) -> list[Outputs]:
+        """Wait for the networks and return one `Outputs` per frame of the batch."""
         work.wait()
         with self.stopwatch.timing("grouping"):
             found = self._decode(work) if work.batch.readable else []
@@ -334,7 +335,7 @@ class Predictor(ABC):
         """First step: frames to the first network's input."""
 
     @abstractmethod
-    def _steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[Step]:
         """Then: one function per network, each of which begins to run it."""
 
     @abstractmethod

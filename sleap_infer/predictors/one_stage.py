@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from sleap_infer.choices import PipelineKind
 from sleap_infer.frames import FrameBatch
-from sleap_infer.outputs import Outputs
-from sleap_infer.predictors.base import Predictor, Step
-from sleap_infer.predictors.work import Work
-from sleap_infer.preprocess import preprocess
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.poses.preprocess import preprocess
+from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.steps import Step, Work
 
 
 class OneStagePredictor(Predictor):
@@ -19,7 +19,8 @@ class OneStagePredictor(Predictor):
     def _preprocess(self, batch: FrameBatch) -> Work:
         return Work(batch, *preprocess(batch.images, self.runners[0].settings.images))
 
-    def _steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[Step]:
+        """Return the function that starts the network."""
         return (self._start,)
 
     def _decode(self, work: Work) -> list[Outputs]:

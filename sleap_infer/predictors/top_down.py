@@ -10,19 +10,19 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates, are_damaged
 from sleap_infer.choices import PipelineKind
 from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source
-from sleap_infer.geometry import Floats, Geometry
-from sleap_infer.outputs import Outputs
-from sleap_infer.postprocess import Rows, assign_crop_classes, find_rows
-from sleap_infer.predictors.base import Predictor, Step
-from sleap_infer.predictors.known import known_centroids
-from sleap_infer.predictors.work import Work
-from sleap_infer.preprocess import frames_to_cut, place_crops, preprocess
+from sleap_infer.model.settings import FUSED
+from sleap_infer.poses.candidates import Candidates, are_damaged
+from sleap_infer.poses.geometry import Floats, Geometry
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.poses.postprocess import Rows, assign_crop_classes, find_rows
+from sleap_infer.poses.preprocess import frames_to_cut, place_crops, preprocess
+from sleap_infer.predictors.base import Predictor
+from sleap_infer.predictors.known_centroids import known_centroids
+from sleap_infer.predictors.steps import Step, Work
 from sleap_infer.runners.base import Pending
-from sleap_infer.settings import FUSED
 
 POSES: Mapping[str, int] = {"pred_keypoints": 3, "pred_raw_keypoints": 3, "pred_peak_values": 2}
 """What the second network finds of each crop, by field of `Outputs`, and its number of axes."""
@@ -44,7 +44,8 @@ class CroppingPredictor(Predictor):
     def _finds_centroids(self) -> bool:
         return len(self.runners) > 1 or self._is_fused
 
-    def _check_source(self, source: Source) -> None:
+    def check_source(self, source: Source) -> None:
+        """Raise an error if centroids are neither found by a model nor given by the source."""
         if self._finds_centroids:
             return
         if source.node_names is None:
@@ -67,7 +68,8 @@ class CroppingPredictor(Predictor):
         height, width = batch.images.shape[2:]
         return Work(batch, batch.images, Geometry((height, width)))
 
-    def _steps(self) -> Sequence[Step]:
+    def steps(self) -> Sequence[Step]:
+        """Return the functions that start the networks: on whole frames, then on crops."""
         if self._is_fused:
             return (self._start,)
         return (self._start, self._look) if self._finds_centroids else (self._look,)

@@ -18,18 +18,18 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import CANDIDATE_NAMES, Candidates, join
 from sleap_infer.choices import Aim, Backend, Precision
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.errors import BackendError, ImageError
 from sleap_infer.frames.arrays import as_batches
-from sleap_infer.geometry import Geometry
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.options import DEFAULT_BATCH_SIZE, ReturnOptions
-from sleap_infer.outputs import Outputs
-from sleap_infer.postprocess import postprocess
-from sleap_infer.preprocess import preprocess, take_crops
-from sleap_infer.profile import Stopwatch
-from sleap_infer.settings import StageSettings, read_options, resolve, runs_as
+from sleap_infer.model.settings import StageSettings, read_options, resolve, runs_as
+from sleap_infer.poses.candidates import CANDIDATE_NAMES, Candidates, join
+from sleap_infer.poses.geometry import Geometry
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.poses.postprocess import postprocess
+from sleap_infer.poses.preprocess import preprocess, take_crops
+from sleap_infer.runners.profile import Stopwatch
 
 Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
@@ -104,7 +104,7 @@ class BaseInferenceRunner(ABC):
             device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"` takes the fastest that is there.
             precision: that the network computes in; by default 32-bit floats, or what an export was made in.
             backend_options: handed through to the runtime, in its own words; see the runner's class.
-            **options: any of the options in `sleap_infer.options` that apply to this kind of model.
+            **options: any of the options in `sleap_infer.config.options` that apply to this kind of model.
 
         Raises:
             ModelError: the model cannot be read.
@@ -188,7 +188,7 @@ class BaseInferenceRunner(ABC):
             inputs: (B, C, H, W) as `preprocess_image` leaves them.
 
         Returns:
-            The arrays of `sleap_infer.candidates` for this kind of model, with their maps where these were asked for.
+            The arrays of `sleap_infer.poses.candidates` for this kind of model, with their maps if these are requested.
         """
         return self._check(self._predict(inputs))
 
@@ -335,7 +335,7 @@ class BaseInferenceRunner(ABC):
 
 
 def kept_maps(returned: ReturnOptions) -> tuple[str, ...]:
-    """Names of the maps that candidates are to carry, in the words of `sleap_infer.candidates`.
+    """Names of the maps that candidates are to carry, in the words of `sleap_infer.poses.candidates`.
 
     >>> kept_maps(ReturnOptions(return_confmaps=True))
     ('confmaps',)

@@ -12,12 +12,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates
 from sleap_infer.model import ModelSpec
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import Margins
 from sleap_infer.ops.assignment import places_used
 from sleap_infer.ops.ties import nearest_exchange
-from sleap_infer.settings import StageSettings
+from sleap_infer.poses.candidates import Candidates
 
 Which = NDArray[np.bool_]
 

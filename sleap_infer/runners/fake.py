@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sleap_infer.candidates import Candidates
+from sleap_infer.config.options import ReturnOptions
 from sleap_infer.model import ModelSpec
-from sleap_infer.options import ReturnOptions
+from sleap_infer.model.settings import StageSettings
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import BaseInferenceRunner, Images
-from sleap_infer.settings import StageSettings
 
 
 class FakeRunner(BaseInferenceRunner):

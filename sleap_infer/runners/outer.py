@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sleap_infer.candidates import Candidates
-from sleap_infer.profile import Stopwatch
+from sleap_infer.model.settings import StageSettings
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Pending
-from sleap_infer.settings import StageSettings
+from sleap_infer.runners.profile import Stopwatch
 
 
 class OuterRunner(BaseInferenceRunner):

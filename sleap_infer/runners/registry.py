@@ -12,11 +12,11 @@ from sleap_infer.runners.base import BaseInferenceRunner
 from sleap_infer.runners.spread import split_devices
 
 RUNNERS: Mapping[Backend, str] = {
-    "torch": "sleap_infer.runners.torch:InferenceRunnerTorch",
-    "onnx": "sleap_infer.runners.onnx:InferenceRunnerONNX",
-    "openvino": "sleap_infer.runners.openvino:InferenceRunnerOpenVINO",
-    "tensorrt": "sleap_infer.runners.trt:InferenceRunnerTRT",
-    "torch_compile": "sleap_infer.runners.torch_compile:InferenceRunnerTorchCompile",
+    "torch": "sleap_infer.runners.torch.runner:InferenceRunnerTorch",
+    "onnx": "sleap_infer.runners.graph.onnxruntime:InferenceRunnerONNX",
+    "openvino": "sleap_infer.runners.graph.openvino:InferenceRunnerOpenVINO",
+    "tensorrt": "sleap_infer.runners.tensorrt.runner:InferenceRunnerTRT",
+    "torch_compile": "sleap_infer.runners.torch.compiled:InferenceRunnerTorchCompile",
 }
 
 

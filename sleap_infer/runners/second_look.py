@@ -15,11 +15,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.candidates import Candidates
 from sleap_infer.errors import ExportedModelError
 from sleap_infer.model import ModelSpec, find_model_files, read_spec
-from sleap_infer.model.directory import METADATA_NAME, SECOND_LOOK
+from sleap_infer.model.readers.directory import METADATA_NAME, SECOND_LOOK
 from sleap_infer.model.spec import Margins
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
 from sleap_infer.runners.doubts import find_unsure, lower_thresholds
 from sleap_infer.runners.outer import OuterRunner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sleap_infer.benchmark.machine import MachineFacts
-from sleap_infer.benchmark.report import (
+from sleap_infer.benchmark.report.schema import (
     Agreement,
     ColdStart,
     Latency,
@@ -15,7 +15,7 @@ from sleap_infer.benchmark.report import (
     Settings,
     VideoFacts,
 )
-from sleap_infer.benchmark.statistics import Spread
+from sleap_infer.benchmark.report.statistics import Spread
 
 MACHINE = MachineFacts("Linux-6.1", "3.12.1", "Some <fast> CPU", 8, 16.0, ("avx2", "avx512_vnni"))
 

@@ -6,8 +6,8 @@ import attrs
 import pytest
 from made_reports import MACHINE, agreement, report, row, spread
 
-from sleap_infer.benchmark.baseline import compare
-from sleap_infer.benchmark.report import Row
+from sleap_infer.benchmark.report.baseline import compare
+from sleap_infer.benchmark.report.schema import Row
 
 OLD = report(row("torch", "fp32", 1, 50.0), row("onnx", "fp32", 1, 80.0), row("onnx", "fp32", 4, 100.0))
 

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.baseline import compare
-from sleap_infer.benchmark.html import as_html
 from sleap_infer.benchmark.plan import BenchmarkOptions
-from sleap_infer.benchmark.report import Report, Row, as_json, read_report
-from sleap_infer.benchmark.running import run_benchmark
+from sleap_infer.benchmark.report.baseline import compare
+from sleap_infer.benchmark.report.html import as_html
+from sleap_infer.benchmark.report.schema import Report, Row, as_json, read_report
+from sleap_infer.benchmark.run import run_benchmark
 from sleap_infer.frames import open_source
 
 

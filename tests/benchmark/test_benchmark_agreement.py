@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sleap_infer.benchmark.agreement import Limit, Poses, judge, poses_of, read_poses, write_poses
-from sleap_infer.outputs import Outputs
+from sleap_infer.poses.outputs import Outputs
 
 FULL, LOWER = Limit.of("fp32", "cpu"), Limit.of("int8", "cpu")
 

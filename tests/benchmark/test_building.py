@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.building import calibration_frames, notes_of
-from sleap_infer.benchmark.measuring import read_images
+from sleap_infer.benchmark.build_exports import calibration_frames, notes_of
+from sleap_infer.benchmark.measure import read_images
 
 
 def test_frames_are_those_that_are_named(models: Path, videos: Path) -> None:

@@ -11,11 +11,18 @@ import attrs
 import pytest
 from made_reports import MACHINE, agreement, report, row, spread
 
-from sleap_infer.benchmark.charts import bar_chart, curve_chart, latency_chart, neighbours, scatter_chart, stacked_chart
-from sleap_infer.benchmark.html import as_html
-from sleap_infer.benchmark.ranking import rank
-from sleap_infer.benchmark.report import Absent, Report, Row, Scaling
-from sleap_infer.benchmark.svg import decades, linear, logarithmic, spread_out, ticks
+from sleap_infer.benchmark.report.charts import (
+    bar_chart,
+    curve_chart,
+    latency_chart,
+    neighbours,
+    scatter_chart,
+    stacked_chart,
+)
+from sleap_infer.benchmark.report.html import as_html
+from sleap_infer.benchmark.report.ranking import rank
+from sleap_infer.benchmark.report.schema import Absent, Report, Row, Scaling
+from sleap_infer.benchmark.report.svg import decades, linear, logarithmic, spread_out, ticks
 
 TORCH = row("torch", "fp32", 1, 50.0)
 ONNX = row("onnx", "fp32", 1, 100.0, build_seconds=10.0)

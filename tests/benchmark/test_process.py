@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer.benchmark.process import CACHE_VARIABLES, COMMAND, Failure, Workshop
-from sleap_infer.benchmark.tasks import AskBackends, Measure, Reasons, Setup
+from sleap_infer.benchmark.protocol import AskBackends, Measure, Reasons, Setup
+from sleap_infer.benchmark.worker_handle import CACHE_VARIABLES, COMMAND, Failure, Workshop
 
 TASK = AskBackends(("torch",), "cpu")
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="process groups")
@@ -98,7 +98,7 @@ def test_it_goes_with_whoever_asked(tmp_path: Path) -> None:
     """Also when that one is killed and can do nothing about it."""
     note = tmp_path / "pid"
     worker = f"""import os, sys, threading, time
-from sleap_infer.benchmark import worker
+from sleap_infer.benchmark import worker_main as worker
 def do(task, python_s, say):
     open({str(note)!r}, "w").write(str(os.getpid()))
     time.sleep(600)
@@ -106,8 +106,8 @@ worker.do = do
 worker.main()"""
     asking = f"""import sys
 from pathlib import Path
-from sleap_infer.benchmark.process import Workshop
-from sleap_infer.benchmark.tasks import AskBackends, Reasons
+from sleap_infer.benchmark.worker_handle import Workshop
+from sleap_infer.benchmark.protocol import AskBackends, Reasons
 Workshop(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).ask(
     AskBackends(("torch",), "cpu"), Reasons, "cache")"""
     process = subprocess.Popen([sys.executable, "-c", asking])
@@ -128,8 +128,8 @@ def test_it_goes_when_the_asking_is_interrupted(tmp_path: Path) -> None:
     asking = f"""import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background may be told to ignore it
 from pathlib import Path
-from sleap_infer.benchmark.process import Workshop
-from sleap_infer.benchmark.tasks import AskBackends, Reasons
+from sleap_infer.benchmark.worker_handle import Workshop
+from sleap_infer.benchmark.protocol import AskBackends, Reasons
 Workshop(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).ask(
     AskBackends(("torch",), "cpu"), Reasons, "cache")"""
     process = subprocess.Popen([sys.executable, "-c", asking], stderr=subprocess.DEVNULL)
@@ -163,7 +163,7 @@ def test_the_worker_itself_tells_what_it_was_refused(tmp_path: Path) -> None:
 
 def test_what_libraries_print_does_not_confuse(tmp_path: Path) -> None:
     program = """from sleap_infer.benchmark import worker
-from sleap_infer.benchmark.tasks import Reasons
+from sleap_infer.benchmark.protocol import Reasons
 def do(task, python_s, say):
     print('{"answer": "nonsense"}', flush=True)
     say("importing")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from made_reports import agreement, report, row, spread
 
-from sleap_infer.benchmark.ranking import conclude, rank, winners
-from sleap_infer.benchmark.report import Row
+from sleap_infer.benchmark.report.ranking import conclude, rank, winners
+from sleap_infer.benchmark.report.schema import Row
 
 TORCH = row("torch", "fp32", 1, 50.0)
 ONNX = row("onnx", "fp32", 1, 100.0, build_seconds=10.0)

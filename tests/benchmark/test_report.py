@@ -10,7 +10,8 @@ import attrs
 import pytest
 from made_reports import agreement, report, row, spread
 
-from sleap_infer.benchmark.report import (
+from sleap_infer.benchmark.protocol import TASKS, Build, Measure, Setup
+from sleap_infer.benchmark.report.schema import (
     Absent,
     Agreement,
     ColdStart,
@@ -22,11 +23,10 @@ from sleap_infer.benchmark.report import (
     check_file,
     read_report,
 )
-from sleap_infer.benchmark.statistics import Spread
-from sleap_infer.benchmark.tasks import TASKS, Build, Measure, Setup
+from sleap_infer.benchmark.report.statistics import Spread
+from sleap_infer.config.plain import from_plain, to_plain
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
-from sleap_infer.files import write_text
-from sleap_infer.plain import from_plain, to_plain
+from sleap_infer.system.files import write_text
 
 FULL = report(
     row("torch", "fp32", 1, 50.0, rank=2),

@@ -11,10 +11,20 @@ import pytest
 
 from sleap_infer.benchmark.agreement import Poses, write_poses
 from sleap_infer.benchmark.plan import BenchmarkOptions
-from sleap_infer.benchmark.process import Failure
-from sleap_infer.benchmark.report import Absent, Report
-from sleap_infer.benchmark.running import Benchmark
-from sleap_infer.benchmark.tasks import AskBackends, Build, Built, Measure, Measured, Predict, Predicted, Reasons, Task
+from sleap_infer.benchmark.protocol import (
+    AskBackends,
+    Build,
+    Built,
+    Measure,
+    Measured,
+    Predict,
+    Predicted,
+    Reasons,
+    Task,
+)
+from sleap_infer.benchmark.report.schema import Absent, Report
+from sleap_infer.benchmark.run import Benchmark
+from sleap_infer.benchmark.worker_handle import Failure
 from sleap_infer.errors import BackendError, DeviceError, ModelCombinationError, OptionError, SourceNotFoundError
 
 Kind = TypeVar("Kind")

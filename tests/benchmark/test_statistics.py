@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.statistics import LEAST_CHANGE, Spread, change, frames_to_pay, is_worse, percentile
+from sleap_infer.benchmark.report.statistics import LEAST_CHANGE, Spread, change, frames_to_pay, is_worse, percentile
 
 
 def test_a_spread_is_median_and_quartiles_of_what_was_measured() -> None:

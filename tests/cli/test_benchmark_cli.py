@@ -9,10 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sleap_infer.benchmark import running
+from sleap_infer.benchmark import run as running
 from sleap_infer.benchmark.machine import MachineFacts
 from sleap_infer.benchmark.plan import BenchmarkOptions
-from sleap_infer.benchmark.report import (
+from sleap_infer.benchmark.report.schema import (
     Absent,
     Agreement,
     ColdStart,
@@ -25,7 +25,7 @@ from sleap_infer.benchmark.report import (
     as_json,
     read_report,
 )
-from sleap_infer.benchmark.statistics import Spread
+from sleap_infer.benchmark.report.statistics import Spread
 from sleap_infer.cli.benchmark import benchmark, split_subject
 from sleap_infer.errors import OptionError, OutputError, OutputExistsError
 
@@ -247,7 +247,7 @@ def test_an_output_that_cannot_be_written_is_an_error_before_the_work(
 
 
 def test_names_in_a_page_are_text() -> None:
-    from sleap_infer.benchmark.html import as_html
+    from sleap_infer.benchmark.report.html import as_html
 
     evil = "<script>alert(1)</script>\x1b[31m\u202e\udcff\"'>"
     row = attrs.evolve(ONNX, reason=evil, notes=(evil,))

@@ -11,8 +11,9 @@ import pytest
 import sleap_io as sio
 from typer.testing import CliRunner, Result
 
-from sleap_infer import __version__, options
+from sleap_infer import __version__
 from sleap_infer.cli.app import app
+from sleap_infer.config import options
 from sleap_infer.errors import FrameSelectionError, SleapInferError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sleap_infer.unforeseen import explain
+from sleap_infer.system.unexpected_errors import explain
 
 RAISE = """
 import errno, sys

@@ -21,14 +21,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sleap_infer import Outputs, Predictor
-from sleap_infer.cli import live_lines
 from sleap_infer.cli.live import follow, live
-from sleap_infer.cli.live_lines import StatusLine, instances_of
+from sleap_infer.cli.output import live_lines
+from sleap_infer.cli.output.live_lines import StatusLine, instances_of
+from sleap_infer.cli.output.terminal import Terminal
 from sleap_infer.cli.signals import told_to_end
-from sleap_infer.cli.terminal import Terminal
 from sleap_infer.errors import SleapInferError
-from sleap_infer.frames.live import LiveFrame, LiveSource
-from sleap_infer.predictors.live import LiveRun, LiveSession
+from sleap_infer.frames.live.source import LiveFrame, LiveSource
+from sleap_infer.predictors.live.session import LiveRun, LiveSession
 
 N_FRAMES = 12
 FASTEST = "centroid"
@@ -299,7 +299,7 @@ def test_instances_without_points_are_left_out() -> None:
 def test_the_status_line(
     is_terminal: bool, clip: Path, models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sleap_infer.frames.feed_file import FilePlayer
+    from sleap_infer.frames.live.file import FilePlayer
 
     shown = io.StringIO()
 

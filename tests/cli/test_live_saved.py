@@ -19,8 +19,8 @@ import sleap_io as sio
 
 from sleap_infer import Outputs
 from sleap_infer.errors import JobBusyError, JobDiffersError, OutputError, OutputExistsError
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.live import Recording
+from sleap_infer.jobs.live_journal import Recording
+from sleap_infer.jobs.store.journal import Journal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 
@@ -173,7 +173,7 @@ def test_nothing_is_left_where_the_source_cannot_be_opened(models: Path, tmp_pat
 
 def test_two_sessions_do_not_share_an_output(tmp_path: Path) -> None:
     output = tmp_path / "session.slp"
-    code = "import sys\nfrom pathlib import Path\nfrom sleap_infer.jobs.live import Recording\n"
+    code = "import sys\nfrom pathlib import Path\nfrom sleap_infer.jobs.live_journal import Recording\n"
     code += "with Recording(Path(sys.argv[1])):\n    print('ready', flush=True)\n    sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -226,7 +226,7 @@ def test_journals_of_other_jobs_are_not_taken_over(tmp_path: Path) -> None:
     facts = {"what": {}, "parts": [{"frames": None}], "n_nodes": 1, "how": {}, "chunk": 1, "is_centroid": False}
     journal = Journal.create(tmp_path / "session.journal", facts)
     with journal.shard("0") as shard:
-        from sleap_infer.jobs.columns import to_columns
+        from sleap_infer.jobs.store.columns import to_columns
 
         shard.add(0, 0, to_columns([Outputs(frame_idx=0)], 1), 1)
     with (

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from sleap_infer.choices import StageName
 from sleap_infer.cli.app import app
 from sleap_infer.errors import OptionError
-from sleap_infer.storage import CACHE_VARIABLE, KINDS, cache_directory, kept
+from sleap_infer.system.cache_directory import CACHE_VARIABLE, KINDS, cache_directory, kept
 
 
 def run(*words: object) -> Result:

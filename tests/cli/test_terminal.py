@@ -7,7 +7,16 @@ import io
 import pytest
 from rich.table import Table
 
-from sleap_infer.cli.terminal import Terminal, Words, progress_bar, say, say_json, say_lines, tolerant_streams, words
+from sleap_infer.cli.output.terminal import (
+    Terminal,
+    Words,
+    progress_bar,
+    say,
+    say_json,
+    say_lines,
+    tolerant_streams,
+    words,
+)
 
 EVIL = "\x1b[31mA\x07\r\n\x9bB[red]x[/red][/][link=http://x]\u202e:smile:\udcff"
 SHOWN = r"\x1b[31mA\x07\r\n\x9bB[red]x[/red][/][link=http://x]\u202e:smile:\xff"

@@ -10,7 +10,7 @@ from sleap_infer.doctor.causes import RULES, WORKS_BY_CHANCE, find_cause
 from sleap_infer.doctor.causes_gpu import DRIVER_RULES
 from sleap_infer.doctor.evidence import Evidence, Rule
 from sleap_infer.doctor.machine import Gpu, Machine
-from sleap_infer.doctor.process import Ending
+from sleap_infer.doctor.probe_handle import Ending
 from sleap_infer.doctor.report import Finding
 from sleap_infer.doctor.subjects import BACKENDS, DRIVER, READERS, Subject
 

@@ -92,7 +92,7 @@ def test_the_command_imports_no_runtime() -> None:
 
 
 def test_the_exported_model_names_nothing_of_the_machine_that_made_it() -> None:
-    from sleap_infer.model.graph import open_graph
+    from sleap_infer.model.onnx_graph import open_graph
 
     spec = read_spec(EXPORTED)
     assert spec.exported is not None

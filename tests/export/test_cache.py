@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from poses import close
 
-from sleap_infer import Outputs, Predictor, storage
+from sleap_infer import Outputs, Predictor
 from sleap_infer.errors import CacheError, ExportedModelError, OptionError, OutputError
 from sleap_infer.export import ExportResult
-from sleap_infer.graphs import cache, making
+from sleap_infer.graphs import build as making
+from sleap_infer.graphs import cache
+from sleap_infer.system import cache_directory as storage
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pretend_tensorrt
 import pytest
 from pretend_tensorrt import GPU, PretendCuda
 
+from sleap_infer.checks import validate as validating
 from sleap_infer.choices import ModelKind
 from sleap_infer.cli.export import split_ranges
 from sleap_infer.cli.parameters import read_batch_size, read_size
@@ -20,12 +21,13 @@ from sleap_infer.errors import (
     ExportedModelError,
     OptionError,
 )
-from sleap_infer.export import ExportOptions, ExportResult, engines, export, validating
+from sleap_infer.export import ExportOptions, ExportResult, engines, export
 from sleap_infer.frames import open_source
-from sleap_infer.graphs.quantize import measure_ranges, quantize
 from sleap_infer.model import read_spec
-from sleap_infer.runners import trt, trt_engines
-from sleap_infer.runners.trt_engines import Profile, read_facts
+from sleap_infer.quantization.int8 import measure_ranges, quantize
+from sleap_infer.runners.tensorrt import engines as trt_engines
+from sleap_infer.runners.tensorrt import runner as trt
+from sleap_infer.runners.tensorrt.engines import Profile, read_facts
 
 KINDS = get_args(ModelKind)
 ON_CROPS = ("centered_instance", "multi_class_topdown")

@@ -16,6 +16,7 @@ import sleap_io as sio
 from poses import close
 
 from sleap_infer import Predictor
+from sleap_infer.checks.images import structured_images
 from sleap_infer.errors import (
     BackendNotInstalledError,
     DeviceError,
@@ -27,7 +28,6 @@ from sleap_infer.errors import (
     UnsupportedModelError,
 )
 from sleap_infer.export import ExportOptions, ExportResult, export, validate
-from sleap_infer.export.images import structured_images
 from sleap_infer.model import read_spec
 from sleap_infer.runners import find_runner
 

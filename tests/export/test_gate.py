@@ -12,12 +12,12 @@ import pytest
 import sleap_io as sio
 
 from sleap_infer import Outputs
+from sleap_infer.checks.check import compare_poses
+from sleap_infer.checks.images import choose_frames, structured_images
+from sleap_infer.checks.report import PoseErrors, RawErrors
+from sleap_infer.checks.validate import Source
 from sleap_infer.errors import ExportDiffersError, ModelCombinationError, SourceNotFoundError, UnsupportedModelError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
-from sleap_infer.export.gate import compare_poses
-from sleap_infer.export.images import choose_frames, structured_images
-from sleap_infer.export.report import PoseErrors, RawErrors
-from sleap_infer.export.validating import Source
 
 NAN = float("nan")
 NODES = ("head", "tail")
@@ -154,7 +154,7 @@ def test_an_export_that_differs_is_not_put_in_place(
     models: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real difference: the traced network's weights are rounded, while fp32 is claimed."""
-    from sleap_infer.graphs import making
+    from sleap_infer.graphs import build as making
 
     build = making.build_network
 

@@ -13,16 +13,16 @@ import pytest
 from onnx import numpy_helper
 
 from sleap_infer import Predictor
+from sleap_infer.checks.report import NodeErrors, PoseErrors
+from sleap_infer.checks.validate import Checker, Source
 from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
-from sleap_infer.export.lowering import Attempt, Lowered, Made, back_off, find_kept
-from sleap_infer.export.report import NodeErrors, PoseErrors
-from sleap_infer.export.validating import Checker, Source
-from sleap_infer.graphs.precision import round_weights
+from sleap_infer.graphs.bfloat16 import round_weights
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
 from sleap_infer.model.spec import ExportFacts, Margins
+from sleap_infer.quantization.accuracy_search import Attempt, Lowered, Made, back_off, find_kept
 
 
 def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_second_look_comes_before_blocks_are_kept(
         measured.append(margins)
         return margins
 
-    monkeypatch.setattr("sleap_infer.export.lowering._write", write)
+    monkeypatch.setattr("sleap_infer.quantization.accuracy_search._write", write)
     result = exports["centroid"]
     made = Made(result.directory, result.spec, dict(result.inside))
     graph, options = Lowered(list(harms), lambda *_: None), ExportOptions(precision="int8")
@@ -272,9 +272,9 @@ def test_a_small_plateau_is_one_peak_in_the_graph(models: Path, tmp_path: Path) 
     import torch
 
     from sleap_infer.graphs.modules import Frame, Graph, OneStage
-    from sleap_infer.graphs.writing import InputForm, write_graph
-    from sleap_infer.runners.pose_network import PoseNetwork
-    from sleap_infer.settings import ImageSettings, StageSettings
+    from sleap_infer.graphs.onnx_file import InputForm, write_graph
+    from sleap_infer.model.settings import ImageSettings, StageSettings
+    from sleap_infer.runners.torch.pose_network import PoseNetwork
 
     class AsTheyAre(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

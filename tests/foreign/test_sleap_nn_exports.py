@@ -29,11 +29,11 @@ from sleap_infer.errors import (
     UnsupportedModelError,
 )
 from sleap_infer.model import ModelSpec, SkeletonSpec, read_spec
-from sleap_infer.model.exported_spec import spec_from_json, spec_to_json
-from sleap_infer.model.onnx_file import read_graph_file
+from sleap_infer.model.readers.exported_spec import spec_from_json, spec_to_json
+from sleap_infer.model.readers.sleap_nn_exports.onnx_constants import read_graph_file
 from sleap_infer.model.spec import ExportFacts, MapHeadSpec, TrainedPreprocessing, UNetSpec
 from sleap_infer.runners import find_runner
-from sleap_infer.runners.foreign import undo_quirks
+from sleap_infer.runners.graph.sleap_nn_exports import undo_quirks
 
 EXPORTS = Path(__file__).resolve().parent / "exports"
 BACKENDS = ("onnx", "openvino")

@@ -15,7 +15,7 @@ import sleap_io as sio
 from numpy.typing import NDArray
 
 from sleap_infer.frames import open_source
-from sleap_infer.frames.colour import N_LOOKS, settle, shows_gray, spread
+from sleap_infer.frames.pixels.colour import N_LOOKS, settle, shows_gray, spread
 
 N_FRAMES, HEIGHT, WIDTH = 12, 48, 64
 
@@ -208,7 +208,7 @@ def test_the_cases_give_the_same_poses(cases, models, described):
 
 
 def test_a_played_file_gives_colour_to_models_that_need_it(tmp_path, draw):
-    from sleap_infer.frames.live import open_live
+    from sleap_infer.frames.live.source import open_live
 
     frames = np.stack([draw(number, gray=number not in (4, 5)) for number in range(40)])
     with open_live(as_video(tmp_path, frames)) as source:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from sleap_infer.errors import EmptySourceError, SourceFormatError, SourceNotFoundError
-from sleap_infer.frames import open_source, seeking, video_file
+from sleap_infer.frames import open_source
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.frames.readers import seeking
 
 
 def damage(path: Path, damaged: Path, packets: range) -> Path:

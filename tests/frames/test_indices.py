@@ -17,7 +17,7 @@ from sleap_infer.errors import FrameSelectionError
 from sleap_infer.frames import open_source
 from sleap_infer.frames.indices import Indices
 from sleap_infer.jobs import read_frames
-from sleap_infer.jobs.tasks import Task
+from sleap_infer.jobs.plan.tasks import Task
 
 NUMBERS = st.lists(st.integers(0, 60), max_size=20)
 HUGE = 10**9

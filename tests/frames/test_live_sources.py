@@ -25,11 +25,11 @@ from sleap_infer.errors import (
     SourceFormatError,
     SourceNotFoundError,
 )
-from sleap_infer.frames.feed_camera import CameraFeed
-from sleap_infer.frames.feed_file import FilePlayer, Timeline
-from sleap_infer.frames.feed_stream import StreamFeed, without_secrets
-from sleap_infer.frames.live import LiveCounts, LiveFrame, LiveSource, open_feed, open_live
-from sleap_infer.frames.video_file import VideoFileReader
+from sleap_infer.frames.live.camera import CameraFeed
+from sleap_infer.frames.live.file import FilePlayer, Timeline
+from sleap_infer.frames.live.source import LiveCounts, LiveFrame, LiveSource, open_feed, open_live
+from sleap_infer.frames.live.stream import StreamFeed, without_secrets
+from sleap_infer.frames.readers.av import VideoFileReader
 
 RATE = 15
 """Frames per second of the videos that the package ships, which have 100."""

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from sleap_infer.frames.luma import gray_from_luma
-from sleap_infer.frames.video_file import to_image
+from sleap_infer.frames.pixels.luma import gray_from_luma
+from sleap_infer.frames.readers.av import to_image
 
 UNSPECIFIED, BT709, BT601 = 2, 1, 6
 LIMITED, FULL = 1, 2

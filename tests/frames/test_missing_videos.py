@@ -12,7 +12,7 @@ import sleap_io as sio
 
 from sleap_infer.errors import OptionError, SourceNotFoundError
 from sleap_infer.frames import open_source
-from sleap_infer.frames.replacing import replaced
+from sleap_infer.frames.replaced_paths import replaced
 
 SKELETON = sio.Skeleton(["a"])
 

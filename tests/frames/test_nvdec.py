@@ -25,13 +25,17 @@ from test_damaged_videos import damage, truncate
 
 from sleap_infer import Predictor
 from sleap_infer.errors import FrameReadError
-from sleap_infer.frames import nvdec, nvidia, open_source, seeking, video_file
-from sleap_infer.frames.nvdec import NvdecReader, check_fit, decode_on_device
-from sleap_infer.frames.surfaces import CannotDecode, SurfaceContainer
-from sleap_infer.frames.video_file import VideoFileReader, to_image
+from sleap_infer.frames import open_source
+from sleap_infer.frames.nvdec import decoder as nvdec
+from sleap_infer.frames.nvdec import session as nvidia
+from sleap_infer.frames.nvdec.decoder import NvdecReader, check_fit, decode_on_device
+from sleap_infer.frames.nvdec.surfaces import CannotDecode, SurfaceContainer
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.frames.readers import seeking
+from sleap_infer.frames.readers.av import VideoFileReader, to_image
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.ops.yuv import LUMA_WEIGHTS, nv12_to_rgb, yuv_matrix
-from sleap_infer.preprocess import fit_size, preprocess
-from sleap_infer.settings import ImageSettings
+from sleap_infer.poses.preprocess import fit_size, preprocess
 
 VIDEOS = ("one_fly", "two_flies", "two_flies_large", "two_flies_rgb")
 FILES = {
@@ -432,7 +436,7 @@ def network(models: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     pretend_cuda = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pretend_cuda)
     pretend_cuda.pretend(monkeypatch)
-    from sleap_infer.runners.torch_cuda import CudaQueue
+    from sleap_infer.runners.torch.cuda_queue import CudaQueue
 
     def make(kinds: list[str], on_streams: bool = True, **options: Any) -> Predictor:
         predictor = Predictor.from_model_paths([models / kind for kind in kinds], device="cpu", batch_size=3, **options)

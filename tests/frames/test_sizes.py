@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sleap_infer.frames import open_source
-from sleap_infer.frames.headers import too_large_image, too_large_pages
+from sleap_infer.frames.pixels.headers import too_large_image, too_large_pages
 
 
 def png(side: int) -> bytes:

@@ -9,7 +9,7 @@ import sleap_io as sio
 
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, SourceFormatError, SourceNotFoundError
 from sleap_infer.frames import open_source
-from sleap_infer.frames.image_files import IMAGE_SUFFIXES
+from sleap_infer.frames.readers.images import IMAGE_SUFFIXES
 
 
 @pytest.fixture

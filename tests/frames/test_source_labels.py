@@ -238,7 +238,7 @@ def test_a_package_of_sleap_is_read(corpus, read):
 @pytest.mark.parametrize("anchor", [None, "a"])
 def test_instances_of_every_skeleton_give_crops(second, anchor, video):
     """Around the anchor where an instance's own skeleton has it, else around the mean of its points."""
-    from sleap_infer.predictors.known import known_centroids
+    from sleap_infer.predictors.known_centroids import known_centroids
 
     described, other = sio.load_video(video), sio.Skeleton(list(second))
     points = np.array([[10.0, 20.0], [30.0, 60.0]])

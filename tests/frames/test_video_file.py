@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sleap_infer.errors import FrameSelectionError
-from sleap_infer.frames import open_source, seeking, video_file
+from sleap_infer.frames import open_source
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.frames.readers import seeking
 
 LOSSLESS = {"options": {"qp": "0", "g": "20", "bf": "3", "preset": "veryfast"}}
 CONTAINERS = {

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.choices import GraphKind
 from sleap_infer.graphs.layout import flat_names, flatten
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.runners.flat import unflatten
+from sleap_infer.poses.candidates import CANDIDATE_NAMES
+from sleap_infer.runners.graph.flat import unflatten
 
 PLACES, IMAGES = 4, 3
 

@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from sleap_infer.graphs.fitting import FitFrames, ScaleAndPad, cut_crops
+from sleap_infer.graphs.preprocess import FitFrames, ScaleAndPad, cut_crops
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.ops.resize import resize_with_numpy
 from sleap_infer.ops.resize_traced import filter_matrix, resize_and_pad
-from sleap_infer.preprocess import cut, fit_channels, fit_size, place_crops, scale_and_pad
-from sleap_infer.settings import ImageSettings
+from sleap_infer.poses.preprocess import cut, fit_channels, fit_size, place_crops, scale_and_pad
 
 SIDES = st.integers(2, 90)
 LONG = st.integers(400, 1200)

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sleap_infer.graphs.layers import draw_rows, find_layers, from_matrices, to_matrices
+from sleap_infer.quantization.layers import draw_rows, find_layers, from_matrices, to_matrices
 
 N_ROWS = 50
 CONVOLUTIONS: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [

@@ -12,13 +12,13 @@ import pytest
 
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
-from sleap_infer.graphs.compensating import round_layers
-from sleap_infer.graphs.equalizing import equalize, find_links
-from sleap_infer.graphs.layers import find_layers
-from sleap_infer.graphs.precision import round_weights
-from sleap_infer.graphs.quantize import Ranges, measure_ranges, quantize
-from sleap_infer.graphs.watching import watch
+from sleap_infer.graphs.bfloat16 import round_weights
 from sleap_infer.model.blocks import block_of
+from sleap_infer.quantization.activations import watch
+from sleap_infer.quantization.equalization import equalize, find_links
+from sleap_infer.quantization.gptq_graph import round_layers
+from sleap_infer.quantization.int8 import Ranges, measure_ranges, quantize
+from sleap_infer.quantization.layers import find_layers
 
 KINDS = ["single_instance", "centroid", "bottomup", "multi_class_bottomup"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sleap_infer.graphs import rounding
-from sleap_infer.graphs.rounding import Doubles, bfloat16_grid, integer_grid, round_compensated, scales_of
+from sleap_infer.quantization import gptq as rounding
+from sleap_infer.quantization.gptq import Doubles, bfloat16_grid, integer_grid, round_compensated, scales_of
 
 
 def correlated(n_inputs: int, n_rows: int = 400) -> Doubles:

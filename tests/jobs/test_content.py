@@ -17,12 +17,12 @@ from jobs import models_of
 from sleap_infer.errors import JobDiffersError
 from sleap_infer.frames import open_source
 from sleap_infer.jobs import JobOptions, Task, run_job
-from sleap_infer.jobs import content as content_of
-from sleap_infer.jobs.content import BLOCK, SAMPLES, Contents, noted, samples
 from sleap_infer.jobs.events import Event, Progress
-from sleap_infer.jobs.identity import identify_videos
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.journal_files import CONTENT_FILE
+from sleap_infer.jobs.plan import content as content_of
+from sleap_infer.jobs.plan.content import BLOCK, SAMPLES, Contents, noted, samples
+from sleap_infer.jobs.plan.identity import identify_videos
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.journal_files import CONTENT_FILE
 
 SMALL = JobOptions(chunk=8)
 
@@ -205,7 +205,7 @@ def test_a_replaced_video_is_not_done_before(form: str, models: Path, tmp_path: 
 
 
 def test_a_resumed_job_does_not_mix_recordings(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sleap_infer.jobs.identity.samples", lambda paths: "the same")  # as of two that agree in them
+    monkeypatch.setattr("sleap_infer.jobs.plan.identity.samples", lambda paths: "the same")
     video = tmp_path / "a.avi"
     write_video(video, {})
     task = Task((str(video),), tmp_path / "poses.slp")

@@ -11,10 +11,10 @@ from jobs import onnx, tables_of, task_in
 
 from sleap_infer.errors import WorkerError
 from sleap_infer.jobs import JobOptions, TaskReport, run_job
-from sleap_infer.jobs.job import Job
-from sleap_infer.jobs.narrowing import Narrowing
-from sleap_infer.jobs.process import WorkerProcess
-from sleap_infer.jobs.ranges import Range
+from sleap_infer.jobs.run.bisect import Narrowing
+from sleap_infer.jobs.run.scheduler import Job
+from sleap_infer.jobs.run.worker_handle import WorkerProcess
+from sleap_infer.jobs.store.ranges import Range
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 
@@ -23,8 +23,8 @@ N_FRAMES = 24
 BREAK = """
 import os, signal, sys
 from pathlib import Path
-from sleap_infer.frames import video_file
-from sleap_infer.jobs import worker
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.jobs.api import worker_main as worker
 
 real = video_file.VideoFileReader._to_image
 counter = Path({folder!r}) / "times"
@@ -42,8 +42,9 @@ worker.main()
 
 DECODER = """
 import os, sys
-from sleap_infer.frames import packets, video_file
-from sleap_infer.jobs import worker
+from sleap_infer.frames.readers import packets
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.jobs.api import worker_main as worker
 
 real = packets._decode
 
@@ -143,14 +144,14 @@ def test_a_decoder_that_cannot_pass_a_place(graph: Path, videos: Path, tmp_path:
 
 def test_memory_that_runs_out_halves_the_batch(graph: Path, videos: Path, tmp_path: Path) -> None:
     code = """
-from sleap_infer.jobs import worker
+from sleap_infer.jobs.api import worker_main as worker
 from sleap_infer.predictors import one_stage, base
-real = base.Predictor._prepare
+real = base.Predictor.prepare
 def prepare(self, batch):
     if len(batch.frames) > 1:
         bytearray(1 << 62)
     return real(self, batch)
-base.Predictor._prepare = prepare
+base.Predictor.prepare = prepare
 worker.main()
 """
     report, said = run_with(WorkerProcess((sys.executable, "-c", code)), graph, videos, tmp_path)
@@ -160,14 +161,14 @@ worker.main()
 
 def test_a_network_that_fails_on_a_frame(whole: Path, graph: Path, videos: Path, tmp_path: Path) -> None:
     code = """
-from sleap_infer.jobs import worker
+from sleap_infer.jobs.api import worker_main as worker
 from sleap_infer.predictors import base
-real = base.Predictor._prepare
+real = base.Predictor.prepare
 def prepare(self, batch):
     if any(frame.frame_idx == 6 for frame in batch.frames):
         raise ValueError("this one")
     return real(self, batch)
-base.Predictor._prepare = prepare
+base.Predictor.prepare = prepare
 worker.main()
 """
     report, _ = run_with(WorkerProcess((sys.executable, "-c", code)), graph, videos, tmp_path)

@@ -17,10 +17,10 @@ from test_journal import N_NODES, poses, same
 
 from sleap_infer.errors import JournalError
 from sleap_infer.jobs import JobOptions, run_job
-from sleap_infer.jobs.columns import Columns, join
 from sleap_infer.jobs.events import Note
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.ranges import Range
+from sleap_infer.jobs.store.columns import Columns, join
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.ranges import Range
 
 LENGTH, OPEN_LENGTH, CHUNK = 12, 6, 4
 FACTS = {"n_nodes": N_NODES, "parts": [{"frames": list(range(0, 2 * LENGTH, 2))}, {"frames": None}], "what": {"a": 1}}
@@ -260,7 +260,7 @@ def test_a_journal_without_checksums_starts_anew(graph: Path, videos: Path, tmp_
 
 def test_a_shared_job_whose_file_was_deleted_ends(graph: Path, videos: Path, tmp_path: Path) -> None:
     """Claims say who works on what, never what is done."""
-    from sleap_infer.jobs.merging import find_journals, merge_journals
+    from sleap_infer.jobs.write.merge import find_journals, merge_journals
 
     whole, task = (task_in(tmp_path, videos / "two_flies.mp4", name, at_most=32) for name in ("whole", "clip"))
     run_job(onnx(graph), [whole], JobOptions(chunk=4), n_workers=0)

@@ -11,13 +11,13 @@ import pytest
 import sleap_io as sio
 from jobs import models_of, task_in
 
-from sleap_infer import files
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OptionError, OutputError, SourceFormatError, SourceNotFoundError
 from sleap_infer.jobs import JobOptions, Outputs, Task, find_tasks, run_job
-from sleap_infer.jobs.guards import check_targets, problem_of, refuse_targets
-from sleap_infer.jobs.merging import find_journals, merge_journals
-from sleap_infer.jobs.naming import with_ending
+from sleap_infer.jobs.plan.guards import check_targets, problem_of, refuse_targets
+from sleap_infer.jobs.plan.naming import with_ending
+from sleap_infer.jobs.write.merge import find_journals, merge_journals
+from sleap_infer.system import files
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sleap_infer.jobs.sentinels import unlike_training
-from sleap_infer.options import option_fields
+from sleap_infer.config.options import option_fields
+from sleap_infer.jobs.run.drift import unlike_training
 
 SHAPES = [(height, width, channels) for height in (40, 384, 2000) for width in (40, 384, 3000) for channels in (1, 3)]
 FITS = [(None, None), (384, 384), (1024, None), (None, 100)]
@@ -47,7 +47,7 @@ def test_what_is_fixed_in_a_graph_is_no_hint(fixed: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("kind", ["centroid", "bottomup", "single_instance"])
 def test_options_of_warnings_are_taken_and_change_the_settings(kind: str, models: Path) -> None:
-    from sleap_infer.predictors.opening import read_plan
+    from sleap_infer.predictors.factory import read_plan
 
     before = read_plan(models / kind, {}).settings
     for name in ("max_height", "max_width"):

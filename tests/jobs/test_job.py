@@ -21,10 +21,10 @@ from sleap_infer.errors import (
 from sleap_infer.frames import FrameBatch
 from sleap_infer.jobs import JobOptions, Task, run_job
 from sleap_infer.jobs.events import Begun, Event, Note, Progress
-from sleap_infer.jobs.job import Job
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.locks import only_one
-from sleap_infer.jobs.process import InThisProcess
+from sleap_infer.jobs.run.scheduler import Job
+from sleap_infer.jobs.run.worker_handle import InThisProcess
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.locks import only_one
 
 SMALL = JobOptions(chunk=8)
 
@@ -141,14 +141,14 @@ def test_a_network_that_fails_at_the_end_invents_no_frame(
     """The last batch has one frame, where there is room for three."""
     from sleap_infer.predictors.base import Predictor
 
-    prepare = Predictor._prepare
+    prepare = Predictor.prepare
 
     def fail(self: Predictor, batch: FrameBatch) -> object:
         if any(frame.frame_idx == 99 for frame in batch.frames):
             raise ValueError("this one")
         return prepare(self, batch)
 
-    monkeypatch.setattr(Predictor, "_prepare", fail)
+    monkeypatch.setattr(Predictor, "prepare", fail)
     task = task_in(tmp_path, videos / "two_flies.mp4")
     (report,) = run_job(models_of(models, batch_size=3), [task], SMALL, n_workers=0)
     assert (report.n_frames, report.counts["predict_failed"], report.n_failed) == (100, 1, 1)
@@ -318,7 +318,7 @@ def test_everything_in_one_output(models: Path, videos: Path, tmp_path: Path) ->
 
 
 def test_warnings_when_results_change(models: Path, tmp_path: Path) -> None:
-    from sleap_infer.jobs.sentinels import Sentinel, Window
+    from sleap_infer.jobs.run.drift import Sentinel, Window
 
     sentinel = Sentinel()
     usual = Window(500, 1000, 900.0, 1000, 1100)
@@ -333,7 +333,7 @@ def test_warnings_when_results_change(models: Path, tmp_path: Path) -> None:
 
 
 def test_warnings_when_frames_are_unlike_those_of_training() -> None:
-    from sleap_infer.jobs.sentinels import unlike_training
+    from sleap_infer.jobs.run.drift import unlike_training
 
     assert list(unlike_training((384, 384, 1), 1, (384, 384), 160)) == []
     (gray,) = unlike_training((384, 384, 1), 3, (None, None), None)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from sleap_infer.errors import JobBusyError, JournalError
-from sleap_infer.jobs.columns import Columns, failed, join, to_columns
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.locks import Claims, only_one
-from sleap_infer.jobs.ranges import Range
-from sleap_infer.outputs import Outputs
+from sleap_infer.jobs.store.columns import Columns, failed, join, to_columns
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.locks import Claims, only_one
+from sleap_infer.jobs.store.ranges import Range
+from sleap_infer.poses.outputs import Outputs
 
 N_NODES = 3
 
@@ -112,7 +112,7 @@ def test_a_piece_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     with journal.shard("0") as shard:
         shard.add(0, 0, poses(0, 4), 4)
         broken = poses(4, 4)
-        monkeypatch.setattr("sleap_infer.jobs.shard.STATUSES", ())
+        monkeypatch.setattr("sleap_infer.jobs.store.shard.STATUSES", ())
         with pytest.raises(IndexError):
             shard.add(0, 4, broken, 4)
     assert journal.missing() == {0: [Range(4, 8)]}
@@ -156,7 +156,7 @@ def test_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.take("a")
     assert not other.take("a"), "it is worked on"
     assert one.take("a"), "it was ended, and begins again"
-    monkeypatch.setattr("sleap_infer.jobs.locks.STALE_S", -1.0)
+    monkeypatch.setattr("sleap_infer.jobs.store.locks.STALE_S", -1.0)
     assert other.take("a"), "the other one is gone"
     monkeypatch.undo()
     with other.working("a"):
@@ -169,7 +169,7 @@ def test_a_claim_stays_fresh_while_its_range_is_worked_on(tmp_path: Path, monkey
     import os
     import time
 
-    monkeypatch.setattr("sleap_infer.jobs.locks.RENEW_S", 0.01)
+    monkeypatch.setattr("sleap_infer.jobs.store.locks.RENEW_S", 0.01)
     claims = Claims(tmp_path, "shard-0")
     assert claims.take("a")
     claim = tmp_path / "a.claim"

@@ -20,9 +20,9 @@ from jobs import assert_same, onnx, task_in
 
 from sleap_infer.errors import JobError, OutputError
 from sleap_infer.jobs import JobOptions, Task, run_job
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.merging import find_journals, merge_journals
-from sleap_infer.jobs.process import WorkerProcess
+from sleap_infer.jobs.run.worker_handle import WorkerProcess
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.write.merge import find_journals, merge_journals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 
@@ -148,7 +148,7 @@ def test_what_is_missing_is_named_or_marked(graph: Path, videos: Path, tmp_path:
 def test_a_worker_that_is_killed_from_outside(graph: Path, videos: Path, tmp_path: Path) -> None:
     """Nothing of the job itself: the system, or an operator, ends the process."""
     from sleap_infer.jobs.events import Progress
-    from sleap_infer.jobs.job import Job
+    from sleap_infer.jobs.run.scheduler import Job
 
     whole, task = (task_in(tmp_path, videos / "two_flies.mp4", name) for name in ("whole", "killed"))
     run_job(onnx(graph), [whole], JobOptions(chunk=4), n_workers=0)
@@ -191,14 +191,15 @@ from pathlib import Path
 import attrs, numpy as np
 from sleap_infer import FakeRunner
 from sleap_infer.frames import source
-from sleap_infer.jobs import finishing, running
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.ranges import Range
-from sleap_infer.jobs.session import resident_bytes
-from sleap_infer.labels import instance_skeleton
+from sleap_infer.jobs.write import results as finishing
+from sleap_infer.jobs.run import range_runner as running
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.ranges import Range
+from sleap_infer.jobs.run.worker_session import resident_bytes
+from sleap_infer.poses.labels import instance_skeleton
 from sleap_infer.model import read_spec
 from sleap_infer.predictors import SingleInstancePredictor
-from sleap_infer.settings import read_options, resolve
+from sleap_infer.model.settings import read_options, resolve
 
 n_frames, place = int(sys.argv[2]), Path(sys.argv[3])
 spec = read_spec(sys.argv[1])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sleap_infer.errors import JobBusyError, OutputError
-from sleap_infer.jobs.locks import only_one, tidy
+from sleap_infer.jobs.store.locks import only_one, tidy
 
 fcntl = pytest.importorskip("fcntl")
 

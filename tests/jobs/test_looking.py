@@ -16,13 +16,13 @@ from jobs import onnx, task_in
 
 from sleap_infer.errors import SourceFormatError
 from sleap_infer.jobs import JobOptions, Task, run_job
-from sleap_infer.jobs.job import Job
-from sleap_infer.jobs.process import WorkerProcess
+from sleap_infer.jobs.run.scheduler import Job
+from sleap_infer.jobs.run.worker_handle import WorkerProcess
 
 BREAK = """
 import os
-from sleap_infer.frames import video_file
-from sleap_infer.jobs import worker
+from sleap_infer.frames.readers import av as video_file
+from sleap_infer.jobs.api import worker_main as worker
 
 real = video_file.VideoFileReader.__init__
 

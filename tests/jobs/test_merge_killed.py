@@ -19,7 +19,8 @@ import json, os, shutil, signal, sys
 from pathlib import Path
 import sleap_io, h5py, pandas, sqlite3
 from sleap_infer.cli import app, merge
-from sleap_infer.jobs import merging, finishing
+from sleap_infer.jobs.write import merge as merging
+from sleap_infer.jobs.write import results as finishing
 
 start, work, *arguments = sys.argv[1:]
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")

@@ -17,8 +17,9 @@ from jobs import assert_same, onnx, task_in
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OutputError
-from sleap_infer.jobs import JobOptions, finishing, run_job
-from sleap_infer.jobs.journal import Journal
+from sleap_infer.jobs import JobOptions, run_job
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.write import results as finishing
 
 CODES = {
     errno.ENOSPC: "No space left on device.*Free some space",

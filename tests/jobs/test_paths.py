@@ -18,8 +18,8 @@ from jobs import models_of
 from sleap_infer import Predictor, open_source, save_labels
 from sleap_infer.errors import OptionError
 from sleap_infer.jobs import JobOptions, Outputs, Task, find_tasks, run_job
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.merging import merge_journals
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.write.merge import merge_journals
 
 FORMATS = ("slp", "analysis_h5", "csv", "ledger")
 

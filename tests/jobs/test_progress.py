@@ -10,14 +10,14 @@ import pytest
 from jobs import onnx, task_in
 
 from sleap_infer.choices import ProgressForm
-from sleap_infer.cli import job_progress
+from sleap_infer.cli.output import job_progress
 from sleap_infer.jobs import JobOptions, Task, run_job
 from sleap_infer.jobs.events import Begun, Event, Predicted, Progress
-from sleap_infer.jobs.messages import Ahead, Answer, Done, Kept, Open, Opened, Request
-from sleap_infer.jobs.process import Crash
-from sleap_infer.jobs.ranges import Range
-from sleap_infer.jobs.running import Shape
-from sleap_infer.jobs.units import Attempt, Unit
+from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, Kept, Open, Opened, Request
+from sleap_infer.jobs.run.range_runner import Shape
+from sleap_infer.jobs.run.supervisor import Attempt, Unit
+from sleap_infer.jobs.run.worker_handle import Crash
+from sleap_infer.jobs.store.ranges import Range
 
 TASK = Task(("a.mp4",), Path("a.slp"))
 KEYS = {
@@ -30,7 +30,7 @@ KEYS = {
 def test_after_each_batch(
     n_workers: int, graph: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sleap_infer.jobs.running.SECONDS_BETWEEN_REPORTS", 0.0)
+    monkeypatch.setattr("sleap_infer.jobs.run.range_runner.SECONDS_BETWEEN_REPORTS", 0.0)
     events: list[Event] = []
     task = task_in(tmp_path, videos / "two_flies.mp4", at_most=20)
     run_job(onnx(graph), [task], JobOptions(chunk=12), events.append, n_workers)

@@ -11,12 +11,12 @@ import sleap_io as sio
 from typer.testing import CliRunner
 
 from sleap_infer.cli.app import app
+from sleap_infer.config.options import SourceOptions
 from sleap_infer.frames import open_source
 from sleap_infer.jobs import Outputs, find_tasks
-from sleap_infer.jobs.identity import identify_videos
-from sleap_infer.jobs.journal import Journal
-from sleap_infer.jobs.merging import task_of
-from sleap_infer.options import SourceOptions
+from sleap_infer.jobs.plan.identity import identify_videos
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.write.merge import task_of
 
 N_FRAMES = 3
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleap_infer.jobs.columns import to_columns
-from sleap_infer.jobs.tables import as_cell, write_csv
-from sleap_infer.outputs import Outputs
+from sleap_infer.jobs.store.columns import to_columns
+from sleap_infer.jobs.write.tables import as_cell, write_csv
+from sleap_infer.poses.outputs import Outputs
 
 BACK = r"^'(?='*[=+\-@\t\r])"
 """As docs/jobs.md says."""

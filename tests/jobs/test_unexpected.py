@@ -11,17 +11,17 @@ import pytest
 from jobs import onnx, task_in
 
 from sleap_infer.jobs import JobOptions, run_job
-from sleap_infer.jobs.finishing import WRITERS
-from sleap_infer.jobs.messages import Failed
-from sleap_infer.jobs.process import as_error
-from sleap_infer.jobs.session import Session
-from sleap_infer.jobs.tasks import Task
+from sleap_infer.jobs.plan.tasks import Task
+from sleap_infer.jobs.run.protocol import Failed
+from sleap_infer.jobs.run.worker_handle import as_error
+from sleap_infer.jobs.run.worker_session import Session
+from sleap_infer.jobs.write.results import WRITERS
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("sleap_infer.unforeseen._written", {})
+    monkeypatch.setattr("sleap_infer.system.unexpected_errors._written", {})
     return tmp_path / "state" / "sleap_infer"
 
 
@@ -39,7 +39,7 @@ def test_a_frame_fails_with_a_reason_in_one_line(
 ) -> None:
     from sleap_infer.predictors.base import Predictor
 
-    finish: Callable[..., Any] = Predictor._finish
+    finish: Callable[..., Any] = Predictor.finish
 
     def sometimes(self: Predictor, work: Any) -> Any:
         outputs = finish(self, work)
@@ -47,7 +47,7 @@ def test_a_frame_fails_with_a_reason_in_one_line(
             fail()
         return outputs
 
-    monkeypatch.setattr(Predictor, "_finish", sometimes)
+    monkeypatch.setattr(Predictor, "finish", sometimes)
     task = task_in(tmp_path, videos / "two_flies.mp4", at_most=8)
     (report,) = run_job(onnx(graph), [task], JobOptions(chunk=4), n_workers=0)
     assert report.counts["predict_failed"] == 1
@@ -72,7 +72,7 @@ def test_a_task_fails_and_the_others_are_done(
         monkeypatch.setattr(Task, "open", bad_only(Task.open, lambda task: task is tasks[0]))
     else:
         writers = {**WRITERS, "slp": bad_only(WRITERS["slp"], lambda results, target, profile: "bad" in target.name)}
-        monkeypatch.setattr("sleap_infer.jobs.finishing.WRITERS", writers)
+        monkeypatch.setattr("sleap_infer.jobs.write.results.WRITERS", writers)
     bad, good = run_job(onnx(graph), tasks, JobOptions(chunk=4), n_workers=0)
     assert (bad.outcome, good.outcome) == ("failed", "written")
     assert bad.error.startswith("unexpected ZeroDivisionError: a \x1b[31mb (details in ")
@@ -82,7 +82,7 @@ def test_a_task_fails_and_the_others_are_done(
 
 WORKER = """
 import sys
-from sleap_infer.jobs import worker
+from sleap_infer.jobs.api import worker_main as worker
 def fail(*_):
     raise ZeroDivisionError("a\\nb")
 worker.Session = fail
@@ -94,7 +94,7 @@ def test_a_worker_answers_in_one_line(state: Path) -> None:
     import subprocess
 
     from sleap_infer.jobs import Models
-    from sleap_infer.jobs.messages import Open, receive, send
+    from sleap_infer.jobs.run.protocol import Open, receive, send
 
     words: Sequence[str] = [sys.executable, "-c", WORKER]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -11,8 +11,8 @@ from jobs import models_of, task_in
 from sleap_infer import Outputs
 from sleap_infer.choices import OutputFormat
 from sleap_infer.jobs import JobOptions, run_job
-from sleap_infer.jobs.columns import to_columns
 from sleap_infer.jobs.events import Note
+from sleap_infer.jobs.store.columns import to_columns
 
 
 @pytest.mark.parametrize(

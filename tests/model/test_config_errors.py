@@ -12,8 +12,8 @@ from tiny_model import change, tiny_config, write_config, write_model
 
 from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError
 from sleap_infer.model import load_network
-from sleap_infer.model.config import read_kind
-from sleap_infer.model.section import Section
+from sleap_infer.model.readers.section import Section
+from sleap_infer.model.readers.sleap_nn import read_kind
 
 HEADS = "model_config/head_configs"
 UNET = "model_config/backbone_config/unet"

@@ -16,7 +16,7 @@ from tiny_model import change, tiny_config, write_config, write_model
 
 from sleap_infer.errors import CheckpointError, ModelConfigError, ModelNotFoundError, WeightsMismatchError
 from sleap_infer.model import load_network, read_spec
-from sleap_infer.model.checkpoint import read_checkpoint
+from sleap_infer.model.readers.checkpoint import read_checkpoint
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tiny_model import tiny_config, write_config
 
 from sleap_infer.errors import ModelNotFoundError
 from sleap_infer.model import find_model_files, read_spec
-from sleap_infer.predictors.opening import read_plan
+from sleap_infer.predictors.factory import read_plan
 
 
 def folder_of(place: Path, *kinds: str, below: str = "") -> Path:

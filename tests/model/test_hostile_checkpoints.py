@@ -17,7 +17,7 @@ from tiny_model import checkpoint_of, tiny_config, write_model
 
 from sleap_infer.errors import CheckpointError
 from sleap_infer.model import load_network
-from sleap_infer.model.checkpoint import read_checkpoint
+from sleap_infer.model.readers.checkpoint import read_checkpoint
 
 
 class Payload:

@@ -13,7 +13,7 @@ import pytest
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.conventions import SLEAP
-from sleap_infer.model.legacy import read_keras_weights
+from sleap_infer.model.readers.legacy import read_keras_weights
 from sleap_infer.model.spec import MapHeadSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec, VectorHeadSpec
 
 PARTS = {"part_names": ["a", "b"], "output_stride": 4}

@@ -16,9 +16,9 @@ from tiny_model import KINDS, NODES, change, checkpoint_of, tiny_config, write_c
 
 from sleap_infer.choices import ModelKind
 from sleap_infer.model import ModelSpec, find_model_files, load_network, read_spec
-from sleap_infer.model.config_backbone import read_backbone
 from sleap_infer.model.networks import Network
-from sleap_infer.model.section import Section
+from sleap_infer.model.readers.backbone import read_backbone
+from sleap_infer.model.readers.section import Section
 from sleap_infer.model.spec import ConvNextSpec, MapHeadSpec, SkeletonSpec, SwinSpec, TrainedPreprocessing, UNetSpec
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).random((2, 1, 32, 48), np.float32))

@@ -16,15 +16,15 @@ from tiny_model import KINDS, tiny_config
 
 from sleap_infer.errors import SleapInferError
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.model.config import spec_from_data
-from sleap_infer.model.directory import ModelFiles
-from sleap_infer.model.exported_spec import spec_to_json
-from sleap_infer.model.legacy import read_json_spec
+from sleap_infer.model.readers.directory import ModelFiles
+from sleap_infer.model.readers.exported_spec import spec_to_json
+from sleap_infer.model.readers.legacy import read_json_spec
+from sleap_infer.model.readers.sleap_nn import spec_from_data
+from sleap_infer.model.settings import pipeline_kind, read_options, resolve
 from sleap_infer.model.spec import ExportFacts, Margins
-from sleap_infer.predictors import choice as choices
-from sleap_infer.predictors.choice import Choice, Tried, keep, recall
-from sleap_infer.runners.trt_engines import EngineFacts, Profile, read_facts
-from sleap_infer.settings import pipeline_kind, read_options, resolve
+from sleap_infer.predictors.auto import cache as choices
+from sleap_infer.predictors.auto.cache import Choice, Tried, keep, recall
+from sleap_infer.runners.tensorrt.engines import EngineFacts, Profile, read_facts
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 3, 2**100, float("nan"), float("inf"), 1.5, "x", "../../etc/passwd", "\x1b[31m"),
@@ -131,7 +131,7 @@ LEGACY = {
 
 
 def test_training_configurations_of_sleap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sleap_infer.model.legacy._in_channels", lambda weights: 1)
+    monkeypatch.setattr("sleap_infer.model.readers.legacy._in_channels", lambda weights: 1)
     path = tmp_path / "training_config.json"
     files = ModelFiles(tmp_path, path, tmp_path / "best_model.h5", "sleap")
     for place, value, changed in mutations(LEGACY):

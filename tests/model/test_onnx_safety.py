@@ -11,7 +11,7 @@ import pytest
 
 from sleap_infer import Predictor
 from sleap_infer.errors import ExportedModelError
-from sleap_infer.model.graph import open_graph
+from sleap_infer.model.onnx_graph import open_graph
 from sleap_infer.model.onnx_safety import check_graph
 
 onnx = pytest.importorskip("onnx")
@@ -121,6 +121,6 @@ def test_openvino_asks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise ExportedModelError(f"{path.name} was looked at")
 
-    monkeypatch.setattr("sleap_infer.runners.openvino.check_graph", refuse)
+    monkeypatch.setattr("sleap_infer.runners.graph.openvino.check_graph", refuse)
     with pytest.raises(ExportedModelError, match=r"model\.onnx was looked at"):
         Predictor.from_model_paths(REPOSITORY / "tests" / "foreign" / "exports" / "bottomup", backend="openvino")

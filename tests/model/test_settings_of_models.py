@@ -17,13 +17,13 @@ from tiny_model import KINDS, NODES, change, tiny_config, write_config
 from typer.testing import CliRunner
 
 from sleap_infer import Predictor, open_source
+from sleap_infer.checks.validate import Source
 from sleap_infer.cli.app import app
 from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError
-from sleap_infer.export.validating import Source
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.model import known_settings as known
-from sleap_infer.model.config_heads import SECOND_SECTION
-from sleap_infer.model.known_settings import READ, TRAINING, Only, Rules
+from sleap_infer.model.readers import known_settings as known
+from sleap_infer.model.readers.heads import SECOND_SECTION
+from sleap_infer.model.readers.known_settings import READ, TRAINING, Only, Rules
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ODD: tuple[Any, ...] = (7, 0.5, True, False, "x", ["x"], {"x": 1}, -1)
@@ -403,9 +403,9 @@ def centred(models: Path, folder: Path, anchor: str | None, method: str | None, 
 def test_centres_of_known_instances(
     tmp_path: Path, models: Path, said: tuple[str | None, str | None, str | None]
 ) -> None:
-    from sleap_infer.options import InferenceOptions
-    from sleap_infer.predictors.known import known_centroids
-    from sleap_infer.settings import resolve
+    from sleap_infer.config.options import InferenceOptions
+    from sleap_infer.model.settings import resolve
+    from sleap_infer.predictors.known_centroids import known_centroids
 
     spec = read_spec(centred(models, tmp_path / "model", *said))
     stage = resolve([spec], InferenceOptions()).stages[0]

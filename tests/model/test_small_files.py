@@ -19,8 +19,8 @@ from tiny_model import tiny_config, write_model
 
 from sleap_infer.errors import CheckpointError, WeightsMismatchError
 from sleap_infer.model import load_network
-from sleap_infer.model.checkpoint import read_checkpoint
-from sleap_infer.model.legacy import read_keras_weights
+from sleap_infer.model.readers.checkpoint import read_checkpoint
+from sleap_infer.model.readers.legacy import read_keras_weights
 
 GIB = 1 << 30
 MEMO_BOMB = b"\x80\x02cos\nsystem\n0N" + b"r" + (1 << 30).to_bytes(4, "little") + b"."
@@ -100,7 +100,7 @@ def test_keras_files(tmp_path: Path) -> None:
             fill(file.create_group("model_weights/conv/conv"))
     for raw in folder.glob("*.raw"):
         raw.rename(tmp_path / raw.name)
-    code = "from sleap_infer.model.legacy import read_keras_weights as read"
+    code = "from sleap_infer.model.readers.legacy import read_keras_weights as read"
     expected = [f"{name} CheckpointError False" for name in sorted(fill.__name__ for fill in H5)]
     assert read_in_child(folder, code, GIB) == expected
 
@@ -174,7 +174,7 @@ def test_checkpoints(tmp_path: Path) -> None:
         fill(folder / f"{fill.__name__}.ckpt")
     for rest in folder.glob("*.whole"):
         rest.unlink()
-    code = "from sleap_infer.model.checkpoint import read_checkpoint as read"
+    code = "from sleap_infer.model.readers.checkpoint import read_checkpoint as read"
     expected = [f"{name} CheckpointError False" for name in sorted(fill.__name__ for fill in CHECKPOINTS)]
     assert read_in_child(folder, code, 6 * GIB) == expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sleap_infer.ops.agreement import cautious_limit, compare_poses
+from sleap_infer.poses.compare import cautious_limit, compare_poses
 
 NAN = float("nan")
 

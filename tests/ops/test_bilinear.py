@@ -10,11 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sleap_infer.graphs.fitting import FitFrames, ScaleAndPad
+from sleap_infer.graphs.preprocess import FitFrames, ScaleAndPad
 from sleap_infer.model.conventions import SLEAP
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.ops import bilinear, bilinear_torch
-from sleap_infer.preprocess import fit_channels, fit_frames, fit_size, frames_to_cut, scale_and_pad, take_crops
-from sleap_infer.settings import ImageSettings
+from sleap_infer.poses.preprocess import fit_channels, fit_frames, fit_size, frames_to_cut, scale_and_pad, take_crops
 
 STORED = np.load(Path(__file__).parents[1] / "golden" / "tensorflow.npz")
 SCALES = (0.25, 0.5, 0.7, 0.9, 1.5)

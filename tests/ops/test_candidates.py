@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sleap_infer.candidates import CANDIDATE_NAMES, join
 from sleap_infer.choices import ModelKind
-from sleap_infer.model.config_heads import CONFMAP_HEADS
+from sleap_infer.config.options import PeakOptions
+from sleap_infer.model.readers.heads import CONFMAP_HEADS
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, ModelSpec, SkeletonSpec, UNetSpec, VectorHeadSpec
 from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
-from sleap_infer.options import PeakOptions
-from sleap_infer.settings import StageSettings
+from sleap_infer.poses.candidates import CANDIDATE_NAMES, join
 
 NODES, EDGES, CLASSES = ("a", "b", "c"), ((0, 1), (1, 2)), ("f", "m")
 SECOND_HEADS: dict[ModelKind, HeadSpec] = {
@@ -48,7 +48,7 @@ def random_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
 
 
 def shapes(kind: ModelKind, batch: int, k: int) -> dict[str, tuple[int, ...]]:
-    """Of the table in `sleap_infer.candidates`."""
+    """Of the table in `sleap_infer.poses.candidates`."""
     one = {"peaks": (batch, 3, 2), "peak_vals": (batch, 3)}
     many = {"peaks": (batch, 3, k, 2), "peak_vals": (batch, 3, k), "peak_mask": (batch, 3, k)}
     lines = (batch, 2, k * k)

@@ -10,7 +10,7 @@ import sleap_io as sio
 
 from sleap_infer import Predictor
 from sleap_infer.cli.demo import REACH, measure
-from sleap_infer.labels import save_labels
+from sleap_infer.poses.labels import save_labels
 
 CASES = [
     (("single_instance",), "one_fly"),

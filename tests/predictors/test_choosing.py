@@ -14,12 +14,15 @@ import pytest
 from sleap_infer import Outputs, Predictor
 from sleap_infer.errors import BackendError, DeviceError, OptionError
 from sleap_infer.frames import Source
-from sleap_infer.predictors import Clip, choice, read_clip, trials
-from sleap_infer.predictors.choosing import make_on_best
-from sleap_infer.predictors.opening import Plan, Runtime, read_plan
-from sleap_infer.predictors.request import Request
-from sleap_infer.predictors.trials import choose
-from sleap_infer.predictors.verdict import difference
+from sleap_infer.predictors import Clip, read_clip
+from sleap_infer.predictors.auto import cache as choice
+from sleap_infer.predictors.auto import measure as trials
+from sleap_infer.predictors.auto.cache import Choice
+from sleap_infer.predictors.auto.measure import choose
+from sleap_infer.predictors.auto.request import Request
+from sleap_infer.predictors.auto.result import difference
+from sleap_infer.predictors.auto.select import open_on_best
+from sleap_infer.predictors.factory import Plan, Runtime, read_plan
 
 POSE = np.array([[[10.0, 10.0], [20.0, 12.0]], [[60.0, 50.0], [66.0, 55.0]]], np.float32)
 
@@ -157,6 +160,13 @@ def test_a_short_job_is_not_kept_waiting(plan: Plan, clip: Clip, made: list[Pret
     assert all("not tried" in (row.reason or "") for row in found.tried if row.backend in ("onnx", "torch_compile"))
 
 
+def chosen_by(*arguments: Any) -> Choice:
+    """Open models, and return how their backend was chosen."""
+    _, found = open_on_best(*arguments)
+    assert found is not None
+    return found
+
+
 def test_what_was_measured_is_remembered(
     plan: Plan, clip: Clip, made: list[Pretended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,8 +174,8 @@ def test_what_was_measured_is_remembered(
 
     def chosen(on: Any = clip, asked: Request | None = None, of: Plan = plan) -> tuple[str, bool, int]:
         made.clear()
-        predictor: Any = make_on_best(of, asked or Request(), make, on)
-        return predictor.choice.backend, predictor.choice.remembered, len({p.runtime.backend for p in made})
+        found = chosen_by(of, asked or Request(), make, on)
+        return found.backend, found.remembered, len({p.runtime.backend for p in made})
 
     assert chosen() == ("onnx", False, 4)
     assert chosen() == ("onnx", True, 1)
@@ -186,29 +196,29 @@ def test_damaged_memory_is_measured_anew(
     plan: Plan, clip: Clip, made: list[Pretended], caplog: pytest.LogCaptureFixture
 ) -> None:
     make = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
-    make_on_best(plan, Request(), make, clip)
+    open_on_best(plan, Request(), make, clip)
     (kept,) = choice.choices_directory().iterdir()
     other = kept.read_text().replace('"backend": "onnx"', '"backend": "torch"')  # valid, but not what was measured
     for text in ("", "{}", "[]", '{"backend": "onnx", "tried": 3}', other):
         kept.write_text(text)
         caplog.clear()
-        predictor: Any = make_on_best(plan, Request(), make, clip)
-        assert predictor.choice.remembered is False
+        found = chosen_by(plan, Request(), make, clip)
+        assert found.remembered is False
         assert "is damaged" in caplog.text
 
 
 def test_a_choice_that_no_longer_runs_is_made_anew(plan: Plan, clip: Clip, made: list[Pretended]) -> None:
     good = makes(made, torch=SLOW, onnx=FAST, openvino=SLOW, torch_compile=SLOW)
-    make_on_best(plan, Request(), good, clip)
+    open_on_best(plan, Request(), good, clip)
     bad = makes(made, torch=SLOW, onnx=DeviceError("gone"), openvino=FAST, torch_compile=SLOW)
-    predictor: Any = make_on_best(plan, Request(), bad, clip)
-    assert predictor.choice.backend == "openvino"
+    found = chosen_by(plan, Request(), bad, clip)
+    assert found.backend == "openvino"
 
 
 def test_without_a_clip_and_a_memory_it_is_the_default(plan: Plan, made: list[Pretended]) -> None:
-    predictor: Any = make_on_best(plan, Request(), makes(made, torch=FAST))
-    assert predictor.choice.backend == "torch"
-    assert "nothing was measured" in predictor.choice.why
+    found = chosen_by(plan, Request(), makes(made, torch=FAST))
+    assert found.backend == "torch"
+    assert "nothing was measured" in found.why
 
 
 def test_nothing_that_runs_is_an_error(plan: Plan, clip: Clip, made: list[Pretended], there: dict[str, Any]) -> None:

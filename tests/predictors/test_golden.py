@@ -75,7 +75,7 @@ def test_legacy_poses_with_the_conventions_of_sleap_nn(corpus: Path, case: str) 
     from sleap_infer.model import load_network
     from sleap_infer.model.conventions import SLEAP_NN
     from sleap_infer.model.spec import OFFSET_HEAD
-    from sleap_infer.runners.torch import InferenceRunnerTorch
+    from sleap_infer.runners.torch.runner import InferenceRunnerTorch
 
     path = corpus / "legacy" / f"minimal_instance.UNet.{case.removeprefix('legacy_')}"
     with Predictor.from_model_paths(path, device="cpu") as predictor:

@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 from sleap_infer import FakeRunner, Outputs, Predictor
+from sleap_infer.config.options import FilterOptions, ReturnOptions, StreamOptions
 from sleap_infer.errors import BackendError, FrameReadError, ImageError, ModelCombinationError, OptionError
 from sleap_infer.frames import open_source
-from sleap_infer.frames.live import LiveFrame, LiveSource
+from sleap_infer.frames.live.source import LiveFrame, LiveSource
 from sleap_infer.model import read_spec
-from sleap_infer.options import FilterOptions, ReturnOptions, StreamOptions
+from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.predictors import SingleInstancePredictor
-from sleap_infer.predictors.latency import MOST_KEPT, Latencies
-from sleap_infer.predictors.live import WARM_UPS, LiveRun, LiveSession, crop_counts
-from sleap_infer.settings import ImageSettings, PipelineSettings, StageSettings
+from sleap_infer.predictors.live.latency import MOST_KEPT, Latencies
+from sleap_infer.predictors.live.session import WARM_UPS, LiveRun, LiveSession, crop_counts
 
 PIPELINES = (
     ("single_instance",),

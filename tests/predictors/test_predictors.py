@@ -20,7 +20,7 @@ from sleap_infer.errors import (
     OutputExistsError,
     SourceNotFoundError,
 )
-from sleap_infer.labels import save_labels
+from sleap_infer.poses.labels import save_labels
 
 TOPDOWN = ("centroid", "centered_instance")
 

@@ -29,7 +29,7 @@ class Event:
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `runners.torch_cuda` work on the CPU."""
-    from sleap_infer.runners import torch_cuda
+    from sleap_infer.runners.torch import cuda_queue as torch_cuda
 
     for name, value in {
         "Stream": Stream,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from sleap_infer.runners.cuda import Gpu
+from sleap_infer.runners.tensorrt.cuda import Gpu
 
 GPU = Gpu(0, "Pretended GPU", "9.0", "13.0")
 

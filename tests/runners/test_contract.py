@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from sleap_infer import BaseInferenceRunner, FakeRunner, Outputs
-from sleap_infer.candidates import CANDIDATE_NAMES
 from sleap_infer.choices import GRAPH_BACKENDS, Backend, ModelKind
 from sleap_infer.errors import BackendError, BackendNotInstalledError, DeviceError, ImageError, OptionError
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
+from sleap_infer.poses.candidates import CANDIDATE_NAMES
 from sleap_infer.runners import find_runner
-from sleap_infer.runners.torch_compile import COMPILERS
+from sleap_infer.runners.torch.compiled import COMPILERS
 
 KINDS = get_args(ModelKind)
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
@@ -192,7 +192,7 @@ def test_a_partial_batch_is_not_compiled_again(models: Path, flies: np.ndarray) 
 def test_cuda_computes_in_true_32_bits() -> None:
     import torch
 
-    from sleap_infer.runners.torch_cuda import exact
+    from sleap_infer.runners.torch.cuda_queue import exact
 
     with exact(True):
         assert not torch.backends.cudnn.allow_tf32

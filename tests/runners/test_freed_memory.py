@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GN
 
 THREAD = """
 import json, resource, threading
-from sleap_infer.runners.freed_memory import give_freed_memory_back, keep_freed_memory
+from sleap_infer.runners.torch.malloc import give_freed_memory_back, keep_freed_memory
 
 def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -17,14 +17,14 @@ import pytest
 import torch
 
 from sleap_infer import Predictor
-from sleap_infer.candidates import Candidates, join
 from sleap_infer.errors import OptionError
 from sleap_infer.frames import open_source
+from sleap_infer.poses.candidates import Candidates, join
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.base import Images
-from sleap_infer.runners.lanes import MOST_AT_ONCE, Lanes, RunnerInLanes, images_at_once, in_units
-from sleap_infer.runners.torch import InferenceRunnerTorch
-from sleap_infer.runners.torch_compile import COMPILERS
+from sleap_infer.runners.streams import MOST_AT_ONCE, Lanes, RunnerInLanes, images_at_once, in_units
+from sleap_infer.runners.torch.compiled import COMPILERS
+from sleap_infer.runners.torch.runner import InferenceRunnerTorch
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -227,7 +227,7 @@ def test_threads_that_were_asked_for(
 
 
 def test_pytorch_has_the_threads_of_its_lane_and_other_threads_keep_theirs() -> None:
-    from sleap_infer.runners.torch_threads import limit_threads
+    from sleap_infer.runners.torch.threads import limit_threads
 
     seen = []
 
@@ -243,7 +243,7 @@ def test_pytorch_has_the_threads_of_its_lane_and_other_threads_keep_theirs() -> 
 
 
 def test_many_lanes_may_begin_with_pytorch_at_once() -> None:
-    from sleap_infer.runners.torch_threads import limit_threads
+    from sleap_infer.runners.torch.threads import limit_threads
 
     before, together, seen = threads_of_others(), threading.Barrier(8), []
 
@@ -304,7 +304,7 @@ def test_lanes_may_be_the_first_to_use_openvino() -> None:
     pytest.importorskip("openvino")
     program = """
 import os, sys, threading
-from sleap_infer.runners.openvino import require_openvino
+from sleap_infer.runners.graph.openvino import require_openvino
 openvino = require_openvino()
 sys.setswitchinterval(1e-6)
 together = threading.Barrier(8)

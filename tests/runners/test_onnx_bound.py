@@ -13,10 +13,10 @@ import pytest
 from sleap_infer.choices import ModelKind
 from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.export import ExportResult
-from sleap_infer.model import graph
+from sleap_infer.model import onnx_graph as graph
 from sleap_infer.runners import find_runner
-from sleap_infer.runners import onnx as module
-from sleap_infer.runners.onnx_bound import MOST, BoundSession
+from sleap_infer.runners.graph import onnxruntime as module
+from sleap_infer.runners.graph.onnxruntime_bound import MOST, BoundSession
 
 
 @pytest.mark.parametrize("kind", get_args(ModelKind))

@@ -19,8 +19,8 @@ from sleap_infer.graphs.metadata import restate
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.runners import openvino_precision
-from sleap_infer.runners.openvino_precision import find_arithmetic, has_arithmetic, keep_precise
+from sleap_infer.runners.graph import openvino_precision
+from sleap_infer.runners.graph.openvino_precision import find_arithmetic, has_arithmetic, keep_precise
 
 CORE = openvino.Core()
 HEAVY = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")

@@ -13,23 +13,23 @@ import pytest
 from numpy.typing import NDArray
 
 from sleap_infer import FakeRunner, Predictor
-from sleap_infer.candidates import Candidates
+from sleap_infer.checks.margin import compare
 from sleap_infer.choices import StageName
+from sleap_infer.config.options import PeakOptions
 from sleap_infer.errors import ExportedModelError, OptionError
 from sleap_infer.export import ExportOptions, export
-from sleap_infer.export.margin import compare
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.model.directory import SECOND_LOOK
-from sleap_infer.model.exported_spec import spec_from_json, spec_to_json
+from sleap_infer.model.readers.directory import SECOND_LOOK
+from sleap_infer.model.readers.exported_spec import spec_from_json, spec_to_json
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ExportFacts, Margins
 from sleap_infer.ops.grouping import group_instances
 from sleap_infer.ops.identity import group_by_class
-from sleap_infer.options import PeakOptions
-from sleap_infer.profile import Stopwatch
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners import BaseInferenceRunner, SpreadRunner, find_runner
 from sleap_infer.runners.doubts import find_unsure, lower_thresholds, near_other_classes, near_thresholds
+from sleap_infer.runners.profile import Stopwatch
 from sleap_infer.runners.second_look import SecondLookRunner
-from sleap_infer.settings import StageSettings
 
 THRESHOLD, MARGIN = 0.2, 0.03
 

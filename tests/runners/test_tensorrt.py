@@ -26,8 +26,11 @@ from sleap_infer.errors import (
 )
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
-from sleap_infer.runners import cuda, find_runner, trt, trt_engines
-from sleap_infer.runners.trt_engines import Profile, read_facts
+from sleap_infer.runners import find_runner
+from sleap_infer.runners.tensorrt import cuda
+from sleap_infer.runners.tensorrt import engines as trt_engines
+from sleap_infer.runners.tensorrt import runner as trt
+from sleap_infer.runners.tensorrt.engines import Profile, read_facts
 
 KINDS = get_args(ModelKind)
 ON_CROPS = ("centered_instance", "multi_class_topdown")

@@ -19,17 +19,17 @@ from sleap_infer.choices import ModelKind
 from sleap_infer.errors import DeviceMemoryError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.model import load_network, read_spec
+from sleap_infer.model.settings import ImageSettings, read_options, resolve, runs_as
 from sleap_infer.ops import crops
 from sleap_infer.ops.candidates import LOCAL_KINDS
-from sleap_infer.preprocess import cut, scale_and_pad
+from sleap_infer.poses.preprocess import cut, scale_and_pad
 from sleap_infer.runners import find_runner
-from sleap_infer.runners.compiled_code import use_code_directory
-from sleap_infer.runners.pose_network import PoseNetwork
-from sleap_infer.runners.torch import LEAST_ROOM, InferenceRunnerTorch
-from sleap_infer.runners.torch_compile import COMPILERS
-from sleap_infer.runners.torch_cuda import CudaQueue
-from sleap_infer.runners.torch_graphs import MOST, Replays
-from sleap_infer.settings import ImageSettings, read_options, resolve, runs_as
+from sleap_infer.runners.torch.compiled import COMPILERS
+from sleap_infer.runners.torch.compiled_code import use_code_directory
+from sleap_infer.runners.torch.cuda_graphs import MOST, Replays
+from sleap_infer.runners.torch.cuda_queue import CudaQueue
+from sleap_infer.runners.torch.pose_network import PoseNetwork
+from sleap_infer.runners.torch.runner import LEAST_ROOM, InferenceRunnerTorch
 
 KINDS = get_args(ModelKind)
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
@@ -269,7 +269,7 @@ def test_a_precision_that_the_cpu_does_not_have(precision: str, models: Path) ->
 @pytest.fixture
 def sleepy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every upload and every launch is late by milliseconds, at random."""
-    from sleap_infer.runners import torch_cuda
+    from sleap_infer.runners.torch import cuda_queue as torch_cuda
 
     rng, upload = np.random.default_rng(0), torch_cuda.CudaQueue._upload
 

@@ -1,0 +1,199 @@
+"""The measurements themselves, in a worker: once each, of one predictor.
+
+Everything that is timed ends with its results on the host, or in a file. Peak memory is read before the networks are
+timed alone, for which many frames are held at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import reduce
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from sleap_infer.benchmark.memory import device_used_mb, host_peak_mb
+from sleap_infer.benchmark.protocol import Measure, Measured, Predict, Predicted, Setup
+from sleap_infer.choices import Aim, Precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sleap_infer.predictors import Predictor
+
+Say: TypeAlias = Callable[[str], None]
+
+MOST_FORWARD = 64
+"""Frames that the networks alone are timed on: all are held in memory."""
+
+MOST_SINGLE = 100
+"""Frames that are predicted one by one."""
+
+WARM_UP = 16
+"""Frames, or at least four batches, that are predicted before anything is timed."""
+
+
+def open_predictor(setup: Setup, aim: Aim = "throughput") -> Predictor:
+    """Open a predictor.
+
+    Raises:
+        SleapInferError: it cannot be opened.
+    """
+    from sleap_infer.predictors import Predictor
+
+    return Predictor.from_model_paths(
+        setup.models,
+        backend=setup.backend,
+        device=setup.device,
+        batch_size=setup.batch_size,
+        precision=cast(Precision | None, setup.precision),
+        aim=aim,
+        ignore_unknown_settings=setup.ignore_unknown_settings,
+    )
+
+
+def predict(task: Predict, say: Say) -> Predicted:
+    """Predict frames and write their poses.
+
+    Raises:
+        SleapInferError: it cannot be done.
+    """
+    from sleap_infer.benchmark.agreement import poses_of, write_poses
+
+    say(f"opening the model with {task.setup.backend}")
+    with open_predictor(task.setup) as predictor:
+        say("predicting for the first time")
+        marks = [perf_counter()]
+        for _ in range(1 + task.builds):
+            outputs = predictor.predict(task.video, as_labels=False, frames=task.frames)
+            marks.append(perf_counter())
+        write_poses(Path(task.poses), poses_of(outputs))
+        seconds = [end - begin for begin, end in pairwise(marks)]
+        build_s = max(seconds[0] - seconds[1], 0.0) if task.builds else None
+        return Predicted(str(predictor.describe()["device"]), build_s)
+
+
+def measure(task: Measure, python_s: float, say: Say) -> Measured:
+    """Measure everything once.
+
+    Args:
+        task: what to measure.
+        python_s: seconds from starting this process until it ran our code.
+        say: gets what is done next.
+
+    Raises:
+        SleapInferError: it cannot be done.
+    """
+    frames = range(task.n_frames)
+    say(f"importing {task.setup.backend}")
+    marks = [perf_counter()]
+    from sleap_infer.runners import find_runner
+
+    import_module("sleap_infer.predictors")
+    find_runner(task.setup.backend).require(task.setup.device)
+    marks.append(perf_counter())
+    say(f"opening the model with {task.setup.backend}")
+    with open_predictor(task.setup) as predictor:
+        marks.append(perf_counter())
+        say("predicting for the first time")
+        predictor.predict(task.video, as_labels=False, frames=frames[:1])
+        marks.append(perf_counter())
+        imports_s, opening_s, first_s = (end - begin for begin, end in pairwise(marks))
+
+        say("predicting a video")
+        poses = Path(task.folder) / "poses.slp"
+        predict_to_file(predictor, task.video, frames[: max(WARM_UP, 4 * task.setup.batch_size)], poses)
+        end_to_end_s = predict_to_file(predictor, task.video, None if task.whole else frames, poses)
+        say("predicting single frames")
+        singles = time_single_frames(predictor, task, frames[:MOST_SINGLE]) if task.one_by_one else []
+        device = str(predictor.describe()["device"])
+        host_mb, device_mb = host_peak_mb(), device_used_mb(device)
+        say("running the networks alone")
+        with ThreadPoolExecutor(1) as thread:  # as in a predictor, whose networks never run in the main thread
+            forward_s, n_forward = thread.submit(time_networks, predictor, task.video, frames[:MOST_FORWARD]).result()
+    return Measured(
+        device=device,
+        python_s=python_s,
+        imports_s=imports_s,
+        opening_s=opening_s,
+        first_s=first_s,
+        n_frames=task.n_frames,
+        end_to_end_s=end_to_end_s,
+        forward_s=forward_s,
+        n_forward=n_forward,
+        one_by_one_s=tuple(singles),
+        host_mb=host_mb,
+        device_used_mb=device_mb,
+    )
+
+
+def predict_to_file(predictor: Predictor, video: str, frames: Sequence[int] | None, output: Path) -> float:
+    """Seconds from a video file to a written `.slp` file."""
+    from sleap_infer.poses.labels import save_labels
+
+    begun = perf_counter()
+    save_labels(predictor.predict(video, frames=frames), output, overwrite=True)
+    return perf_counter() - begun
+
+
+def time_networks(predictor: Predictor, video: str, frames: Sequence[int]) -> tuple[float, int]:
+    """Seconds of all networks of a pipeline, one batch after the other, from the first one's input on the host to the
+    last one's candidates on the host; and of how many frames. The first batch is run once before.
+    """
+    from sleap_infer.frames import open_source
+
+    with open_source(video, frames) as source:
+        batches = [batch for batch in source.batches(predictor.batch_size) if batch.readable]
+    works = [predictor.prepare(batch) for batch in (batches[0], *batches)]
+    steps = predictor.steps()
+
+    def run(work: Any) -> None:
+        done = reduce(lambda so_far, step: step(so_far), steps, work)
+        if done.pending is not None:
+            done.pending()
+
+    run(works[0])
+    begun = perf_counter()
+    for work in works[1:]:
+        run(work)
+    return perf_counter() - begun, sum(len(batch.readable) for batch in batches)
+
+
+def time_single_frames(predictor: Predictor, task: Measure, frames: Sequence[int]) -> list[float]:
+    """Seconds of each frame, from an image in memory to its poses, as a `LiveSession` predicts it.
+
+    Cores that are divided among several images at a time are given to one, as `aim="latency"` does.
+    """
+    from sleap_infer.predictors.live.session import LiveSession
+
+    images = read_images(task.video, frames)
+    with ExitStack() as stack:
+        if any(runner.n_lanes > 1 for runner in predictor.runners):
+            predictor = stack.enter_context(open_predictor(task.setup, "latency"))
+        look = stack.enter_context(LiveSession(predictor))
+        look.warm_up(images[0])
+        seconds = []
+        for image in images:
+            begun = perf_counter()
+            look(image)
+            seconds.append(perf_counter() - begun)
+    return seconds
+
+
+def read_images(video: str, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Frames of a video that can be read, (H, W, C) each."""
+    import numpy as np
+
+    from sleap_infer.frames import open_source
+
+    with open_source(video, frames) as source:
+        return [
+            np.ascontiguousarray(np.asarray(image).transpose(1, 2, 0))
+            for batch in source.batches(1)
+            for image in batch.images
+        ]

@@ -1,0 +1,164 @@
+"""Small pieces of SVG: shapes, scales and ticks. Colours come from the page's style sheet, by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from attrs import define, field
+
+from sleap_infer.system.printable import html_text
+
+Scale: TypeAlias = Callable[[float], float]
+"""From a value to a place, in pixels."""
+
+LETTER = 6.6
+"""Width of a letter of the small font, in pixels, on average and rather too much."""
+
+
+@define
+class Drawing:
+    """A picture of a width and a height, in pixels, that grows with its page.
+
+    Attributes:
+        width, height: of its coordinates.
+        title: read out in its place.
+        parts: elements so far.
+    """
+
+    width: float
+    height: float
+    title: str
+    parts: list[str] = field(factory=list)
+
+    def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
+        """Words whose line stands at `y`; `anchor` is start, middle or end."""
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{html_text(words)}</text>'
+        )
+
+    def rectangle(self, x: float, y: float, width: float, height: float, kind: str, words: str = "") -> None:
+        """A bar; `words` are shown when one points at it."""
+        self.parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" rx="2" '
+            f'class="{kind}">{_hint(words)}</rect>'
+        )
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
+        """A straight line."""
+        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
+
+    def circle(self, x: float, y: float, radius: float, kind: str, words: str = "") -> None:
+        """A dot; `words` are shown when one points at it."""
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="{kind}">{_hint(words)}</circle>')
+
+    def polygon(self, points: Sequence[tuple[float, float]], kind: str, closed: bool = True) -> None:
+        """An area, or with `closed=False` a line through points."""
+        name = "polygon" if closed else "polyline"
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.parts.append(f'<{name} points="{places}" class="{kind}"/>')
+
+    def render(self) -> str:
+        """The element."""
+        size = f"0 0 {self.width:.0f} {self.height:.0f}"
+        title = html_text(self.title)
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{title}">'
+        return f"{head}{''.join(self.parts)}</svg>"
+
+
+def _hint(words: str) -> str:
+    return f"<title>{html_text(words)}</title>" if words else ""
+
+
+def linear(low: float, high: float, start: float, end: float) -> Scale:
+    """A scale on which equal steps are equal.
+
+    >>> linear(0, 10, 100, 200)(5)
+    150.0
+    """
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
+    """A scale on which equal ratios are equal; values below `low` stand at its start.
+
+    >>> logarithmic(1, 100, 0, 200)(10)
+    100.0
+    """
+    scale = linear(math.log10(low), math.log10(max(high, low * 10)), start, end)
+    return lambda value: scale(math.log10(max(value, low)))
+
+
+def ticks(highest: float, count: int = 5) -> list[float]:
+    """Round numbers from 0 up to the first that is not below a value, about so many.
+
+    >>> ticks(87), ticks(0.9)
+    ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    """
+    if highest <= 0:
+        return [0.0, 1.0]
+    rough = highest / count
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= rough * 0.999)
+    return [round(number * step, 10) for number in range(math.ceil(highest / step - 1e-9) + 1)]
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten from one to the other.
+
+    >>> decades(0.001, 0.5)
+    [0.001, 0.01, 0.1, 1.0]
+    """
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(max(high, low)) - 1e-9)
+    return [10.0**exponent for exponent in range(first, max(last, first + 1) + 1)]
+
+
+def number(value: float) -> str:
+    """A number with as many digits as a reader has use for.
+
+    >>> number(1234.5), number(61.04), number(0.6), number(0.0371), number(12000), number(0)
+    ('1,234', '61.0', '0.60', '0.037', '12,000', '0')
+    """
+    size = abs(value)
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
+
+
+def pixels(value: float) -> str:
+    """A distance in pixels.
+
+    >>> pixels(0), pixels(0.0000076), pixels(0.0123), pixels(4.2)
+    ('0', '< 0.001', '0.012', '4.20')
+    """
+    return "< 0.001" if 0 < value < 0.001 else number(value)
+
+
+def plain_number(value: float) -> str:
+    """A round number, as on an axis.
+
+    >>> plain_number(20.0), plain_number(0.001), plain_number(100000.0)
+    ('20', '0.001', '100,000')
+    """
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.10g}"
+
+
+def spread_out(places: Sequence[float], gap: float, lowest: float, highest: float) -> list[float]:
+    """Places for labels that are to stand near others, at least `gap` apart, in the same order.
+
+    >>> spread_out([10, 11, 40], 12, 0, 100)
+    [10.0, 22.0, 40.0]
+    """
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    moved = [0.0] * len(places)
+    last = lowest - gap
+    for index in order:
+        last = moved[index] = max(float(places[index]), last + gap)
+    last = highest + gap
+    for index in reversed(order):
+        last = moved[index] = min(moved[index], last - gap)
+    return moved

@@ -1,0 +1,260 @@
+"""What a comparison of an export with its source comes to, and the limits that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import cv2
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from sleap_infer.choices import Precision
+from sleap_infer.config.graph_options import MAX_CHANGED, MAX_ERROR_PX
+from sleap_infer.system.printable import printable
+
+Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
+
+EXCELLENT, GOOD = 1e-5, 1e-4
+"""Largest difference of raw values that counts as excellent and as good."""
+
+LEAST_COSINE = 0.9999
+"""Cosine similarity that raw values keep."""
+
+RING_PX, RING_COLOUR = 8.0, (255, 214, 0)
+
+
+@frozen
+class RawErrors:
+    """One output of one graph, compared with the torch module that it was traced from.
+
+    Attributes:
+        model: kind of the graph.
+        output: name of the output.
+        n_values: that were compared.
+        max_abs, mse, cosine: largest difference, mean squared difference, cosine similarity.
+        n_unequal: places that hold something in only one of the two.
+    """
+
+    model: str
+    output: str
+    n_values: int
+    max_abs: float
+    mse: float
+    cosine: float
+    n_unequal: int
+
+    @property
+    def is_position(self) -> bool:
+        """Whether the values are in pixels."""
+        return self.output in ("peaks", "centroids")
+
+    @property
+    def grade(self) -> str:
+        """In a word."""
+        if self.is_position:
+            return "good" if self.max_abs <= MAX_ERROR_PX else "poor"
+        return "excellent" if self.max_abs < EXCELLENT else "good" if self.max_abs < GOOD else "poor"
+
+
+@frozen
+class NodeErrors:
+    """Distances of the points of one node, in image pixels."""
+
+    node: str
+    n_points: int
+    p50_px: float
+    p95_px: float
+    max_px: float
+    lost: int
+    gained: int
+
+
+@frozen
+class Worst:
+    """Where the largest distance is.
+
+    Attributes:
+        frame: position among the frames that were compared.
+        node: name.
+        px: the distance.
+        where: (x, y) of the point in the source.
+        image: (C, H, W) of that frame.
+        expected, found: (I, N, 2) poses of the source and of the export.
+    """
+
+    frame: int
+    node: str
+    px: float
+    where: tuple[float, float]
+    image: NDArray[Any] | None = field(default=None, repr=False, eq=False)
+    expected: NDArray[Any] | None = field(default=None, repr=False, eq=False)
+    found: NDArray[Any] | None = field(default=None, repr=False, eq=False)
+
+
+@frozen
+class PoseErrors:
+    """Poses of an export compared with those of its source, instance by instance.
+
+    Attributes:
+        n_frames: that were compared.
+        n_instances: that the source finds.
+        nodes: per node.
+        n_points, p50_px, p95_px, cautious_px, max_px: of all points that both have; see `ops.agreement.cautious_limit`.
+        lost, gained: points that only the source has, or only the export, in instances that both have.
+        instances_lost, instances_gained: likewise.
+        oks: mean object keypoint similarity of the instances that both have; NaN for none.
+        n_capped: frames in which all places of the graph were full; these count for distances only.
+        worst: the largest distance; `None` if no point was compared.
+    """
+
+    n_frames: int
+    n_instances: int
+    nodes: tuple[NodeErrors, ...]
+    n_points: int
+    p50_px: float
+    p95_px: float
+    cautious_px: float
+    max_px: float
+    lost: int
+    gained: int
+    instances_lost: int
+    instances_gained: int
+    oks: float
+    n_capped: int
+    worst: Worst | None
+
+    @property
+    def changed(self) -> float:
+        """Share of points or instances, whichever is larger, that only one of the two has."""
+        points = (self.lost + self.gained) / max(self.n_points, 1)
+        instances = (self.instances_lost + self.instances_gained) / max(self.n_instances, 1)
+        return max(points, instances)
+
+
+@frozen
+class Report:
+    """How an export compares with its source.
+
+    Attributes:
+        frames: what was compared on.
+        are_real: whether poses on them mean something; on generated images only raw values are judged.
+        backend: that ran the export.
+        precision: of the export.
+        budget_px: distance that points may have: all of them in fp32, 95 % of them else.
+        raw: of each output of each graph.
+        poses: of the whole pipeline.
+        looked_twice: share of the images that a second look was taken at, by kind of model; of those that take one.
+    """
+
+    frames: str
+    are_real: bool
+    backend: str
+    precision: Precision
+    budget_px: float
+    raw: tuple[RawErrors, ...]
+    poses: PoseErrors
+    looked_twice: Mapping[str, float] = field(factory=dict)
+
+    @property
+    def raw_verdict(self) -> Verdict:
+        """On raw values. Those of lower precisions differ by nature: there it warns at most, and poses decide."""
+        if self.precision == "fp32":
+            bad = any(row.grade == "poor" or row.n_unequal for row in self.raw)
+            return "FAIL" if bad else "PASS"
+        return "PASS" if all(row.cosine >= LEAST_COSINE and not row.n_unequal for row in self.raw) else "WARN"
+
+    @property
+    def pose_verdict(self) -> Verdict:
+        """On poses. Where there were none, nothing is proved."""
+        poses = self.poses
+        if not self.are_real:
+            return "WARN"
+        if self.precision == "fp32":
+            fails = poses.max_px > self.budget_px or poses.changed > 0
+        else:
+            fails = poses.p95_px > self.budget_px or poses.changed > MAX_CHANGED
+        if fails:
+            return "FAIL"
+        return "WARN" if poses.n_points == 0 or poses.n_capped or poses.changed > 0 else "PASS"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worse of both. Raw values of lower precision that differ do not spoil poses that pass."""
+        verdicts = {self.raw_verdict, self.pose_verdict}
+        if "FAIL" in verdicts:
+            return "FAIL"
+        if self.precision != "fp32" and self.are_real:
+            return self.pose_verdict
+        return "WARN" if "WARN" in verdicts else "PASS"
+
+    def line(self) -> str:
+        """One line for people."""
+        poses, worst = self.poses, self.poses.worst
+        values = [row.max_abs for row in self.raw if not row.is_position]
+        raw = f"; raw values within {max(values):.1g}" if values else ""
+        where = f" ({printable(worst.node)}, frame {worst.frame})" if worst else ""
+        full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
+        twice = f"; {max(self.looked_twice.values()):.0%} looked at twice" if self.looked_twice else ""
+        kind = "" if self.are_real else ", on which only raw values are judged"
+        return (
+            f"{self.verdict}: {poses.n_frames} frames ({printable(self.frames)}){kind}; {poses.n_points} points, "
+            f"median {poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; "
+            f"points lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
+            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}{twice}"
+        )
+
+    def __str__(self) -> str:
+        """Tables of all figures."""
+        lines = [self.line(), "", f"raw, {self.backend} against torch: {self.raw_verdict}"]
+        lines += [
+            f"  {printable(f'{row.model} {row.output}'):<36} max {row.max_abs:.1e}  MSE {row.mse:.1e}  "
+            f"cosine {row.cosine:.6f}  {row.grade}" + (f", {row.n_unequal} places unequal" if row.n_unequal else "")
+            for row in self.raw
+        ]
+        lines += [
+            "",
+            f"poses: {self.pose_verdict}",
+            "  node              points   median px     95 % px      max px  lost",
+        ]
+        lines += [
+            f"  {printable(row.node):<16}{row.n_points:>8}{row.p50_px:>12.4f}{row.p95_px:>12.4f}{row.max_px:>12.4f}"
+            f"{row.lost:>6}" + (f", {row.gained} gained" if row.gained else "")
+            for row in self.poses.nodes
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as plain data, for JSON."""
+        data = attrs.asdict(self, filter=lambda item, _value: item.name not in ("image", "expected", "found"))
+        verdicts = {"verdict": self.verdict, "raw_verdict": self.raw_verdict, "pose_verdict": self.pose_verdict}
+        return {**verdicts, **_finite(data)}
+
+    def draw(self, scale: float = 2.0) -> NDArray[np.uint8] | None:
+        """The frame of the largest distance, which is ringed: poses of the source in blue, of the export in violet.
+
+        Returns:
+            (H, W, 3) RGB, uint8; `None` if no point was compared.
+        """
+        from sleap_infer.render.frame import draw_poses
+
+        worst = self.poses.worst
+        if worst is None or worst.image is None or worst.expected is None or worst.found is None:
+            return None
+        both = np.concatenate([worst.expected, worst.found])
+        colours = np.repeat([0, 3], [len(worst.expected), len(worst.found)])
+        picture = draw_poses(worst.image, both, (), colours, scale)
+        centre = np.round(np.array(worst.where) * scale).astype(int)
+        cv2.circle(picture, (int(centre[0]), int(centre[1])), round(RING_PX * scale), RING_COLOUR, 2, cv2.LINE_AA)
+        return picture
+
+
+def _finite(value: Any) -> Any:
+    """NaN as `None`, which JSON has."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

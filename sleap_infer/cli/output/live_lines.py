@@ -1,0 +1,125 @@
+"""What `sleap-infer live` shows while it runs: a line of JSON per frame, or how it goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from rich.live import Live
+
+from sleap_infer.cli.output.progress import SECONDS_BETWEEN_LINES
+from sleap_infer.cli.output.terminal import Terminal, say_json, words
+
+if TYPE_CHECKING:
+    from sleap_infer.model import ModelSpec
+    from sleap_infer.poses.outputs import Outputs
+    from sleap_infer.predictors.live.session import LiveResult, LiveRun
+
+SECONDS_BETWEEN_UPDATES = 1.0
+
+
+class JsonLines:
+    """Prints each result as a line of JSON, at once.
+
+    Args:
+        spec: the facts of the model that gives the points.
+        clock: that the frames' times are of.
+    """
+
+    def __init__(self, spec: ModelSpec, clock: Callable[[], float]) -> None:
+        only_centroids = spec.kind == "centroid" and spec.n_nodes > 1
+        self._nodes = ("centroid",) if only_centroids else tuple(spec.skeleton.nodes)
+        self._classes = tuple(spec.classes)
+        self._to_unix = time() - clock()
+
+    def __call__(self, result: LiveResult) -> None:
+        """Print a result."""
+        found = {
+            "frame": result.frame.index,
+            "time": round(result.frame.time + self._to_unix, 6),
+            "latency_ms": round(result.latency_ms, 3),
+            "late": result.is_late,
+            "instances": instances_of(result.outputs, self._nodes, self._classes),
+        }
+        say_json(found)
+
+
+def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Instances for JSON, without those that have no point.
+
+    Args:
+        outputs: of one frame.
+        nodes: names of the points, in order.
+        classes: names of the classes, in order; empty for models without.
+
+    Returns:
+        Of each instance `points`, (x, y) in pixels of the frame by node, `None` where there is none; `scores` by node;
+        `score`; and, of models with classes, `class` and `class_score`, `None` where it has none.
+    """
+    points, values, scores = outputs.pred_keypoints, outputs.pred_peak_values, outputs.instance_scores
+    if points is None:
+        if outputs.pred_centroids is None:
+            return []
+        points, values = np.asarray(outputs.pred_centroids)[:, None], np.asarray(outputs.pred_centroid_values)[:, None]
+    found = []
+    for row in np.flatnonzero(outputs.present()):
+        instance: dict[str, Any] = {
+            "points": {node: _place(point) for node, point in zip(nodes, np.asarray(points)[row], strict=True)},
+            "scores": {node: _number(value) for node, value in zip(nodes, np.asarray(values)[row], strict=True)},
+            "score": None if scores is None else _number(scores[row]),
+        }
+        if outputs.pred_classes is not None:
+            label, certainty = int(outputs.pred_classes[row]), outputs.instance_tracking_scores
+            instance["class"] = classes[label] if label >= 0 else None
+            instance["class_score"] = None if certainty is None else _number(certainty[row])
+        found.append(instance)
+    return found
+
+
+class StatusLine:
+    """How it goes, on stderr: on a terminal one line that changes every second, elsewhere one every ten seconds.
+
+    Args:
+        run: that is followed.
+    """
+
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
+        self._console = Terminal(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._interval = SECONDS_BETWEEN_UPDATES if self._console.is_terminal else SECONDS_BETWEEN_LINES
+        self._last = perf_counter()
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the line away."""
+        self._live.stop()
+
+    def __call__(self) -> None:
+        """Show how it goes, if the last time was long ago."""
+        now = perf_counter()
+        if now - self._last < self._interval:
+            return
+        self._last = now
+        line = self._run.report().line()
+        if self._console.is_terminal:
+            self._live.update(words(line), refresh=True)
+        else:
+            self._console.say(line)
+
+
+def _place(point: Any) -> list[float] | None:
+    x, y = (float(value) for value in point)
+    return None if math.isnan(x) or math.isnan(y) else [round(x, 3), round(y, 3)]
+
+
+def _number(value: Any) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None

@@ -1,0 +1,152 @@
+"""Everything that can be said about an export: each default, its help and its short name, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+from attrs import field, frozen
+
+from sleap_infer.choices import ExportFormat, GraphInside, Layout, Precision
+from sleap_infer.config.options import DEFAULT_PLACES
+from sleap_infer.errors import OptionError
+
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
+
+Module: TypeAlias = Any
+"""A `torch.nn.Module`; this page does not know torch."""
+
+DEFAULT_OPSET = 18
+"""Of ONNX. Run whole by ONNX Runtime's CUDA provider and by TensorRT."""
+
+MAX_ERROR_PX = 0.01
+"""Largest distance, in image pixels, between a point of the source and of an export in 32-bit floats."""
+
+LOWERED: tuple[Precision, ...] = ("bf16", "int8")
+"""What a finished graph in 32 bits is brought to, block by block."""
+
+DEFAULT_BUDGET_PX = 0.5
+"""Distance that 95 % of the points of an export of lower precision keep."""
+
+MAX_CHANGED = 0.01
+"""Share of points, and of instances, that an export of lower precision may lose or gain."""
+
+GRAPH, CHECK, ROUNDING = "Graph", "Check", "int8 and bf16"
+"""Headings in the help of the command line."""
+
+
+def _positive(_options: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        kind = "whole number from 1 up" if isinstance(value, int) else "number above 0"
+        raise OptionError(f"{attribute.name} is a {kind}, found {value!r}.")
+
+
+def said(default: Any, help: str, panel: str = GRAPH, flags: tuple[str, ...] = (), validator: Any = None) -> Any:
+    """One option: its default, what it does, its heading, and short names on the command line."""
+    return field(default=default, validator=validator, metadata={"help": help, "panel": panel, "flags": flags})
+
+
+@frozen(kw_only=True)
+class GraphOptions:
+    """What goes into a graph.
+
+    Attributes:
+        precision: of the network; `"int8"` is made from `"fp32"` afterwards.
+        full_heads: whether the heads stay in 32-bit floats where the rest of the network is in 16 bits.
+        max_instances: room for centroids.
+        max_peaks_per_node: room for peaks of each node.
+        self_contained: frames of any size in, points in their pixels out: fitting, scaling and padding are inside.
+        fused: two models in one graph, with crops between them; such a graph is always self-contained.
+        layout: of the outputs.
+        max_batch_size: the largest number of images that our runners give to the graph at once.
+        batch_size: a fixed number of images.
+        input_size: a fixed (height, width); frames are fitted into it.
+        opset_version: of ONNX.
+        before: a module that gets the uint8 images first.
+        after: a module that gets the outputs last.
+    """
+
+    precision: Precision = said("fp32", "Numbers that the network computes with.", GRAPH, ("-p",))
+    full_heads: bool = False
+    max_instances: int = said(DEFAULT_PLACES, "Room for centroids.", GRAPH, ("-n",), _positive)
+    max_peaks_per_node: int = said(DEFAULT_PLACES, "Room for peaks of each node (bottom-up).", validator=_positive)
+    self_contained: bool = said(False, "Frames of any size in, points in their pixels out.")
+    fused: bool = said(False, "Both models of a top-down pipeline in one self-contained graph.")
+    layout: Layout = said("batched", "Outputs: arrays with fixed places, or one row per point.")
+    max_batch_size: int | None = said(None, "At most so many images at once.", GRAPH, ("-b",), _positive)
+    batch_size: int | None = said(None, "A fixed number of images; for engines also MIN,BEST,MAX.", validator=_positive)
+    input_size: Size | None = said(
+        None, "A fixed size, HEIGHTxWIDTH, that frames are fitted into; for engines also MIN,BEST,MAX."
+    )
+    opset_version: int = said(DEFAULT_OPSET, "ONNX opset.", validator=_positive)
+    before: Module = None
+    after: Module = None
+
+    @property
+    def inside(self) -> GraphInside:
+        """How much of the preprocessing the graph contains."""
+        return "fitting" if self.self_contained or self.fused else "network"
+
+
+@frozen(kw_only=True)
+class ExportOptions(GraphOptions):
+    """What goes into the graph (as in `GraphOptions`), and what is done around it.
+
+    Attributes:
+        format: `"onnx"`, or with TensorRT engines, which are built for the GPU of this machine.
+        batch_range: least, best and most images at once that engines are made for.
+        size_range: least, best and largest (height, width) of frames that engines are made for; `None` takes the fixed
+            size, or that of the frames to compare on.
+        validate: compare the export with its source before it is put in place.
+        n_frames: so many frames are compared; in lower precision up to eight times as many, until they hold 100
+            instances.
+        max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
+            0.01 in fp32, 0.5 else.
+        draw: a file for a picture of the worst frame.
+        force: put the export in place although the comparison failed; nothing goes back to 32 bits for it.
+        device: where the source runs for the comparison.
+        calibration: frames that int8 measures ranges on, as in `Predictor.predict`, and weights of int8 and bf16 are
+            rounded by; `None`: those that are compared.
+        calibration_frames: so many of these.
+        second_look: where poses of int8 or bf16 do not pass otherwise, images of which they are not sure (a peak near
+            its threshold, two pairings that score about the same) are looked at again by a more precise graph, which is
+            put beside.
+        overwrite: replace an export that is there already.
+    """
+
+    format: ExportFormat = said(
+        "onnx",
+        "onnx; tensorrt adds engines for the GPU of this machine; both checks the graph as well.",
+        GRAPH,
+        ("-f",),
+    )
+    batch_range: tuple[int, int, int] | None = None
+    size_range: tuple[Size, Size, Size] | None = None
+    validate: bool = said(True, "Compare the export with its source.", CHECK)
+    n_frames: int = said(32, "Frames to compare on, spread over their source.", CHECK, validator=_positive)
+    max_error_px: float | None = said(
+        None, "Distance that points may have; by default 0.01 for all in fp32, 0.5 for 95 % else.", CHECK, (), _positive
+    )
+    draw: Path | None = said(None, "Write a picture of the worst frame.", CHECK)
+    force: bool = said(False, "Keep the export although the comparison failed.", CHECK)
+    device: str = said("cpu", "Where the trained model runs for the comparison.", CHECK)
+    calibration: str | Path | Any = said(
+        None, "Video or .slp that weights are rounded and ranges measured by; by default that of --frames.", ROUNDING
+    )
+    calibration_frames: int = said(128, "Frames of it.", ROUNDING, validator=_positive)
+    second_look: bool = said(True, "If need be, look again at what a lower precision is not sure of.", ROUNDING)
+    overwrite: bool = said(False, "Replace an export that is there already.")
+
+    @property
+    def has_engines(self) -> bool:
+        """Whether TensorRT engines are made."""
+        return self.format != "onnx"
+
+    @property
+    def budget_px(self) -> float:
+        """The distance that points may have."""
+        if self.max_error_px is not None:
+            return self.max_error_px
+        return MAX_ERROR_PX if self.precision == "fp32" else DEFAULT_BUDGET_PX

@@ -1,0 +1,65 @@
+"""int8 exports that are made once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sleap_infer._version import __version__
+from sleap_infer.config.graph_options import ExportOptions
+from sleap_infer.export.exporting import export
+from sleap_infer.graphs.cache import FORM
+from sleap_infer.model import expand_model_path, find_model_files, read_spec
+from sleap_infer.model.readers.exported import hash_file
+from sleap_infer.system.cache_directory import cache_directory
+from sleap_infer.system.cache_entries import is_ready, making
+
+logger = logging.getLogger(__name__)
+
+
+def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:
+    """Trained models in int8, as exported directories; made and checked now if they are not there yet.
+
+    Args:
+        models: one, or two that make a top-down pipeline; exported ones are given back as they are.
+        frames: that ranges are measured on and poses compared on, as in `Predictor.predict`.
+        inference_options: that the models will be run with, by name.
+
+    Raises:
+        ModelError: a model cannot be read.
+        BackendNotInstalledError: a package that exporting needs is missing.
+        ExportDiffersError: the poses in int8 are beyond the budget.
+        CacheError: other users may write there.
+        OutputError: the cache cannot be written.
+    """
+    paths = [path for model in models for path in expand_model_path(model)]
+    ignore = inference_options.get("ignore_unknown_settings") is True
+    if all(read_spec(path, ignore).exported for path in paths):
+        return paths
+    place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
+    if not is_ready(place):
+        logger.warning("exporting to int8 in %s, once: some minutes", place)
+        with making(place) as work:
+            options, made = ExportOptions(precision="int8"), work / "export"
+            for result in export(paths, made, options, frames, logger.info, **inference_options):
+                logger.warning("%s", str(result).replace(str(made), str(place)))
+            for path in made.iterdir():
+                path.rename(work / path.name)
+            made.rmdir()
+    return expand_model_path(place)
+
+
+def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
+    files = [find_model_files(path) for path in paths]
+    facts = [
+        __version__,
+        FORM,
+        "sealed",
+        [[hash_file(model.weights), hash_file(model.config)] for model in files],
+        dict(given),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

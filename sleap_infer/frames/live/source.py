@@ -1,0 +1,277 @@
+"""Frames as they come, of which only the newest one is kept: from a camera, a stream, or a file played at its own rate.
+
+To add a kind of live source: a class that implements `Feed` in a module of its own here, and a line in `open_feed`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from sleap_infer.errors import FrameReadError, OptionError, SourceFormatError
+from sleap_infer.frames.live.feed import TIMEOUT, Clock, Feed, LiveFrame
+from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing
+from sleap_infer.frames.source import Source, VideoPart
+
+if TYPE_CHECKING:
+    pass
+
+SECONDS_TO_END = 2.0
+"""How long closing waits for a device or a network that does not answer; its thread ends by itself later."""
+
+CAMERA_FILE = re.compile(r"/dev/video\d+")
+LOCAL = "file://"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://.*")
+
+
+@frozen
+class LiveCounts:
+    """What became of the frames since the first one was asked for: `grabbed == taken + dropped + waiting`.
+
+    Attributes:
+        grabbed: frames that came.
+        taken: those that were asked for in time.
+        dropped: those that a newer one replaced before they were taken, or that were there when the source was closed.
+        waiting: 1 if one is there to be taken, else 0.
+        failed: frames that came damaged; not among the grabbed ones.
+    """
+
+    grabbed: int = 0
+    taken: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+
+class LiveSource:
+    """Keeps the newest frame of a feed, which is read in a thread of its own; a context manager.
+
+    A frame that is not taken before the next one comes is dropped, and counted. Counting begins when the first frame is
+    asked for: what came before, while a model was opened, is forgotten.
+
+    Args:
+        feed: that gives the frames.
+        clock: that their times are of.
+    """
+
+    def __init__(self, feed: Feed, clock: Clock = perf_counter) -> None:
+        self._feed, self.clock = feed, clock
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+        self._newest: LiveFrame | None = None
+        self._error: BaseException | None = None
+        self._is_asked = self._has_ended = False
+        self._n_grabbed = self._n_taken = self._n_dropped = self._n_failed = 0
+        self._last_failure: str | None = None
+        self._thread = threading.Thread(target=self._grab, name=f"sleap_infer {feed.name}", daemon=True)
+        if feed.must_be_read:
+            self._thread.start()
+
+    @property
+    def name(self) -> str:
+        """For people and files; without passwords."""
+        return self._feed.name
+
+    @property
+    def first(self) -> NDArray[np.uint8]:
+        """A frame of the source to warm up with, (H, W, C) uint8; it is not counted."""
+        return np.ascontiguousarray(self._feed.first)
+
+    def in_colour(self) -> None:
+        """Give three channels from now on, for models that need them."""
+        self._feed.in_colour()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no frame is there, and none will come."""
+        with self._changed:
+            return self._has_ended and self._newest is None and self._error is None
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the last damaged frame could not be had."""
+        return self._last_failure
+
+    @property
+    def n_grabbed(self) -> int:
+        """Frames that came since the first one was asked for."""
+        return self.counts().grabbed
+
+    @property
+    def n_dropped(self) -> int:
+        """Those of them that were not taken before a newer one came."""
+        return self.counts().dropped
+
+    def counts(self) -> LiveCounts:
+        """What became of the frames, all at one moment."""
+        with self._changed:
+            waiting = int(self._newest is not None)
+            return LiveCounts(self._n_grabbed, self._n_taken, self._n_dropped, waiting, self._n_failed)
+
+    def take(self, timeout: float | None = None) -> LiveFrame | None:
+        """Take the newest frame that was not taken yet, waiting for one; a file begins to play at the first call.
+
+        Args:
+            timeout: seconds to wait; `None` for as long as it takes.
+
+        Returns:
+            The frame, or `None`: none came in time, or the source has ended (`has_ended`).
+
+        Raises:
+            FrameReadError: the source broke off; once, behind its last frame.
+        """
+        with self._changed:
+            if not (self._is_asked or self._stopped.is_set()):
+                self._is_asked = True
+                if not self._feed.must_be_read:
+                    self._thread.start()
+            self._changed.wait_for(lambda: self._newest is not None or self._has_ended, timeout)
+            if self._newest is not None:
+                frame, self._newest = self._newest, None
+                self._n_taken += 1
+                return frame
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return None
+
+    def __iter__(self) -> Iterator[LiveFrame]:
+        """The newest frame each time one is asked for, until the source ends."""
+        while (frame := self.take()) is not None:
+            yield frame
+
+    def described(self, n_frames: int) -> Source:
+        """What labels are made with: so many frames, which went by and cannot be read again."""
+        part = VideoPart(Gone(self.name, n_frames), lambda: self._feed.video(n_frames))
+        return Source(self.name, (part,))
+
+    def close(self) -> None:
+        """End the source; closing twice does nothing. A frame that waits is dropped."""
+        with self._changed:
+            was_read = self._is_asked or self._feed.must_be_read
+            is_closed = self._stopped.is_set()
+            self._stopped.set()
+            self._end()
+        if was_read:
+            self._thread.join(SECONDS_TO_END)
+        elif not is_closed:
+            self._feed.close()
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the source."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _grab(self) -> None:
+        error: BaseException | None = None
+        try:
+            with closing(self._feed.frames(self._stopped)) as frames:
+                for found in frames:
+                    if not self._keep(found):
+                        break
+        except BaseException as raised:
+            error = raised
+        finally:
+            self._feed.close()
+        with self._changed:
+            if not self._stopped.is_set():
+                self._error, self._has_ended = error, True
+                self._changed.notify_all()
+
+    def _keep(self, found: LiveFrame | FrameReadError) -> bool:
+        """Put a frame in the place of the one before. False: no more is wanted."""
+        with self._changed:
+            if self._stopped.is_set():
+                return False
+            if not self._is_asked:
+                return True
+            if isinstance(found, FrameReadError):
+                self._n_failed, self._last_failure = self._n_failed + 1, str(found)
+                return True
+            self._n_grabbed += 1
+            self._n_dropped += self._newest is not None
+            self._newest = found
+            self._changed.notify_all()
+            return True
+
+    def _end(self) -> None:
+        self._n_dropped += self._newest is not None
+        self._newest, self._error, self._has_ended = None, None, True
+        self._changed.notify_all()
+
+
+@frozen
+class Gone:
+    """Stands for so many frames of a source that went by, as a `Reader`: each is an error."""
+
+    name: str
+    n_frames: int
+
+    def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, FrameReadError]]:
+        """Read frames; see `Reader`."""
+        for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
+            yield frame_idx, FrameReadError(f"frame {frame_idx} of {self.name} went by and was not kept.")
+
+    def in_colour(self) -> Gone:
+        """Return itself: there is no frame."""
+        return self
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def open_live(source: str | int | Path, timeout: float = TIMEOUT) -> LiveSource:
+    """Open a live source.
+
+    Args:
+        source: the index of a camera (`0`, `"0"`, or on Linux `"/dev/video0"`), the address of a stream (`"rtsp://..."`,
+            `"http://..."`, `"udp://..."`, `"tcp://..."`), or a video file, which is played at its own rate.
+        timeout: seconds in which a stream must answer, and give its next frame.
+
+    Raises:
+        SourceNotFoundError: there is no such camera or file, or nothing answers at the address.
+        SourceFormatError: it is not a video.
+        EmptySourceError: it has no frame.
+        OptionError: the timeout is not above zero.
+    """
+    if not timeout > 0:
+        raise OptionError(f"timeout is in seconds, above zero; found {timeout!r}.")
+    return LiveSource(open_feed(source, timeout))
+
+
+def open_feed(source: str | int | Path, timeout: float = TIMEOUT, clock: Clock = perf_counter) -> Feed:
+    """The feed of a live source; see `open_live`."""
+    text = str(source)
+    is_path = isinstance(source, Path)
+    if not is_path and (text.isdecimal() or CAMERA_FILE.fullmatch(text)):
+        from sleap_infer.frames.live.camera import CameraFeed
+
+        return CameraFeed(int(text) if text.isdecimal() else text, clock)
+    if not is_path and ADDRESS.fullmatch(text) and not text.startswith(LOCAL):
+        from sleap_infer.frames.live.stream import StreamFeed
+
+        return StreamFeed(text, timeout, clock)
+    path = existing(text if is_path else text.removeprefix(LOCAL))
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise SourceFormatError(
+            f"{path} is not played live. Give a camera (0), an address (rtsp://...) or a video file "
+            f"({', '.join(VIDEO_SUFFIXES)}); anything else that holds frames is for: sleap-infer predict"
+        )
+    from sleap_infer.frames.live.file import FilePlayer
+
+    return FilePlayer(path, clock)

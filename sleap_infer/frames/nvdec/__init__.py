@@ -1,0 +1,1 @@
+"""Decode video files on NVIDIA GPUs."""

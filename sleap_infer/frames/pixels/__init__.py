@@ -1,0 +1,1 @@
+"""From stored values to uint8 images: channels, colour, luma, and limits of size."""

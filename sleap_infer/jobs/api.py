@@ -1,0 +1,82 @@
+"""Runs a job on workers: processes of this machine, none at all, or those of a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from sleap_infer.choices import Engine
+from sleap_infer.errors import OptionError
+from sleap_infer.jobs.events import JobOptions, Listener, TaskReport
+from sleap_infer.jobs.plan.tasks import Models, Task
+from sleap_infer.jobs.run.scheduler import Job, Place
+from sleap_infer.jobs.run.worker_handle import InThisProcess, WorkerProcess
+from sleap_infer.runners.spread import split_devices
+from sleap_infer.system.machine import available_cores
+
+
+def run_job(
+    models: Models,
+    tasks: Sequence[Task],
+    options: JobOptions | None = None,
+    listen: Listener = lambda event: None,
+    n_workers: int = 1,
+    engine: Engine = "local",
+    address: str | None = None,
+) -> list[TaskReport]:
+    """Predict tasks, and write their files.
+
+    Args:
+        models: what predicts.
+        tasks: what of; see `find_tasks`.
+        options: how.
+        listen: takes what happens: `Begun`, `Progress`, `Note` and a `TaskReport` of `jobs.events` for each task.
+        n_workers: processes that share the work; 0 for none but this one.
+        engine: where they run.
+        address: of a Ray cluster; without one, Ray starts one here.
+
+    Returns:
+        What became of each task, in order.
+
+    Raises:
+        SleapInferError: the job cannot go on. What was predicted is in the journals, and the same job goes on there.
+    """
+    asked = options or JobOptions()
+    if engine == "ray":
+        from sleap_infer.jobs.cluster.ray import ray_workers
+
+        with ray_workers(max(n_workers, 1), models.device, address) as workers:
+            return Job(models, tasks, asked, listen).run(workers)
+    if n_workers == 0:
+        return Job(models, tasks, asked, listen).run([InThisProcess()])
+    places = share_out(n_workers, models.device)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(WorkerProcess()) for _ in places]
+        for process in processes:
+            process.start()  # it gets ready while the job is prepared
+        return Job(models, tasks, asked, listen).run(processes, places)
+
+
+def share_out(n_workers: int, device: str) -> list[Place]:
+    """Where each worker runs: on a GPU of its own, where several are named; else on its share of the cores.
+
+    Raises:
+        OptionError: there are more workers than cores.
+
+    >>> [place.device for place in share_out(3, "cuda:0,1")]
+    ['cuda:0', 'cuda:1', 'cuda:0']
+    """
+    devices = split_devices(device)
+    if n_workers == 1:
+        return [Place(device)]
+    if len(devices) > 1:
+        return [Place(devices[number % len(devices)]) for number in range(n_workers)]
+    if not hasattr(os, "sched_getaffinity"):
+        return [Place(device)] * n_workers
+    cores = sorted(os.sched_getaffinity(0))
+    if n_workers > available_cores():
+        raise OptionError(
+            f"--workers {n_workers}: only {available_cores()} processor cores may be used here. Give at most so many."
+        )
+    return [Place(device, tuple(cores[number::n_workers])) for number in range(n_workers)]

@@ -1,0 +1,1 @@
+"""Run jobs on clusters: Ray and SLURM."""

@@ -1,0 +1,1 @@
+"""Before a job runs: inputs, names of outputs, tasks, their identity, and checks."""

@@ -1,0 +1,248 @@
+"""Runs a range of frames of one video into a journal, in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from time import perf_counter
+
+from attrs import define, field, frozen
+
+from sleap_infer.errors import DeviceMemoryError, OutputError, SleapInferError, SourceError, WorkerError
+from sleap_infer.frames import Source
+from sleap_infer.frames.source import VideoPart
+from sleap_infer.jobs.store.columns import Columns, failed, to_columns
+from sleap_infer.jobs.store.ranges import Range
+from sleap_infer.jobs.store.shard import Shard
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.predictors import Predictor
+from sleap_infer.system.printable import one_line
+from sleap_infer.system.unexpected_errors import explain, write_details
+
+GIVE_UP_AFTER = 32
+"""Frames in a row that the network fails on, with none before them that it did not: then it is not the frames."""
+
+SECONDS_BETWEEN_REPORTS = 0.2
+"""Least time between two reports of frames that are not in the journal yet."""
+
+logger = logging.getLogger(__name__)
+
+
+@frozen
+class Shape:
+    """What the rows of a job look like.
+
+    Attributes:
+        n_nodes: points of an instance.
+        is_centroid: whether these are centroids.
+        chunk: frames that are kept together.
+    """
+
+    n_nodes: int
+    is_centroid: bool
+    chunk: int
+
+
+@define
+class RangeRunner:
+    """Runs ranges of a source's parts.
+
+    Attributes:
+        predictor: that finds the poses.
+        source: opened.
+        shard: of the journal.
+        shape: of the rows.
+        kept: told of every piece that is in the journal: part, its first place, and the frames.
+        ahead: told after a batch how many frames are predicted that are not in the journal yet.
+        n_done: frames without an error of the network, in all.
+    """
+
+    predictor: Predictor
+    source: Source
+    shard: Shard
+    shape: Shape
+    kept: Callable[[int, int, Columns], None] = lambda part, start, columns: None
+    ahead: Callable[[int], None] = lambda n_frames: None
+    n_done: int = 0
+    _n_failed: int = 0
+    _place: int = 0
+    _waiting: list[Outputs] = field(factory=list)
+    _since: float = field(factory=perf_counter)
+    _reported: float = 0.0
+
+    def run(self, number: int, places: Range) -> None:
+        """Predict frames at these places of a part, and keep them chunk by chunk.
+
+        A frame that the network fails on is found by predicting those of its batch one by one, and marked; where memory
+        runs out, batches are halved.
+
+        Raises:
+            SleapInferError: the source cannot be read, or the journal not be written, or nothing can be predicted.
+        """
+        self._place = places.start
+        while places.stop is None or self._place < places.stop:
+            try:
+                self._stream(number, Range(self._place, places.stop))
+                break
+            except _StreamError as failure:
+                self._go_on(number, places.stop, failure.cause)
+        if places.stop is None:
+            self.shard.end(number, self._place)
+
+    def run_singly(
+        self, number: int, places: Range, cause: Exception | None = None, at: Callable[[int], None] | None = None
+    ) -> None:
+        """Predict frames one by one; those that the network fails on are marked.
+
+        Args:
+            number: of the part.
+            places: of the frames; it ends before where the video does.
+            cause: why.
+            at: told of each place before anything is done for it.
+
+        Raises:
+            SleapInferError: nothing can be predicted at all.
+        """
+        self._place = places.start
+        part = self.source.parts[number]
+        while (places.stop is None or self._place < places.stop) and part.reaches(self._place):
+            if at is not None:
+                at(self._place)
+            self._put(number, self._place, self._one(part.some(self._place, self._place + 1), cause), 1)
+            self._place += 1
+
+    def _one(self, part: VideoPart, cause: Exception | None) -> Columns:
+        """One frame."""
+        try:
+            with self._batches_of(1), closing(self.predictor.stream(self._only(part))) as stream:
+                found = self._columns(list(stream))
+            self.n_done += 1
+            return found
+        except (SourceError, OutputError):
+            raise
+        except Exception as error:
+            self._n_failed += 1
+            if not self.n_done and self._n_failed >= GIVE_UP_AFTER:
+                raise as_our_error(cause or error) from error
+            index = part.first if part.frame_inds is None else part.frame_inds[0]
+            return failed([index], "predict_failed", f"frame {index}: {reason(error)}", self.shape.n_nodes)
+
+    def mark(self, number: int, places: Range, note: str) -> None:
+        """Note that frames cannot be predicted."""
+        part = self.source.parts[number].some(places.start, places.stop)
+        inds = range(places.start, places.stop or places.start) if part.frame_inds is None else part.frame_inds
+        notes = failed(list(inds), "predict_failed", note, self.shape.n_nodes)
+        self._put(number, places.start, notes, 1)
+
+    def _go_on(self, number: int, stop: int | None, cause: Exception) -> None:
+        """Get behind what made the stream end."""
+        if isinstance(cause, (SourceError, OutputError)):
+            raise cause
+        self._keep_whole_batches(number)
+        if not isinstance(cause, (DeviceMemoryError, MemoryError)):
+            details = "" if isinstance(cause, SleapInferError) else f" (details in {write_details(cause)})"
+            logger.warning(
+                "frames from place %d of %s failed: %s%s", self._place, self.source.name, reason(cause), details
+            )
+            self.run_singly(number, Range(self._place, self._batch_end(self._place, stop)), cause)
+        elif self.predictor.batch_size == 1:
+            self.run_singly(number, Range(self._place, self._place + 1), cause)
+        else:
+            self._halve(cause)
+
+    def _stream(self, number: int, places: Range) -> None:
+        part = self.source.parts[number].some(places.start, places.stop)
+        self._waiting = []
+        with closing(self.predictor.stream(self._only(part))) as stream:
+            for outputs in _watched(stream):
+                self._waiting.append(outputs)
+                self._place += 1
+                if self._place % self.shape.chunk == 0:
+                    self._keep(number)
+                elif self._place % self.predictor.batch_size == 0:
+                    self._report()
+        self._keep(number)
+
+    def _report(self) -> None:
+        now = perf_counter()
+        if now - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self._reported = now
+            self.ahead(len(self._waiting))
+
+    def _keep(self, number: int) -> None:
+        """Put what waits into the journal."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self.n_done += len(waiting)
+            self._put(number, self._place - len(waiting), self._columns(waiting), self.predictor.batch_size)
+
+    def _keep_whole_batches(self, number: int) -> None:
+        """Put what waits into the journal up to where a batch ends, and go on from there."""
+        surplus = min(self._place % self.predictor.batch_size, len(self._waiting))
+        self._place -= surplus
+        self._waiting = self._waiting[: len(self._waiting) - surplus]
+        self._keep(number)
+
+    def _put(self, number: int, start: int, columns: Columns, batch_size: int) -> None:
+        now = perf_counter()
+        with self.predictor.stopwatch.timing("writing"):
+            self.shard.add(number, start, columns, batch_size, now - self._since)
+        self._since = now
+        self.kept(number, start, columns)
+
+    def _columns(self, found: list[Outputs]) -> Columns:
+        return to_columns(found, self.shape.n_nodes, self.shape.is_centroid)
+
+    def _only(self, part: VideoPart) -> Source:
+        return Source(self.source.name, (part,), self.source.node_names)
+
+    def _batch_end(self, place: int, stop: int | None) -> int:
+        size = self.predictor.batch_size
+        end = (place // size + 1) * size
+        return end if stop is None else min(end, stop)
+
+    def _halve(self, error: BaseException) -> None:
+        size = self.predictor.batch_size // 2
+        logger.warning("memory ran out (%s): going on with batches of %d", error, size)
+        self.predictor.batch_size = size
+
+    @contextmanager
+    def _batches_of(self, size: int) -> Iterator[None]:
+        before, self.predictor.batch_size = self.predictor.batch_size, size
+        try:
+            yield
+        finally:
+            self.predictor.batch_size = before
+
+
+class _StreamError(Exception):
+    """The stream of poses ended with an error."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _watched(stream: Iterator[Outputs]) -> Iterator[Outputs]:
+    """The same, with errors of the stream told apart from those of whoever takes its poses."""
+    while True:
+        try:
+            outputs = next(stream)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise _StreamError(error) from error
+        yield outputs
+
+
+def as_our_error(error: BaseException) -> SleapInferError:
+    """An error of another library as one of this package."""
+    if isinstance(error, SleapInferError):
+        return error
+    return WorkerError(f"No frame can be predicted: {explain(error)}")
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    return str(error) if isinstance(error, SleapInferError) else one_line(error)

@@ -1,0 +1,144 @@
+"""A task while it is worked on: what belongs to it, what is left of it, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+from attrs import define, field
+
+from sleap_infer.choices import OutputFormat, StageName
+from sleap_infer.errors import SleapInferError
+from sleap_infer.frames import Source
+from sleap_infer.jobs.events import JobOptions, TaskReport
+from sleap_infer.jobs.plan.content import Contents
+from sleap_infer.jobs.plan.tasks import Task
+from sleap_infer.jobs.run.drift import Sentinel
+from sleap_infer.jobs.run.protocol import Kept
+from sleap_infer.jobs.run.supervisor import Unit
+from sleap_infer.jobs.store.journal import Journal
+from sleap_infer.jobs.store.ranges import Range, within
+from sleap_infer.jobs.write.results import collect, write
+from sleap_infer.runners.profile import STAGES, Profile
+
+WAIT_S = 10.0
+"""How long a job waits at its end for the content of its videos to be noted, or as long as it has taken so far."""
+
+
+@define
+class TaskInWork:
+    """A task in work.
+
+    Attributes:
+        task: which.
+        journal: its journal, open.
+        source: its frames, open.
+        contents: of its videos.
+        locks: what is given back at the end.
+        units: what no worker has taken yet.
+        n_before: frames that were in the journal when it was opened.
+        n_left: units that are not done.
+        error: why it cannot go on; `None` if it can.
+        ahead: frames that each worker has predicted and that are not in the journal yet.
+    """
+
+    task: Task
+    journal: Journal
+    source: Source
+    contents: Contents
+    locks: ExitStack
+    units: list[Unit]
+    n_before: int
+    n_left: int
+    error: SleapInferError | None = None
+    ahead: dict[str, int] = field(factory=dict)
+    _begun: float = field(factory=perf_counter, init=False)
+    _seconds: dict[StageName, float] = field(factory=lambda: dict.fromkeys(STAGES, 0.0), init=False)
+    _sentinels: dict[int, Sentinel] = field(factory=dict, init=False)
+    _warnings: list[str] = field(factory=list, init=False)
+
+    @property
+    def n_ahead(self) -> int:
+        """Frames that are predicted and not in the journal yet."""
+        return sum(self.ahead.values())
+
+    def missing(self, unit: Unit) -> list[Range]:
+        """What of a unit is not in the journal."""
+        return within(self.journal.missing().get(unit.part, []), unit.places)
+
+    def stop(self, error: SleapInferError) -> None:
+        """Take no more units: it cannot go on. The first reason counts."""
+        self.error = self.error or error
+        self.n_left -= len(self.units)
+        self.units = []
+
+    def count(self, seconds: Mapping[StageName, float]) -> None:
+        """Add what stages were busy with."""
+        for stage, spent in seconds.items():
+            self._seconds[stage] += spent
+
+    def watch(self, kept: Kept) -> Iterator[str]:
+        """Look at new results, and say what is odd about them."""
+        for text in self._sentinels.setdefault(kept.part, Sentinel()).watch(kept.window):
+            line = f"{self.task.name}: up to frame {kept.places.stop}, {text}. Look at the video there"
+            self._warnings.append(line)
+            yield line
+
+    def failed(self, error: SleapInferError) -> TaskReport:
+        """The report of a task that an error ended."""
+        return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
+
+    def conclude(
+        self, options: JobOptions, n_lanes: int, warn: Callable[[str], None], look: Callable[[bool], Source]
+    ) -> TaskReport:
+        """Write the files of a task of which nothing is left, and report.
+
+        Args:
+            options: of the job.
+            n_lanes: threads that networks ran in.
+            warn: takes what is wrong with the results, for people.
+            look: gives the source with the shapes of its videos and, if asked to, the times of frames.
+
+        Raises:
+            SleapInferError: files cannot be written, or the journal cannot be read.
+        """
+        if self.error is not None:
+            return self.failed(self.error)
+        self.contents.wait(max(WAIT_S, perf_counter() - self._begun))
+        if options.shard is not None:
+            return TaskReport(self.task, "shared", seconds=perf_counter() - self._begun)
+        begun = perf_counter()
+        results = collect(self.journal, self.source)
+        targets = self._targets(options, results.n_failed)
+        for line in results.warnings(targets):
+            self._warnings.append(line)
+            warn(line)
+        targets = self._targets(options, results.n_failed)
+        results = attrs.evolve(results, source=look("ledger" in targets))
+        facts = self.journal.facts["facts"]
+        profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
+        files = write(results, targets, profile.as_dict())
+        wall = perf_counter() - self._begun
+        profile = profile.with_writing(self._seconds["writing"] + perf_counter() - begun, wall)
+        if not options.keep_journal:
+            self.journal.delete()
+        return TaskReport(
+            self.task,
+            "written",
+            results.counts,
+            results.n_instances,
+            tuple(files),
+            seconds=wall,
+            n_resumed=self.n_before,
+            profile=profile,
+            warnings=tuple(self._warnings),
+            notes=results.notes,
+            n_capped=results.n_capped,
+        )
+
+    def _targets(self, options: JobOptions, n_failed: int) -> dict[OutputFormat, Path]:
+        targets = self.task.targets(options.formats)
+        return {**targets, "ledger": self.task.target("ledger")} if n_failed else targets

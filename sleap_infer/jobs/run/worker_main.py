@@ -1,0 +1,91 @@
+"""A process that works on jobs: requests in on stdin, what happens out on stdout.
+
+    python -m sleap_infer.jobs.run.worker_main
+
+Logs and whatever libraries print go to stderr. It ends when stdin does: whoever asked is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import IO
+
+from sleap_infer.errors import SleapInferError
+from sleap_infer.jobs.run.protocol import Answer, Failed, Look, Open, Request, Said, receive, send
+from sleap_infer.jobs.run.source_facts import look
+from sleap_infer.jobs.run.worker_session import Session
+from sleap_infer.system.child_process import leave
+from sleap_infer.system.printable import OneLine
+from sleap_infer.system.unexpected_errors import explain
+
+
+class Teller(logging.Handler):
+    """Sends what happens, and lines of the log, one at a time.
+
+    Args:
+        out: where to.
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        super().__init__(logging.INFO)
+        self._out = out
+
+    def tell(self, answer: Answer) -> None:
+        """Send what happened."""
+        with self.lock or threading.RLock():
+            send(self._out, answer)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a line of the log."""
+        self.tell(Said(record.levelno, record.getMessage()))
+
+
+def main() -> None:
+    """Do what is asked for until there is nothing more."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for name in ("SIGINT", "SIGHUP"):  # the process that sends the requests decides when to stop
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    teller = Teller(out)
+    logging.getLogger("sleap_infer").addHandler(teller)
+    others = logging.StreamHandler()
+    others.setFormatter(OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[others])
+    for name in ("sleap_infer", "py.warnings"):
+        logging.getLogger(name).propagate = False
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(teller)
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    session: Session | None = None
+    while True:
+        request = requests.get()
+        try:
+            if isinstance(request, Open):
+                session = Session(request, teller.tell)
+            elif isinstance(request, Look):
+                teller.tell(look(request))
+            else:
+                assert session is not None
+                session.run(request, teller.tell)
+        except SleapInferError as error:
+            teller.tell(Failed(type(error).__name__, str(error)))
+        except BaseException as error:
+            teller.tell(Failed("WorkerError", explain(error)))
+
+
+def _listen(requests: queue.SimpleQueue[Request]) -> None:
+    stream = sys.stdin.buffer
+    while (request := receive(stream)) is not None:
+        requests.put(request)
+    leave(0)
+
+
+if __name__ == "__main__":
+    main()

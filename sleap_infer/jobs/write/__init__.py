@@ -1,0 +1,1 @@
+"""From the journal to the requested files: .slp, CSV, Parquet, Analysis HDF5, frame status."""

@@ -1,0 +1,206 @@
+"""Writes the files of jobs that several processes shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+from sleap_infer.choices import OutputFormat
+from sleap_infer.config.options import SourceOptions
+from sleap_infer.errors import JobError, JournalError, OutputExistsError
+from sleap_infer.frames import Source
+from sleap_infer.jobs.events import Listener, Note, TaskReport
+from sleap_infer.jobs.live_journal import recover
+from sleap_infer.jobs.plan.content import Contents, noted
+from sleap_infer.jobs.plan.guards import check_targets
+from sleap_infer.jobs.plan.identity import crops_are_known, differences, digest, identify_videos, plain
+from sleap_infer.jobs.plan.tasks import SUFFIXES, Task, base_name
+from sleap_infer.jobs.store.columns import failed
+from sleap_infer.jobs.store.journal import Journal, listed
+from sleap_infer.jobs.store.journal_files import SKIPPED
+from sleap_infer.jobs.store.locks import only_one, tidy
+from sleap_infer.jobs.store.ranges import Range
+from sleap_infer.jobs.write.results import collect, read_mark, write
+from sleap_infer.system.files import FileKey, check_writable, file_key
+
+
+def find_journals(paths: Sequence[Path]) -> list[Journal]:
+    """The journals at paths: each one itself, or a folder that holds some; one that is named twice, once.
+
+    Raises:
+        JournalError: there is none.
+    """
+    found: dict[FileKey, Journal] = {}
+    for path in paths:
+        inside = [place for place in sorted(path.glob("*.journal")) if Journal.is_at(place)] if path.is_dir() else []
+        places = [path] if Journal.is_at(path) else inside
+        if not places:
+            raise JournalError(f"{path} is no journal, and holds none. Journals are folders named OUTPUT.journal.")
+        for place in places:
+            found.setdefault(file_key(place), Journal.open(place))
+    return list(found.values())
+
+
+def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Path, list[TaskReport]]:
+    """What was merged before: of a journal that is gone its output, of a folder without journals all outputs in it.
+
+    What a run that was killed has left of such journals is removed.
+
+    Args:
+        paths: as in `find_journals`.
+        formats: that outputs have to be there in, each marked as the work of a job.
+
+    Returns:
+        Reports (`"skipped"`) for each path of which nothing is left to merge.
+    """
+    found = {path: [TaskReport(task, "skipped") for task in _finished(path, formats)] for path in paths}
+    for path, reports in found.items():
+        for journal in (path, *path.glob("*.journal")) if reports else ():
+            if journal.name.endswith(".journal"):
+                tidy(journal)
+    return {path: reports for path, reports in found.items() if reports}
+
+
+def _finished(path: Path, formats: Sequence[OutputFormat]) -> list[Task]:
+    if Journal.is_at(path) or (path.is_dir() and any(map(Journal.is_at, path.glob("*.journal")))):
+        return []
+    if path.name.endswith(".journal"):
+        bases = [path.with_name(path.name.removesuffix(".journal"))]
+    else:
+        suffix = SUFFIXES[formats[0]]
+        bases = [there.with_name(base_name(there)) for there in sorted(path.glob(f"*{suffix}"))]
+    tasks = [Task((str(base),), base) for base in bases]
+    return [task for task in tasks if all(read_mark(task.target(form)) is not None for form in formats)]
+
+
+def task_of(journal: Journal) -> Task:
+    """The task that a journal is of, with its output where the journal lies now."""
+    facts = journal.facts["task"]
+    output = journal.path.with_name(journal.path.name.removesuffix(".journal"))
+    return Task(
+        tuple(facts["sources"]),
+        output,
+        facts["frames"],
+        facts["at_most"],
+        named_in=tuple(facts.get("named_in", ())),
+        restore_source_videos=facts.get("restore_source_videos", False),
+        reading=SourceOptions(**facts.get("reading", {})),
+    )
+
+
+def merge_journals(
+    journals: Sequence[Journal],
+    formats: tuple[OutputFormat, ...],
+    partial: bool,
+    overwrite: bool,
+    keep_journal: bool,
+    listen: Listener,
+) -> list[TaskReport]:
+    """Write the files of journals.
+
+    Args:
+        journals: of jobs whose shares are done.
+        formats: to write.
+        partial: whether frames may be missing; they are marked as skipped.
+        overwrite: whether files may be there.
+        keep_journal: whether journals stay.
+        listen: takes the reports.
+
+    Raises:
+        JobError: frames are missing; a share still works on it; the videos are not those of the job.
+        OutputError: a file cannot be written, or would replace a source, a manifest or a model of the jobs.
+    """
+    models = [str(name) for journal in journals for name in journal.facts["facts"].get("model_paths", ())]
+    check_targets(list(map(task_of, journals)), formats, models)
+    reports = []
+    for journal in journals:
+        report = _merge(journal, formats, partial, overwrite, keep_journal)
+        for line in report.warnings:
+            listen(Note(line, is_warning=True))
+        listen(report)
+        reports.append(report)
+    return reports
+
+
+def _merge(
+    journal: Journal, formats: tuple[OutputFormat, ...], partial: bool, overwrite: bool, keep_journal: bool
+) -> TaskReport:
+    task, begun = task_of(journal), perf_counter()
+    targets = {form: task.target(form) for form in formats}
+    own = digest(journal.facts["what"])  # what this job has written, a run that was killed has not finished
+    there = [path for path in targets.values() if path.exists() and read_mark(path) != own]
+    if there and not overwrite:
+        raise OutputExistsError(
+            f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
+        )
+    for path in targets.values():
+        check_writable(path)
+    if journal.is_live:
+        return _merge_live(journal, task, targets, keep_journal)
+    with only_one(journal.path / "lock", str(task.output)), task.open() as source:
+        contents, was = Contents.of(source), noted(journal.path)
+        what = identify_videos(source, crops_are_known(journal.facts["what"]))
+        unlike = next(differences(journal.facts["what"]["videos"], plain(what), "videos"), contents.unlike(was))
+        if unlike:
+            raise JobError(f"The videos of {journal.path} are not those that are there now: {unlike}.")
+        contents.note(journal.path, was)
+        contents.wait()
+        journal.drop(SKIPPED)
+        missing = journal.missing()
+        if missing and not partial:
+            raise JobError(
+                f"{journal.path} is not complete: {listed(missing)}. Run the shares that are missing, or write what "
+                "is there with --partial."
+            )
+        _mark_missing(journal, source, missing)
+        results = collect(journal, source)
+        if results.n_failed:
+            targets.setdefault("ledger", task.target("ledger"))
+        files = write(results, targets, {})
+        if keep_journal:
+            journal.drop(SKIPPED)
+        else:
+            journal.delete()
+    seconds = perf_counter() - begun
+    return TaskReport(
+        task,
+        "written",
+        results.counts,
+        results.n_instances,
+        tuple(files),
+        seconds=seconds,
+        warnings=tuple(results.warnings(targets)),
+        notes=results.notes,
+    )
+
+
+def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path], keep_journal: bool) -> TaskReport:
+    """Write the files of a live session that was broken off: all that was predicted is all that there is."""
+    begun = perf_counter()
+    with only_one(journal.path / "lock", str(task.output)):
+        results, files = recover(journal, targets)
+        if not keep_journal:
+            journal.delete()
+    seconds = perf_counter() - begun
+    warnings = tuple(results.warnings(targets))
+    return TaskReport(
+        task, "written", results.counts, results.n_instances, tuple(files), seconds=seconds, warnings=warnings
+    )
+
+
+def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Range]]) -> None:
+    if not missing:
+        return
+    with journal.shard(SKIPPED) as shard:
+        for part, gaps in missing.items():
+            video = source.parts[part]
+            length = video.n_frames or 0
+            for gap in gaps:
+                stop = max(gap.start, length) if gap.stop is None else gap.stop
+                inds = range(gap.start, stop) if video.frame_inds is None else video.frame_inds[gap.start : stop]
+                if len(inds):
+                    note = "no process came to it"
+                    shard.add(part, gap.start, failed(list(inds), "skipped", note, journal.n_nodes), 1)
+                if gap.stop is None:
+                    shard.end(part, stop)

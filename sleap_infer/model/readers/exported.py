@@ -1,0 +1,119 @@
+"""Exported models: what `export_metadata.json` says of a graph, and the spec that comes of it. No torch.
+
+The file has the fields that sleap-nn writes, for other programs, and under `sleap_infer` all that is needed to run the
+graph and to name what it finds. The same text travels inside the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sleap_infer.errors import ExportedModelError, ModelError
+from sleap_infer.model.readers.directory import METADATA_NAME, ModelFiles
+from sleap_infer.model.readers.exported_spec import spec_from_json, spec_to_json, unknown_in
+from sleap_infer.model.readers.known_settings import report
+from sleap_infer.model.readers.sleap_nn_exports.metadata import is_sleap_nn, read_foreign_spec
+from sleap_infer.model.readers.texts import explain, one_line, parse_json, read_text
+from sleap_infer.model.spec import ModelSpec
+
+OUR_KEY = "sleap_infer"
+KERAS_ENDING = ".h5"
+"""Of the weights of SLEAP models."""
+
+
+def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
+    """Read what an exported model is, and check that its graph is the one that was exported.
+
+    Exports of sleap-nn, which have no such check, are read by `model.foreign`.
+
+    Args:
+        files: of the export.
+        ignore_unknown: whether settings that are not known here are only warned of.
+
+    Raises:
+        ExportedModelError: the graph was changed since, or nothing says what it is.
+    """
+    beside = files.config.name == METADATA_NAME
+    metadata = _read_beside(files.config) if beside else _read_inside(files.weights)
+    if OUR_KEY not in metadata:
+        if is_sleap_nn(metadata):
+            return read_foreign_spec(files, metadata, ignore_unknown)
+        raise ExportedModelError(
+            f"{files.weights}: its metadata are not sleap_infer's, nor sleap-nn's (keys: "
+            f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "
+            "-o DIR."
+        )
+    _check_conventions(metadata[OUR_KEY], files)
+    spec = _read_ours(files, metadata[OUR_KEY], ignore_unknown)
+    assert spec.exported is not None
+    if beside and (found := hash_file(files.weights)) != spec.exported.sha256:
+        raise ExportedModelError(
+            f"{files.weights} is not the file that was exported: its SHA-256 is {found[:12]}..., not "
+            f"{spec.exported.sha256[:12]}... It was damaged or replaced; copy the directory again, or export again."
+        )
+    return spec
+
+
+def _read_ours(files: ModelFiles, data: Any, ignore_unknown: bool) -> ModelSpec:
+    try:
+        spec = spec_from_json(data, files.directory)
+    except (ValueError, RecursionError) as error:
+        raise ExportedModelError(
+            f"{files.config}: malformed metadata ({one_line(error)}). Copy the directory again, or export again."
+        ) from error
+    report([f"{files.config}: {name!r} is not known" for name in unknown_in(data)], ignore_unknown)
+    return spec
+
+
+def metadata_inside(spec: ModelSpec) -> dict[str, str]:
+    """What travels inside a graph, so that it is enough by itself."""
+    return {OUR_KEY: json.dumps(spec_to_json(spec))}
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {explain(error)}.") from error
+
+
+def _check_conventions(data: Any, files: ModelFiles) -> None:
+    """Refuse exports of SLEAP models by versions that prepared their images as those of sleap-nn models."""
+    facts = data.get("exported") if isinstance(data, dict) else None
+    sources = str(facts.get("source", "")).split(";") if isinstance(facts, dict) else []
+    if "conventions" not in data and any(source.endswith(KERAS_ENDING) for source in sources):
+        raise ExportedModelError(
+            f"{files.weights} was made from a SLEAP model ({', '.join(sources)}) by an older version of sleap-infer, "
+            "which prepared images and placed points as sleap-nn does, not as SLEAP. Export the model again: "
+            "sleap-infer export MODEL -o DIR."
+        )
+
+
+def _read_beside(path: Path) -> dict[str, Any]:
+    try:
+        data = parse_json(read_text(path, ExportedModelError))
+    except ValueError as error:
+        raise ExportedModelError(f"{path} is not readable JSON: {error}. Export the model again.") from error
+    if not isinstance(data, dict):
+        raise ExportedModelError(f"{path}: expected a mapping, found {type(data).__name__}. Export the model again.")
+    return data
+
+
+def _read_inside(path: Path) -> dict[str, Any]:
+    """Metadata that travel inside a graph, which onnxruntime has to open for it."""
+    from sleap_infer.model.onnx_graph import open_graph
+
+    inside = open_graph(path).get_modelmeta().custom_metadata_map
+    try:
+        return {OUR_KEY: json.loads(inside[OUR_KEY])} if OUR_KEY in inside else dict(inside)
+    except ValueError as error:
+        raise ExportedModelError(f"{path}: the metadata inside are not readable: {error}.") from error

@@ -1,0 +1,1 @@
+"""Read the models that `sleap-nn export` writes."""

@@ -1,0 +1,290 @@
+"""Candidates to instances: assignment, grouping, identities, filters, back to image pixels. numpy and scipy, no torch.
+
+To add a kind of model: its arrays in `candidates`, a decoder here, a line in `DECODERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from sleap_infer.choices import GraphKind
+from sleap_infer.config.options import FilterOptions
+from sleap_infer.model.settings import StageSettings
+from sleap_infer.model.spec import ModelSpec
+from sleap_infer.ops import filters
+from sleap_infer.ops.grouping import group_instances
+from sleap_infer.ops.identity import assign_classes, group_by_class
+from sleap_infer.poses.candidates import MAP_NAMES, Candidates, are_damaged
+from sleap_infer.poses.geometry import Floats, Geometry
+from sleap_infer.poses.outputs import Outputs
+
+Indices: TypeAlias = NDArray[np.int64]
+
+Rows: TypeAlias = dict[str, NDArray[Any]]
+"""Fields of `Outputs` by name, rows of all images of a batch one after the other; points in pixels of the network's
+input."""
+
+Decoder: TypeAlias = Callable[[Candidates, ModelSpec, StageSettings], tuple[Indices, Rows]]
+"""Turns the candidates of a batch into rows; first the image of each row (I,), ascending."""
+
+
+def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings) -> list[Outputs]:
+    """Turn the candidates of a batch into the outputs of its images, one each.
+
+    An image of which the network gave NaN has no rows, and says so as its failure.
+
+    Args:
+        candidates: as in `sleap_infer.poses.candidates`.
+        geometry: of the batch.
+        spec: the model's facts.
+        settings: its resolved settings.
+    """
+    images, rows = find_rows(candidates, geometry, spec, settings)
+    maps = {field: candidates[name] for name, field in MAP_NAMES.items() if name in candidates}
+    full = _are_full(candidates, spec, settings)
+    ends = np.cumsum(np.bincount(images, minlength=len(full))).tolist()
+    damaged = are_damaged(candidates).tolist()
+    outputs = []
+    for number, (begin, end) in enumerate(pairwise([0, *ends])):
+        fields: dict[str, Any] = {name: values[begin:end] for name, values in rows.items()}
+        fields |= {name: values[number] for name, values in maps.items()}
+        found = Outputs(**fields, skeleton=spec.skeleton, capped=full[number])
+        outputs.append(found.as_damaged() if damaged[number] else found)
+    return outputs
+
+
+def find_rows(
+    candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings
+) -> tuple[Indices, Rows]:
+    """What `postprocess` gives, as arrays of the whole batch: the image of each row (I,), ascending, and the rows.
+
+    Points are in pixels of the network's input and, under their own names, in pixels of the image.
+    """
+    images, rows = DECODERS[spec.kind](candidates, spec, settings)
+    of_rows = attrs.evolve(geometry, origin=geometry.origin[images % len(geometry.origin)])
+    for raw, name in (("pred_raw_keypoints", "pred_keypoints"), ("pred_raw_centroids", "pred_centroids")):
+        if raw in rows:
+            rows[name] = of_rows.to_image(rows[raw])
+    return images, rows
+
+
+def _are_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> list[bool]:
+    """In which images all places for peaks of a node, or for centroids, are taken: others may have been left out."""
+    is_peak = candidates.get("peak_mask", candidates.get("instance_valid"))
+    most = spec.exported.n_places if spec.exported else settings.peaks.max_peaks_per_node
+    if is_peak is None or most is None or is_peak.shape[-1] < most:
+        return [False] * len(next(iter(candidates.values())))
+    is_full = np.all(is_peak, axis=-1)
+    full: list[bool] = (np.any(is_full, axis=1) if is_full.ndim > 1 else is_full).tolist()
+    return full
+
+
+def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Single and centered instance: the highest peak of each node; the score is the sum of their values."""
+    values = np.ascontiguousarray(candidates["peak_vals"])
+    rows = {
+        "pred_raw_keypoints": candidates["peaks"],
+        "pred_peak_values": values,
+        "instance_scores": np.nansum(values, axis=1),
+    }
+    return np.arange(len(values)), rows
+
+
+def decode_centroids(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Centroids: every peak, the strongest where there are more than `max_instances`."""
+    images, places = _centroids(candidates, settings)
+    return images, _centroid_rows(candidates, images, places)
+
+
+def decode_bottomup(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Bottom-up: peaks joined by the best connections; an instance scores the sum of its connections."""
+    is_peak = candidates["peak_mask"].astype(bool)
+    n_places = is_peak.shape[-1]
+    scores = candidates["line_scores"].reshape(len(is_peak), len(spec.paf_edges), n_places, n_places)
+    images, members, totals = group_instances(is_peak, scores, spec.paf_edges, settings.grouping.min_line_scores)
+    enough = (members >= 0).sum(axis=1) >= _least_peaks(settings.grouping.min_instance_peaks, spec.n_nodes)
+    kept = np.flatnonzero(enough)
+    kept = kept[_strongest(totals[kept], images[kept], settings.peaks.max_instances)]
+    images = images[kept]
+    return images, {**_gather_members(candidates, images, members[kept]), "instance_scores": totals[kept]}
+
+
+def decode_multi_class_bottomup(
+    candidates: Candidates, spec: ModelSpec, settings: StageSettings
+) -> tuple[Indices, Rows]:
+    """Multi-class bottom-up: a row per class with the peaks that are assigned to it; scores are means of its values."""
+    probabilities = candidates["class_probs"]
+    members = group_by_class(candidates["peak_mask"].astype(bool), probabilities)
+    n_images, n_classes, n_nodes = members.shape
+    images, classes = np.indices((n_images, n_classes)).reshape(2, -1)
+    members = members.reshape(-1, n_nodes)
+    rows = _gather_members(candidates, images, members)
+    certainty = probabilities[images[:, None], np.arange(n_nodes), members, classes[:, None]]
+    certainty = _nanmean(np.where(members >= 0, certainty, np.nan))
+    scores = _nanmean(rows["pred_peak_values"])
+
+    found = np.flatnonzero(~np.isnan(scores))
+    is_left_out = np.ones(len(scores), bool)
+    is_left_out[found[_strongest(scores[found], images[found], settings.peaks.max_instances)]] = False
+    rows |= {"instance_scores": scores, "instance_tracking_scores": certainty}
+    for values in rows.values():
+        values[is_left_out] = np.nan
+    return images, {**rows, "pred_classes": classes}
+
+
+def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Multi-class top-down, one crop each: the pose, and the crop's own most probable class.
+
+    In a pipeline, `assign_crop_classes` decides over all crops of a frame instead.
+    """
+    images, rows = decode_one(candidates, spec, settings)
+    probabilities = candidates["class_probs"]
+    classes = {"pred_classes": probabilities.argmax(axis=1), "instance_tracking_scores": probabilities.max(axis=1)}
+    return images, {**rows, **classes}
+
+
+def decode_fused(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Top-down in one graph: a pose per centroid; its score is the centroid's value."""
+    images, places = _centroids(candidates, settings)
+    rows = _centroid_rows(candidates, images, places)
+    poses = {"pred_raw_keypoints": "peaks", "pred_peak_values": "peak_vals"}
+    return images, {**rows, **{name: candidates[source][images, places] for name, source in poses.items()}}
+
+
+def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
+    """Multi-class top-down in one graph: as `decode_fused`, and classes, none twice in a frame."""
+    images, places = _centroids(candidates, settings)
+    probabilities = candidates["class_probs"][images, places]
+    frames = np.split(probabilities, np.flatnonzero(np.diff(images)) + 1)
+    keeps_unsure = spec.conventions.unsure_classes
+    assigned = [assign_crop_classes(frame, keeps_unsure) for frame in frames]
+    classes, certainty = (np.concatenate(parts) for parts in zip(*assigned, strict=True))
+    _, rows = decode_fused(candidates, spec, settings)
+    rows |= {"pred_classes": classes, "instance_tracking_scores": certainty}
+    named = np.ones(len(classes), bool) if keeps_unsure else classes >= 0
+    return images[named], {name: values[named] for name, values in rows.items()}
+
+
+DECODERS: Mapping[GraphKind, Decoder] = {
+    "single_instance": decode_one,
+    "centered_instance": decode_one,
+    "centroid": decode_centroids,
+    "bottomup": decode_bottomup,
+    "multi_class_bottomup": decode_multi_class_bottomup,
+    "multi_class_topdown": decode_class_vector,
+    "topdown": decode_fused,
+    "multi_class_topdown_combined": decode_fused_classes,
+}
+
+
+def assign_crop_classes(probabilities: Floats, keeps_unsure: bool = True) -> tuple[NDArray[np.int64], Floats]:
+    """Classes of all crops of one frame, each class at most once.
+
+    Args:
+        probabilities: (I, C).
+        keeps_unsure: whether a crop may get another class than its own most probable one.
+
+    Returns:
+        Classes (I,), -1 for none, and their probabilities (I,), NaN for none.
+
+    >>> assign_crop_classes(np.array([[0.6, 0.4], [0.9, 0.1]], np.float32), keeps_unsure=False)[0].tolist()
+    [-1, 0]
+    """
+    classes = assign_classes(probabilities)
+    if not keeps_unsure:
+        own = probabilities.max(axis=1, initial=-np.inf)
+        classes = np.where(probabilities[np.arange(len(classes)), classes] == own, classes, -1)
+    certainty = probabilities[np.arange(len(classes)), classes]
+    return classes, np.where(classes >= 0, certainty, np.nan).astype(np.float32)
+
+
+NO_FILTERS = FilterOptions()
+
+
+def filter_instances(outputs: Outputs, options: FilterOptions) -> Outputs:
+    """Drop the rows that the filters name, in the fixed order of `FilterOptions`."""
+    if options == NO_FILTERS or outputs.failure is not None:
+        return outputs
+    for keep in (_seen_enough, _scored_enough, _apart):
+        rows = keep(outputs, options)
+        outputs = outputs if rows.all() else outputs.select(rows)
+    return outputs
+
+
+def _seen_enough(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
+    if outputs.pred_keypoints is None:
+        return np.ones(len(outputs), bool)
+    visible = ~np.isnan(np.asarray(outputs.pred_keypoints)).any(axis=2)
+    return (visible.sum(axis=1) >= options.min_visible_nodes) & (
+        visible.mean(axis=1) >= options.min_visible_node_fraction
+    )
+
+
+def _scored_enough(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
+    keep = ~(np.asarray(outputs.instance_scores) < options.min_instance_score)
+    if outputs.pred_peak_values is not None:
+        keep &= ~(_nanmean(np.asarray(outputs.pred_peak_values)) < options.min_mean_node_score)
+    return keep
+
+
+def _apart(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
+    keep, scores = np.ones(len(outputs), bool), np.asarray(outputs.instance_scores)
+    if len(outputs) < 2:
+        return keep
+    if outputs.pred_keypoints is not None and options.max_overlap is not None:
+        measure = filters.box_iou if options.overlap_method == "iou" else filters.keypoint_similarity
+        keep = filters.not_overlapping(measure(np.asarray(outputs.pred_keypoints)), scores, options.max_overlap)
+    elif outputs.pred_centroids is not None and options.min_centroid_distance > 0:
+        keep = filters.far_apart(np.asarray(outputs.pred_centroids), scores, options.min_centroid_distance)
+    return keep
+
+
+def _centroids(candidates: Candidates, settings: StageSettings) -> tuple[Indices, Indices]:
+    """Image and place of each centroid that is kept."""
+    images, places = np.nonzero(candidates["instance_valid"].astype(bool))
+    kept = _strongest(candidates["centroid_vals"][images, places], images, settings.peaks.max_instances)
+    return images[kept], places[kept]
+
+
+def _centroid_rows(candidates: Candidates, images: Indices, places: Indices) -> Rows:
+    """Rows of the centroids at places of images; their values are their scores."""
+    values = candidates["centroid_vals"][images, places]
+    points = candidates["centroids"][images, places]
+    return {"pred_raw_centroids": points, "pred_centroid_values": values, "instance_scores": values.copy()}
+
+
+def _gather_members(candidates: Candidates, images: Indices, members: Indices) -> Rows:
+    """Points and values of (I, N) members; NaN where an instance has none."""
+    at = images[:, None], np.arange(members.shape[1]), members
+    missing = members < 0
+    points = np.where(missing[..., None], np.float32(np.nan), candidates["peaks"][at])
+    values = np.where(missing, np.float32(np.nan), candidates["peak_vals"][at])
+    return {"pred_raw_keypoints": points, "pred_peak_values": values}
+
+
+def _strongest(scores: Floats, images: Indices, at_most: int | None) -> Indices:
+    """Which rows (I,) to keep, image by image."""
+    if at_most is None or np.bincount(images).max(initial=0) <= at_most:
+        return np.arange(len(scores))
+    begins = np.flatnonzero(np.diff(images, prepend=-1))
+    parts = np.split(scores, begins[1:])
+    return np.concatenate([begin + filters.strongest(part, at_most) for begin, part in zip(begins, parts, strict=True)])
+
+
+def _least_peaks(wanted: float, n_nodes: int) -> int:
+    """A count as it is, a share as so many of the nodes, rounded down."""
+    return wanted if isinstance(wanted, int) else int(wanted * n_nodes)
+
+
+def _nanmean(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    seen = ~np.isnan(values)
+    count = seen.sum(axis=-1)
+    total = np.where(seen, values, 0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)

@@ -1,0 +1,40 @@
+"""Whether poses are right: as those of the reference, within what a precision may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sleap_infer.choices import Precision
+from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
+from sleap_infer.poses.compare import compare_poses
+from sleap_infer.poses.outputs import Outputs
+
+REACH_PX = 20.0
+"""Instances whose points are on average farther apart are not the same."""
+
+
+def difference(found: Sequence[Outputs], expected: Sequence[Outputs], precision: Precision) -> str | None:
+    """How poses are not those of the reference, in words; `None` if they are.
+
+    In 32-bit floats every point is to be within `MAX_ERROR_PX`; else 95 % within `DEFAULT_BUDGET_PX`, and no more
+    than a share of `MAX_CHANGED` of the instances lost or gained.
+    """
+    pairs = [compare_poses(_points(a), _points(b), REACH_PX) for a, b in zip(found, expected, strict=True)]
+    distances = np.concatenate([np.zeros(1, np.float32), *(pair.distances for pair in pairs)])
+    changed = sum(pair.n_expected - pair.n_matched + pair.n_surplus for pair in pairs)
+    share = changed / max(sum(pair.n_expected for pair in pairs), 1)
+    worst = float(distances.max() if precision == "fp32" else np.percentile(distances, 95))
+    budget, allowed = (MAX_ERROR_PX, 0.0) if precision == "fp32" else (DEFAULT_BUDGET_PX, MAX_CHANGED)
+    if share > allowed:
+        return f"its poses differ: {changed} instances lost or gained"
+    return f"its poses differ by {worst:.2g} px, more than {budget:g}" if worst > budget else None
+
+
+def _points(outputs: Outputs) -> Any:
+    points = outputs.pred_keypoints
+    if points is None:
+        points = np.zeros((0, 1, 2)) if outputs.pred_centroids is None else np.asarray(outputs.pred_centroids)[:, None]
+    return np.asarray(points)[outputs.present()]

@@ -1,0 +1,24 @@
+"""What a predictor is about to do, for people."""
+
+from __future__ import annotations
+
+from sleap_infer.predictors.steps import Steps
+
+
+def describe_stages(predictor: Steps) -> list[str]:
+    """How the backend was chosen, and the resolved settings of each stage; a line each."""
+    facts, choice = predictor.describe(), predictor.choice
+    runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"
+    chosen = [] if choice is None else [f"chose {runtime}: {choice.why}{' (measured before)' * choice.remembered}"]
+    if choice is not None and not choice.remembered:
+        chosen += [f"  {row.line()}" for row in choice.tried]
+    lines = [*chosen, f"{predictor.settings.kind} on {runtime}, batch size {facts['batch_size']}"]
+    for runner, stage in zip(predictor.runners, predictor.settings.stages, strict=True):
+        images = stage.images
+        size = f", fitted to {images.max_height or '-'}x{images.max_width or '-'}" if images.max_height else ""
+        crop = f", crops of {stage.crop_size}" if stage.crop_size else ""
+        lines.append(
+            f"  {stage.kind}: {runner.spec.path}{size}{crop}, scale {images.input_scaling:g}, padded to "
+            f"{images.pad_to_stride}, peaks above {stage.peak_threshold:g}, refinement {stage.peaks.refinement}"
+        )
+    return lines

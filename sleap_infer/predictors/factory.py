@@ -1,0 +1,155 @@
+"""From paths and options to opened runners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from sleap_infer.choices import GRAPH_BACKENDS, Backend, PipelineKind, Precision
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE
+from sleap_infer.errors import ModelCombinationError, OptionError
+from sleap_infer.model import ModelSpec, expand_model_path, read_spec
+from sleap_infer.model.settings import (
+    SECOND_STAGES,
+    PipelineSettings,
+    in_order,
+    left_outside,
+    pipeline_kind,
+    read_options,
+    resolve,
+)
+from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
+from sleap_infer.runners.spread import split_devices
+
+
+@frozen
+class Plan:
+    """Models that make a pipeline, and its settings; nothing is opened.
+
+    Attributes:
+        paths: of the models, in the order in which they run.
+        specs: their facts.
+        kind: what they find together.
+        settings: resolved.
+        options: inference options that were given, by name.
+    """
+
+    paths: tuple[Path, ...]
+    specs: tuple[ModelSpec, ...]
+    kind: PipelineKind
+    settings: PipelineSettings
+    options: Mapping[str, Any]
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether every model is an exported graph."""
+        return all(spec.exported for spec in self.specs)
+
+
+@frozen
+class Runtime:
+    """What runs a pipeline's networks.
+
+    Attributes:
+        backend: by name.
+        device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:0,1"` ...
+        precision: that the networks compute in; `None` is 32-bit floats, or what an export was made in.
+        batch_size: frames that go through the (first) network at once.
+        backend_options: for the runtime, in its own words.
+    """
+
+    backend: Backend
+    device: str = "auto"
+    precision: Precision | None = None
+    batch_size: int = field(default=DEFAULT_BATCH_SIZE)
+    backend_options: Mapping[str, Any] = field(factory=dict)
+
+    @batch_size.validator
+    def _check_batch_size(self, _attribute: object, value: object) -> None:
+        check_batch_size(value)
+
+
+def check_batch_size(value: object) -> None:
+    """Refuse what is not a number of frames.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"batch_size is a whole number from 1 up, found {value!r}.")
+
+
+def read_plan(paths: str | Path | Sequence[str | Path], options: Mapping[str, Any]) -> Plan:
+    """Read what models are, and what they make together.
+
+    Args:
+        paths: one model directory, or two in any order.
+        options: inference options by name.
+
+    Raises:
+        ModelError: a model cannot be read, or they do not go together.
+        OptionError: an unknown option, a wrong value, or an option without effect on these models.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not given:
+        raise ModelCombinationError("No model is given. Give one model directory, or two for top-down.")
+    ignore = options.get("ignore_unknown_settings") is True
+    found = [(path, read_spec(path, ignore)) for item in given for path in expand_model_path(item)]
+    specs = in_order([spec for _, spec in found])
+    ordered = [Path(next(path for path, spec in found if spec is wanted)) for wanted in specs]
+    kind = pipeline_kind(specs)
+    settings = resolve(specs, read_options(specs, kind, options))
+    return Plan(tuple(ordered), tuple(specs), kind, settings, {n: v for n, v in options.items() if v is not None})
+
+
+def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
+    """Open a pipeline's models on a backend. Trained ones become graphs first, once, where the backend runs graphs.
+
+    Raises:
+        ModelError: a model cannot be read.
+        OptionError: the backend does not have the precision, or an option.
+        BackendError: the backend or the device is not there.
+    """
+    runner = find_runner(runtime.backend)
+    for name in split_devices(runtime.device):
+        runner.require(name)
+    paths, specs = plan.paths, plan.specs
+    if runner.backend in GRAPH_BACKENDS:
+        paths = tuple(_as_graph(plan, number, runtime.precision) for number in range(len(paths)))
+        specs = tuple(spec if spec.exported else read_spec(path) for path, spec in zip(paths, specs, strict=True))
+    crops = plan.settings.stream.crop_batch_size
+    opened: list[BaseInferenceRunner] = []
+    try:
+        for path, spec, stage in zip(paths, specs, plan.settings.stages, strict=True):
+            opening = Opening(
+                path,
+                spec,
+                attrs.evolve(stage, images=left_outside(stage.images, spec)),
+                plan.settings.returned,
+                runtime.device,
+                runtime.precision,
+                runtime.backend_options,
+                crops if spec.kind in SECOND_STAGES else runtime.batch_size,
+                plan.settings.stream.aim,
+            )
+            opened.append(open_runner(runner, opening))
+    except BaseException:
+        for other in opened:
+            other.close()
+        raise
+    return opened
+
+
+def _as_graph(plan: Plan, number: int, precision: Precision | None) -> Path:
+    """An exported model as it is, a trained one as a graph from the cache."""
+    path, spec, stage = plan.paths[number], plan.specs[number], plan.settings.stages[number]
+    if spec.exported:
+        return path
+    from sleap_infer.graphs.build import Trained
+    from sleap_infer.graphs.cache import cached_graph
+
+    return cached_graph(Trained(path, spec, stage), plan.settings.frames, dict(plan.options), precision)

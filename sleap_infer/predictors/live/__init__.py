@@ -1,0 +1,1 @@
+"""Predict one frame at a time with low latency."""

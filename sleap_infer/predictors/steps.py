@@ -1,0 +1,120 @@
+"""One batch of frames on its way through a predictor, and the steps that a predictor offers to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, Self, TypeAlias
+
+import attrs
+import numpy as np
+from attrs import define
+from numpy.typing import NDArray
+
+from sleap_infer.config.options import ReturnOptions
+from sleap_infer.frames import FrameBatch, Source
+from sleap_infer.frames.opening import FrameSelection
+from sleap_infer.model.settings import PipelineSettings
+from sleap_infer.poses.geometry import Geometry
+from sleap_infer.poses.outputs import Outputs
+from sleap_infer.predictors.auto.cache import Choice
+from sleap_infer.runners.base import BaseInferenceRunner, Pending
+
+
+@define
+class Work:
+    """One batch on its way.
+
+    Attributes:
+        batch: the frames.
+        inputs: (B, C, H, W) the first network's input, where the frames are.
+        geometry: of that input.
+        pending: what the network that was started last will give.
+        centroids: one per readable frame, where a pipeline crops around centroids.
+        crops: geometry of the crops, of all frames together.
+    """
+
+    batch: FrameBatch
+    inputs: Any
+    geometry: Geometry
+    pending: Pending | None = None
+    centroids: list[Outputs] | None = None
+    crops: Geometry | None = None
+
+    def wait(self) -> None:
+        """Until what the network gives is there."""
+        if self.pending is not None:
+            found = self.pending()
+            self.pending = lambda: found
+
+
+Step: TypeAlias = Callable[[Work], Work]
+"""Start one network on a batch."""
+
+
+class Steps(Protocol):
+    """What live sessions, `auto` and benchmarks use of a predictor. `Predictor` implements it.
+
+    A batch goes through `prepare`, each of `steps`, and `finish`.
+    """
+
+    runners: tuple[BaseInferenceRunner, ...]
+    settings: PipelineSettings
+    choice: Choice | None
+
+    @property
+    def reads_colour(self) -> bool:
+        """Return whether frames are read with three channels."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what runs: backend, device, precision, batch size, models."""
+
+    def check_source(self, source: Source) -> None:
+        """Raise an error if the predictor cannot run on a source."""
+
+    def prepare(self, batch: FrameBatch) -> Work:
+        """Convert frames to the input of the first network."""
+
+    def steps(self) -> Sequence[Step]:
+        """Return one function per network, which starts it."""
+
+    def finish(self, work: Work) -> list[Outputs]:
+        """Wait for the networks and return one `Outputs` per frame of the batch."""
+
+    def stream(self, source: Any, frames: FrameSelection = None) -> Generator[Outputs, None, None]:
+        """Predict a source frame by frame."""
+
+    def close(self) -> None:
+        """Release the memory of the runners."""
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the predictor."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Close the predictor."""
+
+
+def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list[Outputs]:
+    """Give each frame of a batch its outputs, and those that could not be read their failure.
+
+    Args:
+        work: the batch.
+        found: outputs of its readable frames, in order.
+        returned: whether images are kept.
+    """
+    placed, rows = [], iter(enumerate(found))
+    for frame in work.batch.frames:
+        if frame.failure is not None:
+            outputs = Outputs(failure=frame.failure)
+        else:
+            row, outputs = next(rows)
+            if returned.return_images:
+                original, processed = _on_host(work.batch.images[row]), _on_host(work.inputs[row])
+                outputs = attrs.evolve(outputs, original_image=original, processed_image=processed)
+        placed.append(attrs.evolve(outputs, frame_idx=frame.frame_idx, video_idx=frame.video_idx))
+    return placed
+
+
+def _on_host(image: Any) -> NDArray[Any]:
+    """An image as an array, also if it is a tensor on a device."""
+    array: NDArray[Any] = image if isinstance(image, np.ndarray) else image.cpu().numpy()
+    return array

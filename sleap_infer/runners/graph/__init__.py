@@ -1,0 +1,1 @@
+"""Backends that run exported ONNX graphs: ONNX Runtime and OpenVINO."""

@@ -1,0 +1,202 @@
+"""OpenVINO: exported models on CPUs (and Intel GPUs), without torch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, ClassVar, Self
+
+from numpy.typing import NDArray
+
+from sleap_infer.choices import Backend, Precision
+from sleap_infer.config.options import ReturnOptions
+from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
+from sleap_infer.model import ModelSpec, find_model_files
+from sleap_infer.model.onnx_safety import check_graph
+from sleap_infer.model.settings import StageSettings
+from sleap_infer.poses.candidates import Candidates
+from sleap_infer.runners.base import Images, Opening
+from sleap_infer.runners.graph.io import (
+    IMAGE_INPUT,
+    check_size,
+    require_export,
+    require_precision,
+    run_graph,
+    thresholds,
+)
+from sleap_infer.runners.graph.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
+from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.system.runtimes import import_runtime
+
+HINT = "INFERENCE_PRECISION_HINT"
+
+logger = logging.getLogger(__name__)
+
+_FIRST_USE = threading.Lock()
+"""Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
+
+
+class InferenceRunnerOpenVINO(RunnerInLanes):
+    """Runs an exported graph with OpenVINO on `cpu` or `gpu`, in the precision that it was exported in.
+
+    Networks in fp16 and bf16 compute in 16 bits where the device has arithmetic for it, else in 32; what is before and
+    behind them always does so in 32 bits.
+
+    `backend_options` are properties of OpenVINO's compiled models (`INFERENCE_NUM_THREADS=2`,
+    `INFERENCE_PRECISION_HINT="bf16"`). `lanes=1` makes all cores of a processor work on one image, instead of each on
+    its own; where only `INFERENCE_NUM_THREADS` is given, there is one lane.
+
+    Args:
+        model: a compiled `openvino.CompiledModel` of an exported graph.
+        spec: the model's facts, with what is fixed in the graph.
+        settings: its resolved settings.
+        returned: the heavy things that outputs carry; a graph gives no maps.
+        lanes: images on a processor that are worked on at the same time.
+    """
+
+    backend: ClassVar[Backend | None] = "openvino"
+    _n_ahead: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        model: Any,
+        spec: ModelSpec,
+        settings: StageSettings,
+        returned: ReturnOptions | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
+        super().__init__(spec, settings, returned, lanes)
+        require_export(spec, self.returned, "openvino")
+        self.model = model
+        self._here = threading.local()
+        shape = model.input(0).partial_shape
+        self._image_shape = [dim.get_length() if dim.is_static else None for dim in shape]
+        self._names = [output.any_name for output in model.outputs]
+
+    @classmethod
+    def _require(cls, device: str) -> None:
+        find_device(require_openvino().Core(), device)
+
+    @classmethod
+    def _open(cls, opening: Opening) -> Self:
+        require_export(opening.spec, opening.returned, "openvino")
+        require_precision(opening.spec, opening.precision)
+        openvino = require_openvino()
+        core = openvino.Core()
+        name = find_device(core, opening.device)
+        graph = find_model_files(opening.path).weights
+        check_graph(graph)
+        try:
+            model = core.read_model(str(graph))
+        except RuntimeError as error:
+            raise ExportedModelError(
+                f"{graph} cannot be opened by OpenVINO {openvino.__version__} "
+                f"({str(error).strip().splitlines()[-1][:160]}). Export the model again, or use backend='onnx'."
+            ) from error
+        _set_thresholds(model, opening.settings)
+        model, numbers = _in_numbers(core, name, model, opening)
+        lanes, asked = Lanes.read(opening, "INFERENCE_NUM_THREADS")
+        division: dict[str, Any] = {}
+        if name == "CPU":
+            division = {"NUM_STREAMS": lanes.n_lanes, "INFERENCE_NUM_THREADS": lanes.n_lanes * lanes.n_threads}
+        given = {HINT: numbers, "PERFORMANCE_HINT": "LATENCY", **division, **asked}
+        try:
+            compiled = core.compile_model(model, name, given)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1][:200]
+            raise OptionError(f"OpenVINO does not take these options for {name}: {given} ({reason}).") from error
+        lanes = lanes if name == "CPU" else Lanes()
+        return cls(compiled, opening.spec, opening.settings, opening.returned, lanes)
+
+    @property
+    def device(self) -> str:
+        """Where the graph runs."""
+        return str(self.model.get_property("EXECUTION_DEVICES")[0]).lower()
+
+    def _work(self, images: Images) -> Candidates:
+        check_size(images.shape, self._image_shape, self.spec)
+        with self.stopwatch.timing("network"):
+            return run_graph(self._run, images, self.spec)
+
+    def _run(self, images: Images) -> dict[str, NDArray[Any]]:
+        if not hasattr(self._here, "request"):
+            self._here.request = self.model.create_infer_request()  # one for each thread
+        found = self._here.request.infer({IMAGE_INPUT: images}, share_inputs=True)
+        return {name: found[index] for index, name in enumerate(self._names)}
+
+    def _close(self) -> None:
+        self._here, self.model = threading.local(), None
+
+
+def require_openvino() -> Any:
+    """The openvino package.
+
+    Raises:
+        BackendNotInstalledError: it is not installed.
+    """
+    try:
+        openvino = import_runtime("openvino")
+    except ImportError as error:
+        raise BackendNotInstalledError(
+            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'; if it is "
+            "installed, run: sleap-infer doctor"
+        ) from error
+    with _FIRST_USE:
+        openvino.Type.f32.to_dtype()
+    return openvino
+
+
+def find_device(core: Any, device: str) -> str:
+    """OpenVINO's name of a device: `cpu` is `CPU`, `gpu:1` is `GPU.1`; `auto` is the CPU.
+
+    Raises:
+        DeviceError: OpenVINO does not have it here.
+    """
+    name = "CPU" if device == "auto" else device.upper().replace(":", ".")
+    there = list(core.available_devices)
+    if name not in there:
+        raise DeviceError(
+            f"OpenVINO has no device {device!r} here, only {', '.join(there).lower()}. Use device='cpu'; to find out "
+            "more, run: sleap-infer doctor"
+        )
+    return name
+
+
+def _set_thresholds(model: Any, settings: StageSettings) -> None:
+    """Thresholds, which OpenVINO takes for constants: give them their value before the graph is compiled."""
+    opset13 = import_runtime("openvino.opset13")
+    replace_node = import_runtime("openvino.utils").replace_node
+    constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
+    for name, value in thresholds(settings, list(constants)).items():
+        replace_node(constants[name], opset13.constant(value))
+
+
+def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any, str]:
+    """The model, and what its networks are computed in on a device; marked, where that is not 32-bit floats."""
+    facts, asked = opening.spec.exported, opening.backend_options.get(HINT)
+    assert facts is not None
+    numbers = find_arithmetic(core, name, facts) if asked is None else str(asked)
+    if numbers == FULL:
+        return model, FULL
+    marked = keep_precise(core, model, facts)
+    if marked is not None:
+        return marked, numbers
+    if asked is not None:
+        return model, numbers
+    logger.warning(
+        "%s does not say which of its operations are a network: computing in 32-bit floats. To have it computed in %s, "
+        "export the model again.",
+        opening.path,
+        facts.precision,
+    )
+    return model, FULL
+
+
+def computes_lower(precision: Precision) -> bool:
+    """Whether OpenVINO computes in 16 bits, on the processor here, what is not quantized of a network in a precision.
+
+    Raises:
+        BackendNotInstalledError: OpenVINO is not installed.
+    """
+    numbers = ARITHMETIC.get(precision)
+    return numbers is not None and has_arithmetic(require_openvino().Core(), "CPU", numbers)

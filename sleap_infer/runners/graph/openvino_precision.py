@@ -1,0 +1,130 @@
+"""In which numbers OpenVINO computes what: networks in 16 bits where the processor can, all else in 32."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sleap_infer.choices import Precision
+from sleap_infer.model.blocks import block_of, is_kept
+from sleap_infer.model.spec import ExportFacts
+from sleap_infer.system.runtimes import import_runtime
+
+ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f16"}
+"""What the network computes in where it is not quantized, if the processor has arithmetic for it."""
+
+CAPABILITIES: Mapping[str, str] = {"f16": "FP16", "bf16": "BF16"}
+FULL = "f32"
+
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables that limit the instructions that oneDNN, and OpenVINO with it, uses."""
+
+HAS_BF16 = ("BF16", "FP16", "AMX", "AVX10", "VNNI_2", "ALL", "DEFAULT")
+"""Parts of the names of instruction sets with 16-bit arithmetic."""
+
+SHAPE = "ShapeOf"
+"""Sees no numbers. OpenVINO gives biases their form by that of what they are added to, and adds them within the
+convolution only if nothing on that way is marked."""
+
+logger = logging.getLogger(__name__)
+
+
+def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
+    """What the network computes in where it is not quantized. Left to itself, OpenVINO takes bf16 where it can.
+
+    Args:
+        core: an `openvino.Core`.
+        device: OpenVINO's name of it.
+        facts: of the export.
+    """
+    wanted = ARITHMETIC.get(facts.precision, FULL)
+    if wanted == FULL or (facts.precision == "int8" and not facts.kept):
+        return FULL
+    if has_arithmetic(core, device, wanted):
+        return wanted
+    if facts.precision == "bf16":
+        logger.warning("%s has no bf16 arithmetic: computing in 32-bit floats.", device)
+    return FULL
+
+
+def has_arithmetic(core: Any, device: str, numbers: str) -> bool:
+    """Whether a device has arithmetic in `f16` or `bf16`; those that have not emulate it, slowly."""
+    limit = next((os.environ[name].upper() for name in LIMITS if os.environ.get(name)), "")
+    if device == "CPU" and limit and not any(part in limit for part in HAS_BF16):
+        return False  # OpenVINO still reports bf16, and cannot compile for it
+    return CAPABILITIES[numbers] in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+
+
+def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
+    """A model in which all but the blocks that are to be in lower precision stays in 32 bits, wherever it is compiled.
+
+    That is marked as OpenVINO's model files mark it (`precise`), for there is no call for it. Peaks and places of crops
+    would else be found in 16 bits too.
+
+    Args:
+        core: an `openvino.Core`.
+        model: an `openvino.Model` of an exported graph.
+        facts: of the export. Kept blocks of int8 are those that are not quantized, and go with the 16-bit ones.
+
+    Returns:
+        The marked model, or `None` where the graph does not name blocks: other programs', and older ones.
+    """
+    is_int8 = facts.precision == "int8"
+    low = operations_in(model, lambda block: is_kept(block, facts.kept) == is_int8)
+    if not low:
+        return None
+    openvino = import_runtime("openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        text, weights = Path(folder) / "model.xml", Path(folder) / "model.bin"
+        openvino.serialize(model, text, weights)
+        tree = ElementTree.parse(text)  # written in the line before
+        for layer in tree.getroot().findall("layers/layer"):
+            if layer.get("name") not in low:
+                notes = layer.find("rt_info")
+                notes = ElementTree.SubElement(layer, "rt_info") if notes is None else notes
+                ElementTree.SubElement(notes, "attribute", name="precise", version="0")
+        return core.read_model(ElementTree.tostring(tree.getroot()), weights.read_bytes())
+
+
+def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
+    """Names of the operations in some blocks of networks, with their constants, and with what stands between them.
+
+    Args:
+        model: an `openvino.Model`.
+        is_wanted: tells by the name of a block.
+    """
+    operations = model.get_ordered_ops()
+    constant: set[str] = set()
+    for operation in operations:
+        sources = [source.get_source_output().get_node().get_friendly_name() for source in operation.inputs()]
+        if operation.get_type_name() in ("Constant", SHAPE) or (sources and constant.issuperset(sources)):
+            constant.add(operation.get_friendly_name())
+    found: dict[str, str] = {}
+    for operation in reversed(operations):
+        name = operation.get_friendly_name()
+        block = block_of(name) or _block_behind(operation, found, name in constant)
+        if block is not None and is_wanted(block):
+            found[name] = block
+    return set(found)
+
+
+def _block_behind(operation: Any, found: Mapping[str, str], is_constant: bool) -> str | None:
+    """The block that an operation without a name of ours goes with: that of all that takes its numbers."""
+    takers = [
+        target.get_node().get_friendly_name()
+        for out in operation.outputs()
+        for target in out.get_target_inputs()
+        if target.get_node().get_type_name() != SHAPE
+    ]
+    if not takers or any(taker not in found for taker in takers):
+        return None
+    if not is_constant:
+        sources = [source.get_source_output().get_node().get_friendly_name() for source in operation.inputs()]
+        if all(block_of(source) is None for source in sources):
+            return None
+    return found[takers[0]]

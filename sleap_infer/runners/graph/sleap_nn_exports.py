@@ -1,0 +1,142 @@
+"""The ways of sleap-nn's own exports, undone: images as their graphs take them, outputs as candidates. numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sleap_infer.errors import ImageError
+from sleap_infer.model.settings import FUSED, ImageSettings
+from sleap_infer.model.spec import ModelSpec
+from sleap_infer.poses.candidates import Candidates
+from sleap_infer.poses.geometry import Floats
+from sleap_infer.poses.preprocess import fit_channels
+
+NAN, ZERO = np.float32(np.nan), np.float32(0)
+
+MASKED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "instance_valid": (("centroids", "peaks", "class_probs"), ("centroid_vals", "peak_vals")),
+    "peak_mask": (("peaks", "class_probs"), ("peak_vals",)),
+    "candidate_mask": (("line_scores",), ()),
+}
+"""What is NaN, and what is 0, where a mask is false."""
+
+
+def fit_images(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
+    """Give images the channels that a graph takes, and check their size where any other would be stretched to it.
+
+    Args:
+        images: (B, C, H, W).
+        spec: of the export.
+
+    Returns:
+        (B, C', H, W).
+
+    Raises:
+        ImageError: the graph takes another height or width.
+    """
+    assert spec.exported is not None
+    size = spec.exported.input_size
+    fed = None if size is None else tuple(int(side * spec.preprocessing.scale) for side in size)
+    if fed is not None and images.shape[2:] != fed:
+        raise ImageError(
+            f"The graph in {spec.path} takes images of (H, W) = {fed} and would stretch or cut others wrongly, found "
+            f"{images.shape[2:]}. Give whole images to predict, or crops of crop_size, without resizing them."
+        )
+    is_colour = spec.backbone.in_channels == 3
+    return fit_channels(images, ImageSettings(ensure_rgb=is_colour, ensure_grayscale=not is_colour))
+
+
+def undo_quirks(outputs: Mapping[str, NDArray[Any]], spec: ModelSpec) -> Candidates:
+    """Candidates as `sleap_infer.poses.candidates` has them, of what a graph of sleap-nn gave under these names.
+
+    Positions are brought to pixels of the graph's input; places without a peak, which hold the first cells of the map
+    or zeros, to NaN positions and values of 0; and all places, which are sorted by value, to the order of reading.
+    `class_probs` are probabilities already.
+
+    Args:
+        outputs: by their names in the contract.
+        spec: of the export.
+    """
+    assert spec.exported is not None
+    found, scale = dict(outputs), np.float32(spec.exported.output_scale)
+    for name in ("peaks", "centroids"):
+        if name in found:
+            found[name] = found[name] * scale
+    if spec.kind in FUSED:
+        found["peaks"] = uncrop(found["peaks"], found["centroids"], spec)
+    for mask_name, (to_nan, to_zero) in MASKED.items():
+        if mask_name in found:
+            mask = found[mask_name].astype(bool)
+            found |= {name: _masked(found[name], mask, NAN) for name in to_nan if name in found}
+            found |= {name: _masked(found[name], mask, ZERO) for name in to_zero if name in found}
+    return in_reading_order(found, spec)
+
+
+def uncrop(peaks: Floats, centroids: Floats, spec: ModelSpec) -> Floats:
+    """Where points in crops that a graph cut itself are in the frame.
+
+    With S the side of a crop and D that of the frame, the graph samples column k of a crop around c at
+
+        x(k) = c - S (D - 1) / (2 D) + k S (D - 1) / (D (S - 1))
+
+    but reports points as if it were c - S / 2 + k. And they count half a pixel further, as models are trained for it
+    (see `preprocess.crop`). Uncorrected, points are about one pixel too far to the left and to the top.
+
+    Args:
+        peaks: (B, I, N, 2) as the graph reports them.
+        centroids: (B, I, 2).
+        spec: of the export, with the sizes of its crops and of its frames.
+
+    Returns:
+        (B, I, N, 2) in pixels of the frame.
+    """
+    assert spec.exported is not None
+    assert spec.exported.input_size is not None
+    assert spec.preprocessing.crop_size is not None
+    side = np.float64(spec.preprocessing.crop_size)
+    frame = np.array(spec.exported.input_size[::-1], np.float64)
+    reach, centres = side * (frame - 1) / frame, centroids[:, :, None].astype(np.float64)
+    inside = peaks - (centres - side / 2)
+    points: Floats = (centres - reach / 2 + inside * reach / (side - 1) + 0.5).astype(np.float32)
+    return points
+
+
+def in_reading_order(found: Candidates, spec: ModelSpec) -> Candidates:
+    """Candidates whose places stand row by row, from left to right, as `ops.peaks` has them; empty ones last.
+
+    Which of several equally probable assignments is taken depends on it.
+    """
+    key, mask = ("centroids", "instance_valid") if "centroids" in found else ("peaks", "peak_mask")
+    if mask not in found:
+        return found
+    # The mean of a flat top lies up to half a cell below its first row.
+    cell = 1 if spec.kind in FUSED else spec.map_head("ConfmapsHead").output_stride
+    rows = np.floor(found[key][..., 1] / cell + 0.25)
+    order = np.lexsort((found[key][..., 0], rows), axis=-1)
+    lines = {
+        name: _sorted_lines(found[name], order, spec) for name in ("line_scores", "candidate_mask") if name in found
+    }
+    return {name: _sorted(values, order) for name, values in found.items() if name not in lines} | lines
+
+
+def _sorted(values: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Values (..., K, more axes) in an order (..., K)."""
+    index = order.reshape(order.shape + (1,) * (values.ndim - order.ndim))
+    return np.take_along_axis(values, index, axis=order.ndim - 1)
+
+
+def _sorted_lines(values: NDArray[Any], order: NDArray[np.int64], spec: ModelSpec) -> NDArray[Any]:
+    """Values (B, E, K * K) of connections, in an order (B, N, K) of the peaks of each node."""
+    sources, destinations = (order[:, list(nodes)] for nodes in zip(*spec.paf_edges, strict=True))
+    square = values.reshape(*sources.shape, -1)
+    square = np.take_along_axis(square, sources[..., None], axis=2)
+    return np.take_along_axis(square, destinations[:, :, None], axis=3).reshape(values.shape)
+
+
+def _masked(values: NDArray[Any], mask: NDArray[np.bool_], empty: np.float32) -> NDArray[Any]:
+    """Values (..., more axes), and something else where the mask (...) is false."""
+    return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values, empty)

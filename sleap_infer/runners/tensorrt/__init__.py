@@ -1,0 +1,1 @@
+"""TensorRT without PyTorch: engines, and batches in flight on a GPU."""

@@ -1,0 +1,117 @@
+"""The network from the first pixel to the candidates, as one torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sleap_infer.model.networks.blocks import Features
+from sleap_infer.model.settings import StageSettings
+from sleap_infer.model.spec import ModelSpec
+from sleap_infer.ops.candidates import to_candidates
+
+MAP_HEADS: Mapping[str, str] = {
+    "confmaps": "ConfmapsHead",
+    "pafs": "PartAffinityFieldsHead",
+    "class_maps": "ClassMapsHead",
+}
+"""Names of maps among the candidates, and how the heads end that draw them."""
+
+
+class PoseNetwork(nn.Module):
+    """Images as the preprocessing leaves them to candidates.
+
+    Args:
+        network: (B, C, H, W) float in [0, 1] to raw maps by head name.
+        spec: the model's facts.
+        settings: its resolved settings.
+        n_peaks: room for peaks per map; `None` sizes it to each batch.
+        keep: maps to give along with the candidates, of `MAP_HEADS`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ModelSpec,
+        settings: StageSettings,
+        n_peaks: int | None = None,
+        keep: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.settings = settings
+        self.n_peaks = n_peaks
+        self.keep = keep
+
+    def forward(self, images: Tensor, threshold: Tensor | None = None, room: int | None = None) -> dict[str, Tensor]:
+        """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept.
+
+        With `room` for so many peaks per map, which is not looked up on the device, also `n_candidates` (B,): how many
+        the fullest map of each image needs.
+        """
+        return self.find(self.draw(images), threshold, room)
+
+    def draw(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps by head name of images (B, C, H, W)."""
+        maps: dict[str, Tensor] = self.network(normalise(images))
+        return maps
+
+    def find(
+        self, maps: dict[str, Tensor], threshold: Tensor | None = None, room: int | None = None
+    ) -> dict[str, Tensor]:
+        """Candidates of maps, and the maps that are kept."""
+        found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold, count=room is not None)
+        heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
+        return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
+
+
+class ReducedNetwork(nn.Module):
+    """A network that computes in 16-bit floats between 32-bit images and 32-bit maps.
+
+    Args:
+        network: (B, C, H, W) to maps by head name.
+        dtype: `torch.float16` or `torch.bfloat16`.
+        full_heads: whether the heads stay in 32 bits.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16, full_heads: bool = False) -> None:
+        super().__init__()
+        self.network = network if full_heads else network.to(dtype)
+        self.dtype = torch.float32 if full_heads else dtype
+        if full_heads:
+            network.backbone = ReducedBackbone(network.get_submodule("backbone"), dtype)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W) float32 -> maps by head name, float32."""
+        return {name: values.float() for name, values in self.network(images.to(self.dtype)).items()}
+
+
+class ReducedBackbone(nn.Module):
+    """A backbone that computes in 16-bit floats between 32-bit images and 32-bit features.
+
+    Args:
+        backbone: (B, C, H, W) to `Features`.
+        dtype: `torch.float16` or `torch.bfloat16`.
+    """
+
+    def __init__(self, backbone: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.backbone = backbone.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Features:
+        """(B, C, H, W) float32 -> features, float32."""
+        found = self.backbone(images.to(self.dtype))
+        return Features(found.bottleneck.float(), {stride: values.float() for stride, values in found.maps.items()})
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 to float in [0, 1]; float as it is."""
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images
+
+
+def _ending(maps: Mapping[str, Tensor], suffix: str) -> str | None:
+    return next((name for name in maps if name.endswith(suffix)), None)
