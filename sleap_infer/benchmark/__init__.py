@@ -1,5 +1,5 @@
-"""Backends, precisions and batch sizes on one model and one video: whether they agree, then how fast they are.
+"""Compare backends, precisions and batch sizes on one model and one video: first their poses, then their speed.
 
-`running.run_benchmark` makes a `report.Report`; `benchmarks/README.md` is the contract that it keeps. Nothing is
-imported here: the worker processes, whose start is measured, go through this module.
+`run.run_benchmark` returns a `report.schema.Report`; `benchmarks/README.md` describes the method. Nothing is imported
+here, because worker processes, whose start-up is measured, import this package.
 """

@@ -1,4 +1,4 @@
-"""What is done before anything is timed, in a worker: which backends are there, and exports."""
+"""Work of a worker before anything is timed: check which backends can run, and export the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from sleap_infer.benchmark.measure import read_images
-from sleap_infer.benchmark.protocol import AskBackends, Build, Built, Reasons
+from sleap_infer.benchmark.protocol import BackendReasons, Build, Built, CheckBackends
 from sleap_infer.choices import Precision
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.runners.registry import what_can_run
@@ -16,57 +16,59 @@ from sleap_infer.runners.registry import what_can_run
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
-MOST_CHECKED = 32
-"""Frames that an export is compared on."""
+MAX_CHECKED = 32
+"""Maximum number of frames on which an export is compared with its model."""
 
 
-def ask_backends(task: AskBackends, say: Say) -> Reasons:
-    """Which backends can run here."""
+def check_backends(task: CheckBackends, progress: Progress) -> BackendReasons:
+    """Return which backends can run here."""
     from sleap_infer.errors import BackendError
     from sleap_infer.runners import find_runner
 
-    say("importing what backends need")
+    progress("importing the packages of the backends")
     if len(task.backends) > 1:
         found = what_can_run(task.device)
-        return Reasons({str(name): reason for name, reason in found.items() if name in task.backends})
+        return BackendReasons({str(name): reason for name, reason in found.items() if name in task.backends})
     (name,) = task.backends
     try:
         find_runner(name).require(task.device)
     except BackendError as error:
-        return Reasons({name: str(error)})
-    return Reasons({name: None})
+        return BackendReasons({name: str(error)})
+    return BackendReasons({name: None})
 
 
-def build(task: Build, say: Say) -> Built:
-    """Export a model, with the check that an export makes of itself.
+def build(task: Build, progress: Progress) -> Built:
+    """Export a model, including the export check.
 
     Raises:
         SleapInferError: it cannot be exported, or the export differs from the model.
     """
-    say("importing what exporting needs")
+    progress("importing the packages for export")
     from sleap_infer.export import ExportOptions, export
 
     frames = calibration_frames(task.models, task.video, task.frames, task.ignore_unknown_settings)
-    n_frames = len(task.frames) or MOST_CHECKED
+    n_frames = len(task.frames) or MAX_CHECKED
     options = ExportOptions(
         precision=cast(Precision, task.precision),
         format="tensorrt" if task.engines else "onnx",
-        max_batch_size=task.most if task.engines and task.most > DEFAULT_BATCH_SIZE else None,
-        n_frames=min(n_frames, MOST_CHECKED),
+        max_batch_size=task.max_batch_size if task.engines and task.max_batch_size > DEFAULT_BATCH_SIZE else None,
+        n_frames=min(n_frames, MAX_CHECKED),
         calibration_frames=n_frames,
     )
-    begun = perf_counter()
+    start = perf_counter()
     ignore = {"ignore_unknown_settings": True} if task.ignore_unknown_settings else {}
-    results = export([Path(path) for path in task.models], Path(task.place), options, frames, say, **ignore)
-    return Built(perf_counter() - begun, notes_of(results, task.precision))
+    results = export([Path(path) for path in task.models], Path(task.directory), options, frames, progress, **ignore)
+    return Built(perf_counter() - start, notes_of(results, task.precision))
 
 
 def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int], ignore_unknown: bool = False) -> Any:
-    """What an export measures and checks itself on: images of some frames, or, for a model that looks at crops alone,
-    the labels, whose animals it needs. Of frames of several sizes those that are as large as the first. `None` if there
-    are none.
+    """Return the data on which an export is calibrated and checked.
+
+    Returns:
+        (F, H, W, C) images of the given frames, only those of the size of the first one; the path of the labels for a
+        model that runs on crops alone, because it needs their instances; `None` without frames.
     """
     if not frames:
         return None
@@ -78,18 +80,18 @@ def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int],
     import numpy as np
 
     images = read_images(video, frames)
-    alike = [image for image in images if image.shape == images[0].shape]
-    return np.stack(alike) if alike else None
+    same_size = [image for image in images if image.shape == images[0].shape]
+    return np.stack(same_size) if same_size else None
 
 
 def notes_of(results: Sequence[ExportResult], precision: str) -> tuple[str, ...]:
-    """What came out otherwise than asked for."""
+    """Return notes on exports whose precision differs from the one requested."""
     notes = []
     for result in results:
         facts = result.spec.exported
         assert facts is not None
         if facts.precision != precision:
-            notes.append(f"{result.spec.kind} came out in {facts.precision}: in {precision} its poses were off")
+            notes.append(f"{result.spec.kind} was exported in {facts.precision}: poses in {precision} differed")
         elif facts.kept:
-            notes.append(f"{result.spec.kind} keeps in 32 bits: {', '.join(facts.kept)}")
+            notes.append(f"{result.spec.kind} has blocks in fp32: {', '.join(facts.kept)}")
     return tuple(notes)

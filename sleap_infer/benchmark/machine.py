@@ -1,4 +1,4 @@
-"""What a benchmark was made on: the machine, the versions, and how busy others kept its cores."""
+"""Facts of the machine of a benchmark: hardware, package versions, and the load of other processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FLAGS = (
     "bf16",
     "sve",
 )
-"""Of processors, those that networks in lower precision have use for. What is not listed here is not recorded."""
+"""CPU flags that matter for networks in reduced precision; no others are recorded."""
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -55,7 +55,7 @@ VARIABLES = (
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
 )
-"""Of the environment, those that decide about speed."""
+"""Environment variables that affect speed."""
 
 CPU_FILE, LOAD_FILE = Path("/proc/cpuinfo"), Path("/proc/stat")
 
@@ -65,12 +65,12 @@ class MachineFacts:
     """The machine of a benchmark.
 
     Attributes:
-        os: name and version.
-        python: version.
-        cpu: name.
-        cores: that the process may use.
-        memory_gb: of the machine; `None` if unknown.
-        flags: of the processor, those of `FLAGS`.
+        os: name and version of the operating system.
+        python: version of Python.
+        cpu: name of the CPU.
+        cores: number of cores that the process may use.
+        memory_gb: memory of the machine; `None` if unknown.
+        flags: CPU flags, those in `FLAGS`.
         gpus: names of the NVIDIA GPUs.
         driver: version of the NVIDIA driver; empty if there is none.
         environment: variables of `VARIABLES` that are set.
@@ -88,7 +88,7 @@ class MachineFacts:
 
     @classmethod
     def read(cls) -> MachineFacts:
-        """The machine that this runs on."""
+        """Return the facts of this machine."""
         machine = Machine.read(ask_driver())
         return cls(
             os=machine.os,
@@ -104,7 +104,7 @@ class MachineFacts:
 
 
 def read_flags(text: str) -> tuple[str, ...]:
-    r"""Flags of a processor in the words of `/proc/cpuinfo`, those of `FLAGS`.
+    r"""Return the CPU flags in the text of `/proc/cpuinfo` that are in `FLAGS`.
 
     >>> read_flags("model name : x\nflags : fpu avx512_vnni avx2\n")
     ('avx2', 'avx512_vnni')
@@ -115,7 +115,7 @@ def read_flags(text: str) -> tuple[str, ...]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that matter for speed, of those that are installed."""
+    """Return the versions of installed packages that affect speed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -126,9 +126,9 @@ def package_versions() -> dict[str, str]:
 
 
 def others_seconds() -> float | None:
-    """Seconds of all cores so far that went to other processes than this one and those that it started.
+    """Return the CPU seconds that other processes have used so far, summed over all cores.
 
-    `None` where that is not known. Linux only.
+    This process and those that it started are not counted. `None` where this is unknown (only Linux reports it).
     """
     text = _text(LOAD_FILE)
     if not text:

@@ -1,7 +1,7 @@
-"""The measurements themselves, in a worker: once each, of one predictor.
+"""Take all measurements of one predictor once, in a worker.
 
-Everything that is timed ends with its results on the host, or in a file. Peak memory is read before the networks are
-timed alone, for which many frames are held at once.
+Every timed interval ends with results on the host or in a file. Peak memory is read before the networks are timed
+alone, because that holds many frames in memory at once.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
     from sleap_infer.predictors import Predictor
 
-Say: TypeAlias = Callable[[str], None]
+Progress: TypeAlias = Callable[[str], None]
 
-MOST_FORWARD = 64
-"""Frames that the networks alone are timed on: all are held in memory."""
+MAX_FORWARD = 64
+"""Maximum number of frames on which the networks are timed alone; all are held in memory."""
 
-MOST_SINGLE = 100
-"""Frames that are predicted one by one."""
+MAX_SINGLE = 100
+"""Maximum number of frames that are predicted one at a time."""
 
 WARM_UP = 16
-"""Frames, or at least four batches, that are predicted before anything is timed."""
+"""Minimum number of frames, besides four batches, that are predicted before timing."""
 
 
 def open_predictor(setup: Setup, aim: Aim = "throughput") -> Predictor:
@@ -57,17 +57,17 @@ def open_predictor(setup: Setup, aim: Aim = "throughput") -> Predictor:
     )
 
 
-def predict(task: Predict, say: Say) -> Predicted:
+def predict(task: Predict, progress: Progress) -> Predicted:
     """Predict frames and write their poses.
 
     Raises:
-        SleapInferError: it cannot be done.
+        SleapInferError: the model or the video cannot be used.
     """
-    from sleap_infer.benchmark.agreement import poses_of, write_poses
+    from sleap_infer.benchmark.pose_comparison import poses_of, write_poses
 
-    say(f"opening the model with {task.setup.backend}")
+    progress(f"opening the model with {task.setup.backend}")
     with open_predictor(task.setup) as predictor:
-        say("predicting for the first time")
+        progress("predicting for the first time")
         marks = [perf_counter()]
         for _ in range(1 + task.builds):
             outputs = predictor.predict(task.video, as_labels=False, frames=task.frames)
@@ -78,44 +78,44 @@ def predict(task: Predict, say: Say) -> Predicted:
         return Predicted(str(predictor.describe()["device"]), build_s)
 
 
-def measure(task: Measure, python_s: float, say: Say) -> Measured:
+def measure(task: Measure, python_s: float, progress: Progress) -> Measured:
     """Measure everything once.
 
     Args:
         task: what to measure.
-        python_s: seconds from starting this process until it ran our code.
-        say: gets what is done next.
+        python_s: seconds from the start of this process until it ran code of this package.
+        progress: called with a description of each step.
 
     Raises:
-        SleapInferError: it cannot be done.
+        SleapInferError: the model or the video cannot be used.
     """
     frames = range(task.n_frames)
-    say(f"importing {task.setup.backend}")
+    progress(f"importing {task.setup.backend}")
     marks = [perf_counter()]
     from sleap_infer.runners import find_runner
 
     import_module("sleap_infer.predictors")
     find_runner(task.setup.backend).require(task.setup.device)
     marks.append(perf_counter())
-    say(f"opening the model with {task.setup.backend}")
+    progress(f"opening the model with {task.setup.backend}")
     with open_predictor(task.setup) as predictor:
         marks.append(perf_counter())
-        say("predicting for the first time")
+        progress("predicting for the first time")
         predictor.predict(task.video, as_labels=False, frames=frames[:1])
         marks.append(perf_counter())
         imports_s, opening_s, first_s = (end - begin for begin, end in pairwise(marks))
 
-        say("predicting a video")
+        progress("predicting a video")
         poses = Path(task.folder) / "poses.slp"
         predict_to_file(predictor, task.video, frames[: max(WARM_UP, 4 * task.setup.batch_size)], poses)
         end_to_end_s = predict_to_file(predictor, task.video, None if task.whole else frames, poses)
-        say("predicting single frames")
-        singles = time_single_frames(predictor, task, frames[:MOST_SINGLE]) if task.one_by_one else []
+        progress("predicting single frames")
+        singles = time_single_frames(predictor, task, frames[:MAX_SINGLE]) if task.one_by_one else []
         device = str(predictor.describe()["device"])
         host_mb, device_mb = host_peak_mb(), device_used_mb(device)
-        say("running the networks alone")
-        with ThreadPoolExecutor(1) as thread:  # as in a predictor, whose networks never run in the main thread
-            forward_s, n_forward = thread.submit(time_networks, predictor, task.video, frames[:MOST_FORWARD]).result()
+        progress("running the networks alone")
+        with ThreadPoolExecutor(1) as thread:  # networks of a predictor do not run in the main thread either
+            forward_s, n_forward = thread.submit(time_networks, predictor, task.video, frames[:MAX_FORWARD]).result()
     return Measured(
         device=device,
         python_s=python_s,
@@ -133,17 +133,20 @@ def measure(task: Measure, python_s: float, say: Say) -> Measured:
 
 
 def predict_to_file(predictor: Predictor, video: str, frames: Sequence[int] | None, output: Path) -> float:
-    """Seconds from a video file to a written `.slp` file."""
+    """Predict a video, write a `.slp` file, and return the seconds that both took."""
     from sleap_infer.poses.labels import save_labels
 
-    begun = perf_counter()
+    start = perf_counter()
     save_labels(predictor.predict(video, frames=frames), output, overwrite=True)
-    return perf_counter() - begun
+    return perf_counter() - start
 
 
 def time_networks(predictor: Predictor, video: str, frames: Sequence[int]) -> tuple[float, int]:
-    """Seconds of all networks of a pipeline, one batch after the other, from the first one's input on the host to the
-    last one's candidates on the host; and of how many frames. The first batch is run once before.
+    """Time all networks of a pipeline, one batch after the other, after a warm-up with the first batch.
+
+    Returns:
+        Seconds from the input of the first network to the candidates of the last one, both on the host, summed over the
+        batches; and the number of frames.
     """
     from sleap_infer.frames import open_source
 
@@ -158,16 +161,16 @@ def time_networks(predictor: Predictor, video: str, frames: Sequence[int]) -> tu
             done.pending()
 
     run(works[0])
-    begun = perf_counter()
+    start = perf_counter()
     for work in works[1:]:
         run(work)
-    return perf_counter() - begun, sum(len(batch.readable) for batch in batches)
+    return perf_counter() - start, sum(len(batch.readable) for batch in batches)
 
 
 def time_single_frames(predictor: Predictor, task: Measure, frames: Sequence[int]) -> list[float]:
-    """Seconds of each frame, from an image in memory to its poses, as a `LiveSession` predicts it.
+    """Return the seconds of each frame, from an image in memory to its poses, as a `LiveSession` predicts it.
 
-    Cores that are divided among several images at a time are given to one, as `aim="latency"` does.
+    If the predictor divides the cores among several images, another one with `aim="latency"` is measured.
     """
     from sleap_infer.predictors.live.session import LiveSession
 
@@ -175,18 +178,18 @@ def time_single_frames(predictor: Predictor, task: Measure, frames: Sequence[int
     with ExitStack() as stack:
         if any(runner.n_lanes > 1 for runner in predictor.runners):
             predictor = stack.enter_context(open_predictor(task.setup, "latency"))
-        look = stack.enter_context(LiveSession(predictor))
-        look.warm_up(images[0])
+        session = stack.enter_context(LiveSession(predictor))
+        session.warm_up(images[0])
         seconds = []
         for image in images:
-            begun = perf_counter()
-            look(image)
-            seconds.append(perf_counter() - begun)
+            start = perf_counter()
+            session(image)
+            seconds.append(perf_counter() - start)
     return seconds
 
 
 def read_images(video: str, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Frames of a video that can be read, (H, W, C) each."""
+    """Return the readable ones of some frames of a video, (H, W, C) each."""
     import numpy as np
 
     from sleap_infer.frames import open_source

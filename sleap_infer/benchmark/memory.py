@@ -1,4 +1,4 @@
-"""The most memory that a process has had, on the host and on an NVIDIA GPU."""
+"""Peak memory of a process on the host, and memory in use on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PATIENCE_S = 30
 
 
 def host_peak_mb() -> float | None:
-    """The most memory that this process has had so far, in millions of bytes; `None` where that is not known."""
+    """Return the peak memory of this process so far, in MB (10^6 bytes); `None` where it is unknown."""
     try:
-        # getrusage also counts the process that started this one, before it became another program.
+        # getrusage also counts the parent process, as it was before `exec`.
         return read_peak_mb(STATUS_FILE.read_text(encoding="utf-8"))
     except OSError:
         pass
@@ -32,7 +32,7 @@ def host_peak_mb() -> float | None:
 
 
 def read_peak_mb(text: str) -> float | None:
-    r"""Peak memory in the words of Linux' `/proc/self/status`.
+    r"""Return the peak memory, in MB (10^6 bytes), in the text of Linux' `/proc/self/status`.
 
     >>> read_peak_mb("Name: python\nVmHWM:\t  250000 kB\n")
     256.0
@@ -42,13 +42,13 @@ def read_peak_mb(text: str) -> float | None:
 
 
 def device_used_mb(device: str) -> float | None:
-    """Memory in use on an NVIDIA GPU by all processes together, in millions of bytes.
+    """Return the memory that all processes use on an NVIDIA GPU, in MB (10^6 bytes).
 
     Args:
-        device: such as `"cuda:0"`; of others nothing is known.
+        device: such as `"cuda:0"`.
 
     Returns:
-        What `nvidia-smi` says; `None` if there is no such GPU or no such program.
+        The value of `nvidia-smi`; `None` for other devices and without `nvidia-smi`.
     """
     program = shutil.which("nvidia-smi")
     if program is None or not device.startswith("cuda"):
@@ -63,7 +63,7 @@ def device_used_mb(device: str) -> float | None:
 
 
 def driver_index(device: str) -> str:
-    """What the driver calls the GPU, the first of several, that CUDA calls `cuda:N`: CUDA may see only some of them."""
+    """Return the driver's name of the GPU `cuda:N`: CUDA_VISIBLE_DEVICES may hide or reorder GPUs."""
     index = int(device.partition(",")[0].partition(":")[2] or 0)
     visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return visible[index] if index < len(visible) else str(index)

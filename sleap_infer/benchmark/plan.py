@@ -1,4 +1,4 @@
-"""What is asked for, and what becomes of it: configurations, exports that these need, and which frames are for what."""
+"""Options of a benchmark, and the plan made from them: configurations, exports, and the use of frames."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 EVERY = "all"
 
 COMPILING = ("torch_compile", "tensorrt")
-"""Backends that make something for their first batch and keep it."""
+"""Backends that compile for their first batch and cache the result."""
 
-MOST_CALIBRATION = 64
-"""Frames that exports are calibrated and checked on."""
+MAX_CALIBRATION = 64
+"""Maximum number of frames on which exports are calibrated and checked."""
 
-LEAST_CALIBRATION = 16
-"""With fewer frames behind the timed ones, every other timed one is taken."""
+MIN_CALIBRATION = 16
+"""With fewer frames after the timed ones, exports are calibrated on every other timed frame."""
 
 
-def _whole_from_one(options: Any, attribute: attrs.Attribute[Any], value: int) -> None:
+def _positive_integer(options: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{attribute.name} is a whole number from 1 up, found {value!r}.")
+        raise OptionError(f"{attribute.name} must be a positive integer, found {value!r}.")
 
 
 def _known(names: tuple[str, ...]) -> Any:
@@ -43,7 +43,7 @@ def _known(names: tuple[str, ...]) -> Any:
 
 def _batch_sizes(options: Any, attribute: attrs.Attribute[Any], values: tuple[int, ...]) -> None:
     for value in values or (0,):
-        _whole_from_one(options, attribute, value)
+        _positive_integer(options, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -51,15 +51,15 @@ class BenchmarkOptions:
     """What to measure.
 
     Attributes:
-        models: one model directory, or two that make a top-down pipeline.
-        video: a source of frames; `None` takes one that comes with the package.
-        backends: names; none at all stands for every backend that is there.
-        precisions: names; none at all stands for fp32, or what an exported model was made in.
-        batch_sizes: frames at once.
-        n_frames: of the video, from its start.
-        repeats: of everything.
+        models: one model directory, or two of a top-down pipeline.
+        video: a source of frames; `None` for one that comes with the package.
+        backends: names; empty for all available backends.
+        precisions: names; empty for fp32, or the precision of an exported model.
+        batch_sizes: numbers of frames per batch.
+        n_frames: number of frames, from the start of the video.
+        repeats: repeats of every measurement.
         device: as in `Predictor.from_model_paths`.
-        timeout: seconds that one process may take.
+        timeout: maximum duration of a worker process in seconds.
         ignore_unknown_settings: as in `sleap_infer.config.options`.
 
     Raises:
@@ -71,8 +71,8 @@ class BenchmarkOptions:
     backends: tuple[str, ...] = field(default=(), validator=_known(BACKENDS))
     precisions: tuple[str, ...] = field(default=(), validator=_known(PRECISIONS))
     batch_sizes: tuple[int, ...] = field(default=(1, DEFAULT_BATCH_SIZE), validator=_batch_sizes)
-    n_frames: int = field(default=100, validator=_whole_from_one)
-    repeats: int = field(default=5, validator=_whole_from_one)
+    n_frames: int = field(default=100, validator=_positive_integer)
+    repeats: int = field(default=5, validator=_positive_integer)
     device: str = "auto"
     timeout: float = 3600.0
     ignore_unknown_settings: bool = False
@@ -83,9 +83,9 @@ class Configuration:
     """One backend in one precision with one batch size.
 
     Attributes:
-        backend: its name.
-        precision: that is asked for.
-        batch_size: frames at once.
+        backend: name of the backend.
+        precision: requested precision.
+        batch_size: number of frames per batch.
     """
 
     backend: str
@@ -94,22 +94,22 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """For people, and for folders."""
+        """Name for people and for directories."""
         return f"{self.backend} {self.precision} b{self.batch_size}"
 
     @property
-    def makes_something(self) -> bool:
-        """Whether its first batch takes time that later processes are spared."""
+    def compiles(self) -> bool:
+        """Whether its first batch is slow once, because the backend compiles and caches the result."""
         return self.backend in COMPILING
 
 
 @frozen
 class Export:
-    """A graph, or an engine, that configurations are run from.
+    """A graph or an engine that configurations need.
 
     Attributes:
-        precision: of it.
-        engines: whether TensorRT engines are built.
+        precision: precision of the graph.
+        engines: whether TensorRT engines are built from it.
     """
 
     precision: str
@@ -117,31 +117,31 @@ class Export:
 
     @property
     def name(self) -> str:
-        """For people, and for folders."""
+        """Name for people and for directories."""
         return f"{'engine' if self.engines else 'graph'} {self.precision}"
 
 
 @frozen
 class FrameUse:
-    """Which frames are for what.
+    """Which frames are used for what.
 
     Attributes:
-        n_timed: so many from the start are timed.
-        whole: whether these are all.
-        judged: agreement is judged on these.
-        calibration: exports see these, of which none is judged.
+        n_timed: number of frames, from the start, that are timed.
+        whole: whether these are all frames of the video.
+        compared: frames whose poses are compared with the reference.
+        calibration: frames on which exports are calibrated and checked; none of them is compared.
     """
 
     n_timed: int
     whole: bool
-    judged: tuple[int, ...]
+    compared: tuple[int, ...]
     calibration: tuple[int, ...]
 
 
 def make_plan(
     backends: Sequence[str], precisions: Sequence[str], batch_sizes: Iterable[int]
 ) -> tuple[Configuration, ...]:
-    """Every backend in every precision with every batch size, each once; the rivals of one batch size together.
+    """Return every combination of backend, precision and batch size once, ordered by batch size.
 
     >>> [item.name for item in make_plan(["onnx"], ["fp32", "int8"], [4, 1])]
     ['onnx fp32 b1', 'onnx int8 b1', 'onnx fp32 b4', 'onnx int8 b4']
@@ -155,52 +155,52 @@ def make_plan(
 
 
 def export_for(configuration: Configuration) -> Export | None:
-    """The export that a trained model's configuration is run from, if it needs one."""
+    """Return the export that a configuration of a trained model needs, if any."""
     if configuration.backend not in GRAPH_BACKENDS:
         return None
     return Export(configuration.precision, engines=configuration.backend == "tensorrt")
 
 
 def divide_frames(n_frames: int, total: int | None, exports: bool) -> FrameUse:
-    """Decide which frames are timed, judged, and shown to exports.
+    """Decide which frames are timed, compared, and used by exports.
 
-    Exports get frames behind the timed ones, spread over the rest of the video; where there are too few, they get every
-    other timed frame, and the others are judged.
+    Exports get frames after the timed ones, evenly spread over the rest of the video. If there are too few, they get
+    every other timed frame, and only the remaining ones are compared.
 
     Args:
-        n_frames: that are asked for.
-        total: that the video has; `None` if it does not say.
+        n_frames: requested number of frames.
+        total: number of frames of the video; `None` if unknown.
         exports: whether anything is exported.
 
     >>> divide_frames(4, 5, exports=True)
-    FrameUse(n_timed=4, whole=False, judged=(0, 2), calibration=(1, 3))
+    FrameUse(n_timed=4, whole=False, compared=(0, 2), calibration=(1, 3))
     """
     n_timed = n_frames if total is None else min(n_frames, total)
     timed, whole = tuple(range(n_timed)), n_timed == total
     if not exports:
         return FrameUse(n_timed, whole, timed, ())
-    behind = range(n_timed, total or n_timed)
-    if len(behind) >= LEAST_CALIBRATION:
-        return FrameUse(n_timed, whole, timed, thinned(behind, MOST_CALIBRATION))
-    return FrameUse(n_timed, whole, timed[::2], thinned(timed[1::2], MOST_CALIBRATION))
+    after = range(n_timed, total or n_timed)
+    if len(after) >= MIN_CALIBRATION:
+        return FrameUse(n_timed, whole, timed, subsample(after, MAX_CALIBRATION))
+    return FrameUse(n_timed, whole, timed[::2], subsample(timed[1::2], MAX_CALIBRATION))
 
 
-def thinned(frames: Sequence[int], most: int) -> tuple[int, ...]:
-    """At most so many of some frames, evenly spread.
+def subsample(frames: Sequence[int], maximum: int) -> tuple[int, ...]:
+    """Return at most `maximum` of the frames, evenly spread.
 
-    >>> thinned(range(10, 20), 4)
+    >>> subsample(range(10, 20), 4)
     (10, 12, 15, 17)
     """
-    if len(frames) <= most:
+    if len(frames) <= maximum:
         return tuple(frames)
-    return tuple(frames[number * len(frames) // most] for number in range(most))
+    return tuple(frames[number * len(frames) // maximum] for number in range(maximum))
 
 
 def read_names(text: str, every: tuple[str, ...], flag: str) -> tuple[str, ...]:
-    """Names with commas between them, or `all`.
+    """Return the names in a comma-separated list, or every name for `all`.
 
     Raises:
-        OptionError: one of them is not known.
+        OptionError: a name is unknown.
 
     >>> read_names("fp32, int8", PRECISIONS, "--precision"), len(read_names("all", PRECISIONS, "--precision"))
     (('fp32', 'int8'), 4)
@@ -215,15 +215,15 @@ def read_names(text: str, every: tuple[str, ...], flag: str) -> tuple[str, ...]:
 
 
 def read_sizes(text: str) -> tuple[int, ...]:
-    """Batch sizes with commas between them.
+    """Return the batch sizes in a comma-separated list.
 
     Raises:
-        OptionError: one of them is not a whole number from 1 up.
+        OptionError: one of them is not a positive integer.
 
     >>> read_sizes("1,4")
     (1, 4)
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isdigit() and int(word) for word in words):
-        raise OptionError(f"--batch-sizes {text!r}: expected whole numbers from 1 up with commas, such as 1,4,16.")
+        raise OptionError(f"--batch-sizes {text!r}: expected positive integers with commas, such as 1,4,16.")
     return tuple(int(word) for word in words)

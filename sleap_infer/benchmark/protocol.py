@@ -1,4 +1,4 @@
-"""What a worker process is asked for, and what it answers. Both cross the border as JSON."""
+"""Tasks of worker processes and their answers; both are sent as JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from attrs import frozen
 
 @frozen
 class Setup:
-    """A predictor that is to be opened.
+    """How to open a predictor.
 
     Attributes:
-        models: paths.
-        backend: what runs the networks.
-        precision: that is asked for; `None` takes what the model has.
-        device: where.
-        batch_size: frames at once.
+        models: paths of the models.
+        backend: name of the backend.
+        precision: requested precision; `None` for that of the model.
+        device: name of the device.
+        batch_size: number of frames per batch.
         ignore_unknown_settings: as in `sleap_infer.config.options`.
     """
 
@@ -29,16 +29,16 @@ class Setup:
 
 
 @frozen
-class AskBackends:
-    """Which of some backends can run on a device."""
+class CheckBackends:
+    """Check which backends can run on a device."""
 
     backends: tuple[str, ...]
     device: str
 
 
 @frozen
-class Reasons:
-    """Why a backend cannot run, by name; `None` where it can."""
+class BackendReasons:
+    """Why each backend cannot run, by name; `None` if it can."""
 
     by_backend: dict[str, str | None]
 
@@ -48,29 +48,29 @@ class Build:
     """Export a model.
 
     Attributes:
-        models: trained.
-        precision: of the graph.
-        engines: whether TensorRT engines are built of it.
-        most: frames at once.
-        video: that the frames to calibrate on come from.
-        frames: indices of these; none at all leaves the choice to the export.
-        place: directory to make.
+        models: paths of trained models.
+        precision: precision of the graph.
+        engines: whether TensorRT engines are built from it.
+        max_batch_size: maximum number of frames per batch.
+        video: source of the calibration frames.
+        frames: indices of these; if empty, the export chooses.
+        directory: output directory.
         ignore_unknown_settings: as in `sleap_infer.config.options`.
     """
 
     models: tuple[str, ...]
     precision: str
     engines: bool
-    most: int
+    max_batch_size: int
     video: str
     frames: tuple[int, ...]
-    place: str
+    directory: str
     ignore_unknown_settings: bool = False
 
 
 @frozen
 class Built:
-    """What came of it: seconds, and what there is to know."""
+    """Duration of an export in seconds, and notes on it."""
 
     seconds: float
     notes: tuple[str, ...]
@@ -81,11 +81,11 @@ class Predict:
     """Predict frames, and write their poses.
 
     Attributes:
-        setup: of the predictor.
-        video: that the frames come from.
-        frames: indices.
-        poses: file to write, see `agreement.write_poses`.
-        builds: whether its first batches make something that takes time.
+        setup: how to open the predictor.
+        video: source of the frames.
+        frames: indices of the frames.
+        poses: file to write, see `pose_comparison.write_poses`.
+        builds: whether the backend compiles for its first batches.
     """
 
     setup: Setup
@@ -97,11 +97,11 @@ class Predict:
 
 @frozen
 class Predicted:
-    """What was predicted.
+    """Facts about predicted frames.
 
     Attributes:
-        device: that it ran on.
-        build_s: seconds that the first pass took longer than the second; `None` without a second.
+        device: device that was used.
+        build_s: seconds by which the first pass was slower than the second; `None` without a second pass.
     """
 
     device: str
@@ -113,12 +113,12 @@ class Measure:
     """Measure everything once.
 
     Attributes:
-        setup: of the predictor.
-        video: that the frames come from.
-        n_frames: from its start.
-        whole: whether these are all that it has.
+        setup: how to open the predictor.
+        video: source of the frames.
+        n_frames: number of frames, from the start.
+        whole: whether these are all frames of the video.
         one_by_one: whether the latency of single frames is measured.
-        folder: for what is written meanwhile.
+        folder: directory for temporary output.
     """
 
     setup: Setup
@@ -131,18 +131,21 @@ class Measure:
 
 @frozen
 class Measured:
-    """One repeat, in seconds and millions of bytes.
+    """One repeat, in seconds and MB (10^6 bytes).
 
     Attributes:
-        device: that it ran on.
-        python_s, imports_s, opening_s, first_s: parts of the cold start.
-        n_frames: that were predicted from end to end.
-        end_to_end_s: of these.
-        forward_s: of `n_forward` frames.
-        n_forward: frames that the networks alone were timed on.
-        one_by_one_s: of each single frame.
-        host_mb: peak memory.
-        device_used_mb: in use on the GPU, by all processes; `None` elsewhere.
+        device: device that was used.
+        python_s: part of the cold start until the package runs.
+        imports_s: part of the cold start for imports.
+        opening_s: part of the cold start to open the model.
+        first_s: part of the cold start to the first pose.
+        n_frames: number of frames predicted end to end.
+        end_to_end_s: seconds for these.
+        forward_s: seconds of the networks alone, for `n_forward` frames.
+        n_forward: number of frames on which the networks were timed alone.
+        one_by_one_s: seconds of each single frame.
+        host_mb: peak memory of the process.
+        device_used_mb: memory in use on the GPU by all processes; `None` on other devices.
     """
 
     device: str
@@ -160,13 +163,13 @@ class Measured:
 
     @property
     def cold_s(self) -> float:
-        """From starting the process to the first pose."""
+        """Seconds from starting the process to the first pose."""
         return self.python_s + self.imports_s + self.opening_s + self.first_s
 
 
-Task: TypeAlias = AskBackends | Build | Predict | Measure
-"""Answered with `Reasons`, `Built`, `Predicted` and `Measured`."""
+Task: TypeAlias = CheckBackends | Build | Predict | Measure
+"""Their answers are `BackendReasons`, `Built`, `Predicted` and `Measured`."""
 
-Answer: TypeAlias = Reasons | Built | Predicted | Measured
+Answer: TypeAlias = BackendReasons | Built | Predicted | Measured
 
-TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (AskBackends, Build, Predict, Measure)}
+TASKS: dict[str, type[Task]] = {kind.__name__: kind for kind in (CheckBackends, Build, Predict, Measure)}

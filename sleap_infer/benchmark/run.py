@@ -1,4 +1,4 @@
-"""A whole benchmark, from the outside: what is there, exports, agreement, and then rounds of processes in turn."""
+"""Run a whole benchmark: check backends, export, compare poses, then measure all configurations in turn."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from attrs import define, frozen
 
 from sleap_infer import errors
-from sleap_infer.benchmark.agreement import Limit, Poses, judge, read_poses
-from sleap_infer.benchmark.configuration import Trial
+from sleap_infer.benchmark.candidate import Candidate
 from sleap_infer.benchmark.machine import MachineFacts, others_seconds, package_versions
 from sleap_infer.benchmark.memory import device_used_mb
 from sleap_infer.benchmark.plan import (
@@ -27,130 +26,131 @@ from sleap_infer.benchmark.plan import (
     export_for,
     make_plan,
 )
+from sleap_infer.benchmark.pose_comparison import Poses, Tolerance, compare_with_reference, read_poses
 from sleap_infer.benchmark.protocol import (
-    AskBackends,
+    BackendReasons,
     Build,
     Built,
+    CheckBackends,
     Measure,
     Measured,
     Predict,
     Predicted,
-    Reasons,
     Setup,
     Task,
 )
 from sleap_infer.benchmark.report.ranking import rank
 from sleap_infer.benchmark.report.schema import Absent, Report, Settings
-from sleap_infer.benchmark.subjects import Subject, read_video
-from sleap_infer.benchmark.worker_handle import Failure, Workshop
+from sleap_infer.benchmark.target import Target, read_video
+from sleap_infer.benchmark.worker_handle import Failure, Workers
 from sleap_infer.choices import GRAPH_BACKENDS
 
-Say: TypeAlias = Callable[[str], None]
-"""Takes a line on how far the work is."""
+Progress: TypeAlias = Callable[[str], None]
+"""Called with a line for each step."""
 
 Kind = TypeVar("Kind")
 
 REFERENCE_BATCH = 4
 
 
-class Asks(Protocol):
-    """Has tasks done, as a `process.Workshop`."""
+class RunsTasks(Protocol):
+    """Runs tasks, as `worker_handle.Workers` does."""
 
-    def ask(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
-        """Have a task done, that is answered with a kind of value, with a cache of a name."""
+    def run(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
+        """Run a task, with the named cache, and return its answer, a value of type `kind`."""
 
 
-def run_benchmark(options: BenchmarkOptions, command: str, say: Say = lambda line: None) -> Report:
-    """Measure backends in precisions with batch sizes, each in processes of its own.
+def run_benchmark(options: BenchmarkOptions, command: str, progress: Progress = lambda line: None) -> Report:
+    """Measure combinations of backend, precision and batch size, each in separate processes.
 
     Args:
         options: what to measure.
-        command: that asked for it, for the report.
-        say: gets a line for each step.
+        command: the command line, for the report.
+        progress: called with a line for each step.
 
     Raises:
         SleapInferError: the model or the video cannot be read, or the reference cannot be run.
     """
     with tempfile.TemporaryDirectory(prefix="sleap_infer-benchmark-") as name:
-        return Benchmark(options, Workshop(Path(name), options.timeout), Path(name), say).run(command)
+        return Benchmark(options, Workers(Path(name), options.timeout), Path(name), progress).run(command)
 
 
 @frozen
 class Benchmark:
     """One benchmark.
 
-    Args:
+    Attributes:
         options: what to measure.
-        workshop: has tasks done.
-        folder: for exports and poses.
-        say: gets a line for each step.
+        workers: runs tasks in processes.
+        folder: directory for exports and poses.
+        progress: called with a line for each step.
     """
 
     options: BenchmarkOptions
-    workshop: Asks
+    workers: RunsTasks
     folder: Path
-    say: Say = lambda line: None
+    progress: Progress = lambda line: None
 
     def run(self, command: str) -> Report:
-        """Do everything, in order."""
-        subject = Subject.read(self.options.models, self.options.ignore_unknown_settings)
-        video = self.options.video or subject.default_video()
+        """Run all steps and return the report."""
+        target = Target.read(self.options.models, self.options.ignore_unknown_settings)
+        video = self.options.video or target.default_video()
         facts = read_video(video)
         names = self.options.backends or BACKENDS
-        exports = not subject.exported and any(name in GRAPH_BACKENDS for name in names)
+        exports = not target.exported and any(name in GRAPH_BACKENDS for name in names)
         use = divide_frames(self.options.n_frames, facts.n_frames, exports)
         made, machine = datetime.now(UTC).isoformat(timespec="seconds"), MachineFacts.read()
-        with _watching_others() as busy:
-            trials, absent = self._plan(subject, video, use)
-            expected, reference = self._reference(subject, video, use)
-            trials = self._agree(trials, absent, expected, video, use)
-            self._measure(trials, video, use, subject)
-        rows = rank([trial.row() for trial in trials])
+        with _load_of_others() as load:
+            candidates, absent = self._plan(target, video, use)
+            expected, reference = self._reference(target, video, use)
+            candidates = self._compare(candidates, absent, expected, video, use)
+            self._measure(candidates, video, use, target)
+        rows = rank([candidate.row() for candidate in candidates])
         return Report(
             made=made,
             command=command,
             machine=machine,
             packages=package_versions(),
-            model=subject.facts,
+            model=target.facts,
             video=facts,
             settings=Settings(
                 device=self.options.device,
                 n_frames=use.n_timed,
                 repeats=self.options.repeats,
-                n_judged=len(use.judged),
+                n_judged=len(use.compared),
                 n_calibration=len(use.calibration),
                 reference=reference,
             ),
             rows=rows,
             absent=tuple(absent),
-            busy_cores=busy.cores,
+            busy_cores=load.cores,
         )
 
-    def _plan(self, subject: Subject, video: str, use: FrameUse) -> tuple[list[Trial], list[Absent]]:
-        """What can be tried, with exports made, and what cannot."""
-        reasons = self._ask_backends(self.options.backends or BACKENDS)
+    def _plan(self, target: Target, video: str, use: FrameUse) -> tuple[list[Candidate], list[Absent]]:
+        """Return the configurations that can run, after exporting for them, and those that cannot."""
+        reasons = self._check_backends(self.options.backends or BACKENDS)
         absent = [Absent(name, None, reason) for name, reason in reasons.items() if reason is not None]
-        there = [name for name, reason in reasons.items() if reason is None]
-        precisions = self.options.precisions or (subject.precision,)
+        available = [name for name, reason in reasons.items() if reason is None]
+        precisions = self.options.precisions or (target.precision,)
         built: dict[Export, tuple[Path, Built] | Failure] = {}
-        trials = []
-        for item in make_plan(there, precisions, self.options.batch_sizes):
-            export = None if subject.exported else export_for(item)
-            asked = item.precision if self.options.precisions or not subject.exported else None
+        candidates = []
+        for item in make_plan(available, precisions, self.options.batch_sizes):
+            export = None if target.exported else export_for(item)
+            precision = item.precision if self.options.precisions or not target.exported else None
             if export is None:
-                setup = Setup(subject.paths, item.backend, asked, *self._where(item), self._ignore)
-                trials.append(Trial(item, setup))
+                setup = Setup(target.paths, item.backend, precision, *self._where(item), self._ignore)
+                candidates.append(Candidate(item, setup))
                 continue
             if export not in built:
-                built[export] = self._build(export, subject, video, use)
+                built[export] = self._build(export, target, video, use)
             found = built[export]
             if isinstance(found, Failure):
                 absent += _once(absent, Absent(item.backend, item.precision, found.reason))
                 continue
-            place, made = found
-            setup = Setup((str(place),), item.backend, None, *self._where(item))
-            trials.append(Trial(item, setup, made.notes, made.seconds))
-        return trials, absent
+            directory, made = found
+            setup = Setup((str(directory),), item.backend, None, *self._where(item))
+            candidates.append(Candidate(item, setup, made.notes, made.seconds))
+        return candidates, absent
 
     @property
     def _ignore(self) -> bool:
@@ -159,117 +159,129 @@ class Benchmark:
     def _where(self, item: Configuration) -> tuple[str, int]:
         return self.options.device, item.batch_size
 
-    def _ask_backends(self, names: Sequence[str]) -> dict[str, str | None]:
-        """Why each backend cannot run. If asking for all at once breaks down, they are asked for one by one."""
-        self.say("looking which backends are there")
-        found = self.workshop.ask(AskBackends(tuple(names), self.options.device), Reasons, "asking")
-        if isinstance(found, Reasons):
+    def _check_backends(self, names: Sequence[str]) -> dict[str, str | None]:
+        """Return why each backend cannot run. If a process that checks all of them dies, check them one at a time."""
+        self.progress("checking backends")
+        found = self.workers.run(CheckBackends(tuple(names), self.options.device), BackendReasons, "checking")
+        if isinstance(found, BackendReasons):
             return {name: found.by_backend.get(name) for name in names}
         if len(names) == 1 or found.error:
             return dict.fromkeys(names, found.reason)
-        return {name: reason for part in names for name, reason in self._ask_backends([part]).items()}
+        return {name: reason for single in names for name, reason in self._check_backends([single]).items()}
 
-    def _build(self, export: Export, subject: Subject, video: str, use: FrameUse) -> tuple[Path, Built] | Failure:
-        self.say(f"exporting: {export.name}")
-        place = self.folder / "exports" / export.name.replace(" ", "-")
-        place.parent.mkdir(exist_ok=True)
-        most = max(self.options.batch_sizes)
+    def _build(self, export: Export, target: Target, video: str, use: FrameUse) -> tuple[Path, Built] | Failure:
+        self.progress(f"exporting: {export.name}")
+        directory = self.folder / "exports" / export.name.replace(" ", "-")
+        directory.parent.mkdir(exist_ok=True)
         task = Build(
-            subject.paths, export.precision, export.engines, most, video, use.calibration, str(place), self._ignore
+            models=target.paths,
+            precision=export.precision,
+            engines=export.engines,
+            max_batch_size=max(self.options.batch_sizes),
+            video=video,
+            frames=use.calibration,
+            directory=str(directory),
+            ignore_unknown_settings=self._ignore,
         )
-        found = self.workshop.ask(task, Built, export.name.replace(" ", "-"))
-        return found if isinstance(found, Failure) else (place, found)
+        found = self.workers.run(task, Built, directory.name)
+        return found if isinstance(found, Failure) else (directory, found)
 
-    def _reference(self, subject: Subject, video: str, use: FrameUse) -> tuple[Poses, str]:
-        """Poses to compare with: those of the trained model with PyTorch, or of the graph with ONNX Runtime."""
-        backend = "onnx" if subject.exported else "torch"
-        name = f"{backend} {subject.precision} on cpu"
-        self.say(f"reference: {name}")
-        setup = Setup(subject.paths, backend, None, "cpu", REFERENCE_BATCH, self._ignore)
-        found = self._predict(Predict(setup, video, use.judged, str(self.folder / "reference.npz")), "reference")
+    def _reference(self, target: Target, video: str, use: FrameUse) -> tuple[Poses, str]:
+        """Return poses of the reference and its name: PyTorch for trained models, ONNX Runtime for exports."""
+        backend = "onnx" if target.exported else "torch"
+        name = f"{backend} {target.precision} on cpu"
+        self.progress(f"reference: {name}")
+        setup = Setup(target.paths, backend, None, "cpu", REFERENCE_BATCH, self._ignore)
+        found = self._predict(Predict(setup, video, use.compared, str(self.folder / "reference.npz")), "reference")
         if isinstance(found, Failure):
             raise as_error(found, name)
         poses, _ = found
         if not poses.n_points:
             raise errors.OptionError(
-                f"The model finds nothing in {len(use.judged)} frames of {video}: whether others agree cannot be seen. "
-                "Give a video of the animals that it was trained on."
+                f"The model finds nothing in {len(use.compared)} frames of {video}, so poses cannot be compared. Use a "
+                "video of animals like those on which the model was trained."
             )
         return poses, name
 
     def _predict(self, task: Predict, cache: str) -> tuple[Poses, Predicted] | Failure:
-        found = self.workshop.ask(task, Predicted, cache)
+        found = self.workers.run(task, Predicted, cache)
         return found if isinstance(found, Failure) else (read_poses(Path(task.poses)), found)
 
-    def _agree(
-        self, trials: Sequence[Trial], absent: list[Absent], expected: Poses, video: str, use: FrameUse
-    ) -> list[Trial]:
-        """Judge every configuration. Those that are refused are absent; those that break down stay, and say so."""
-        kept = []
-        for trial in trials:
-            item = trial.configuration
+    def _compare(
+        self, candidates: Sequence[Candidate], absent: list[Absent], expected: Poses, video: str, use: FrameUse
+    ) -> list[Candidate]:
+        """Compare the poses of every configuration with the reference, and return the configurations that ran.
+
+        Configurations that raise one of our errors are added to `absent`; those whose process died are returned, with
+        the reason in `failure`.
+        """
+        remaining = []
+        for candidate in candidates:
+            item = candidate.configuration
             refused = any((gone.backend, gone.precision) == (item.backend, item.precision) for gone in absent)
             if refused:
                 continue
-            self.say(f"agreement: {item.name}")
-            path, builds = self.folder / f"{_folder_name(item)}.npz", item.makes_something
-            found = self._predict(Predict(trial.setup, video, use.judged, str(path), builds), _folder_name(item))
+            self.progress(f"comparing poses: {item.name}")
+            path = self.folder / f"{_folder_name(item)}.npz"
+            task = Predict(candidate.setup, video, use.compared, str(path), item.compiles)
+            found = self._predict(task, _folder_name(item))
             if isinstance(found, Failure) and found.error:
                 absent.append(Absent(item.backend, item.precision, found.reason))
                 continue
-            kept.append(trial)
+            remaining.append(candidate)
             if isinstance(found, Failure):
-                trial.failure = found.reason
+                candidate.failure = found.reason
                 continue
             poses, predicted = found
-            trial.device = predicted.device
-            trial.add_build(predicted.build_s)
-            trial.agreement = judge(poses, expected, Limit.of(item.precision, predicted.device))
-        return kept
+            candidate.device = predicted.device
+            candidate.add_build(predicted.build_s)
+            tolerance = Tolerance.of(item.precision, predicted.device)
+            candidate.agreement = compare_with_reference(poses, expected, tolerance)
+        return remaining
 
-    def _measure(self, trials: Sequence[Trial], video: str, use: FrameUse, subject: Subject) -> None:
-        """Rounds in which all take their turn."""
+    def _measure(self, candidates: Sequence[Candidate], video: str, use: FrameUse, target: Target) -> None:
+        """Measure every configuration once per repeat, in turn."""
         for number in range(self.options.repeats):
-            for trial in trials:
-                if trial.failure:
+            for candidate in candidates:
+                if candidate.failure:
                     continue
-                item = trial.configuration
-                self.say(f"round {number + 1} of {self.options.repeats}: {item.name}")
-                alone = item.batch_size == 1 and not subject.crops_alone
-                task = Measure(trial.setup, video, use.n_timed, use.whole, alone, str(self.folder))
-                before = device_used_mb(trial.device)
-                found = self.workshop.ask(task, Measured, _folder_name(item))
+                item = candidate.configuration
+                self.progress(f"repeat {number + 1} of {self.options.repeats}: {item.name}")
+                one_by_one = item.batch_size == 1 and not target.crops_alone
+                task = Measure(candidate.setup, video, use.n_timed, use.whole, one_by_one, str(self.folder))
+                before = device_used_mb(candidate.device)
+                found = self.workers.run(task, Measured, _folder_name(item))
                 if isinstance(found, Failure):
-                    trial.failure = f"round {number + 1}: {found.reason}"
+                    candidate.failure = f"repeat {number + 1}: {found.reason}"
                     continue
-                trial.repeats.append(found)
+                candidate.repeats.append(found)
                 if before is not None and found.device_used_mb is not None:
-                    trial.device_mb.append(max(found.device_used_mb - before, 0.0))
+                    candidate.device_mb.append(max(found.device_used_mb - before, 0.0))
 
 
 def as_error(failure: Failure, name: str) -> errors.SleapInferError:
-    """The error that a worker told of; of one that broke down, that the reference cannot be run."""
+    """Return the error that a worker reported; if it died, an error that the reference cannot be run."""
     kind = getattr(errors, failure.error, None) if failure.error else None
     if isinstance(kind, type) and issubclass(kind, errors.SleapInferError):
         return kind(failure.reason)
     return errors.BackendError(
-        f"The reference, {name}, cannot be run: {failure.reason}. To find out more, run: sleap-infer doctor"
+        f"The reference, {name}, cannot be run: {failure.reason}. For more information run: sleap-infer doctor"
     )
 
 
 @define
-class _Busy:
+class _Load:
     cores: float | None = None
 
 
 @contextmanager
-def _watching_others() -> Iterator[_Busy]:
-    """How many cores others keep busy meanwhile."""
-    busy, before, begun = _Busy(), others_seconds(), perf_counter()
-    yield busy
+def _load_of_others() -> Iterator[_Load]:
+    """Measure how many cores other processes use on average."""
+    load, before, start = _Load(), others_seconds(), perf_counter()
+    yield load
     after = others_seconds()
     if before is not None and after is not None:
-        busy.cores = round(max(after - before, 0.0) / max(perf_counter() - begun, 1e-9), 2)
+        load.cores = round(max(after - before, 0.0) / max(perf_counter() - start, 1e-9), 2)
 
 
 def _once(absent: Sequence[Absent], item: Absent) -> list[Absent]:

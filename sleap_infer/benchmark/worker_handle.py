@@ -1,4 +1,4 @@
-"""A worker process from the outside: one task, one answer, and whatever end it takes."""
+"""The parent's side of a worker process: send one task, receive one answer, and report how it ended otherwise."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from sleap_infer.system.cache_directory import CACHE_VARIABLE
 Kind = TypeVar("Kind")
 
 COMMAND = (sys.executable, "-P", "-X", "faulthandler", "-m", "sleap_infer.benchmark.worker_main")
-"""-P: a file `torch.py` in the user's folder is not PyTorch."""
+"""-P: a file `torch.py` in the working directory is not imported as PyTorch."""
 
 CACHE_VARIABLES = (CACHE_VARIABLE, "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
-LAST_WORDS, LAST_LINES = 4000, 3
-PATIENCE_S = 10.0
-"""For a process that has said its last word."""
+TAIL_BYTES, TAIL_LINES = 4000, 3
+EXIT_TIMEOUT_S = 10.0
+"""Maximum time for a process to exit after it closed its output."""
 
 
 @frozen
@@ -38,8 +38,8 @@ class Failure:
     """Why a task has no answer.
 
     Attributes:
-        reason: for people.
-        error: name of the error of `sleap_infer.errors` that refused the task; empty if the process broke down.
+        reason: text for people.
+        error: name of the class in `sleap_infer.errors` that the worker raised; empty if it died.
     """
 
     reason: str
@@ -47,38 +47,38 @@ class Failure:
 
 
 @frozen
-class Workshop:
-    """Where workers run.
+class Workers:
+    """Runs each task in a new worker process.
 
     Attributes:
-        folder: for their caches: what was compiled in an earlier run does not count.
-        timeout: seconds that one task may take.
-        command: that starts a worker.
+        folder: directory of their caches, so that code compiled in an earlier run is not used.
+        timeout: maximum duration of a task in seconds.
+        command: starts a worker.
     """
 
     folder: Path
     timeout: float
     command: Sequence[str] = COMMAND
 
-    def ask(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
-        """Have a task done by a process of its own, which is gone afterwards, with all that it started.
+    def run(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
+        """Run a task in a new process; the process and its children have ended when this returns.
 
         Args:
-            task: what to do.
-            kind: of the answer, as `tasks` says.
-            cache: name of the cache that it shares with other tasks of this name.
+            task: the task.
+            kind: type of the answer, see `protocol.Task`.
+            cache: name of the cache; tasks with the same name share it.
         """
         variables = {name: str(self.folder / "caches" / cache) for name in CACHE_VARIABLES}
         with tempfile.TemporaryFile() as err:
-            said, ending = self._run(task, variables, err)
-            if "answer" in said:
-                return from_plain(kind, said["answer"])
-            if "error" in said:
-                return Failure(said["error"], said.get("kind", ""))
-            return Failure(f"{ending} while {said.get('stage', 'starting')}{_last_words(err)}")
+            reply, ending = self._run(task, variables, err)
+            if "answer" in reply:
+                return from_plain(kind, reply["answer"])
+            if "error" in reply:
+                return Failure(reply["error"], reply.get("kind", ""))
+            return Failure(f"{ending} while {reply.get('stage', 'starting')}{_last_lines(err)}")
 
     def _run(self, task: Task, variables: Mapping[str, str], err: IO[bytes]) -> tuple[dict[str, Any], str]:
-        begun = perf_counter()
+        start = perf_counter()
         process = children.start(
             self.command,
             stdin=subprocess.PIPE,
@@ -88,52 +88,52 @@ class Workshop:
             text=True,
             encoding="utf-8",
         )
-        late = threading.Event()
+        timed_out = threading.Event()
 
-        def give_up() -> None:
-            late.set()
+        def stop() -> None:
+            timed_out.set()
             children.end(process)
 
-        clock = threading.Timer(self.timeout, give_up)
-        clock.daemon = True
+        timer = threading.Timer(self.timeout, stop)
+        timer.daemon = True
         try:
-            clock.start()
-            return self._talk(process, {"task": type(task).__name__, "begun": begun, **to_plain(task)}, late)
+            timer.start()
+            return self._exchange(process, {"task": type(task).__name__, "begun": start, **to_plain(task)}, timed_out)
         finally:
-            clock.cancel()
+            timer.cancel()
             children.end(process)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with suppress(OSError):
                         pipe.close()
 
-    def _talk(
-        self, process: subprocess.Popen[str], request: dict[str, Any], late: threading.Event
+    def _exchange(
+        self, process: subprocess.Popen[str], request: dict[str, Any], timed_out: threading.Event
     ) -> tuple[dict[str, Any], str]:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(OSError):  # it may be dead already
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
-        said: dict[str, Any] = {}
+        reply: dict[str, Any] = {}
         for line in process.stdout:
-            said |= _read(line)
-            if "answer" in said or "error" in said:
-                return said, ""
+            reply |= _read(line)
+            if "answer" in reply or "error" in reply:
+                return reply, ""
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE_S)
-        ending = f"stopped after {self.timeout:g} s" if late.is_set() else describe_end(process.returncode)
-        return said, ending
+            process.wait(EXIT_TIMEOUT_S)
+        ending = f"stopped after {self.timeout:g} s" if timed_out.is_set() else describe_end(process.returncode)
+        return reply, ending
 
 
 def describe_end(returncode: int | None) -> str:
-    """How a process ended, in words.
+    """Return how a process ended, as text.
 
     >>> describe_end(3), describe_end(-9)
     ('ended with exit code 3', 'ended by SIGKILL, as when memory runs out,')
     """
     if returncode is None:
-        return "went silent"
+        return "closed its output"
     if returncode >= 0:
         return f"ended with exit code {returncode}"
     name = signal.Signals(-returncode).name if -returncode in list(signal.Signals) else f"signal {-returncode}"
@@ -142,14 +142,13 @@ def describe_end(returncode: int | None) -> str:
 
 def _read(line: str) -> dict[str, Any]:
     try:
-        said = json.loads(line)
+        message = json.loads(line)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
-def _last_words(err: IO[bytes]) -> str:
-    """The last lines that a process wrote."""
-    err.seek(max(err.seek(0, os.SEEK_END) - LAST_WORDS, 0))
+def _last_lines(err: IO[bytes]) -> str:
+    err.seek(max(err.seek(0, os.SEEK_END) - TAIL_BYTES, 0))
     lines = [line.strip() for line in err.read().decode(errors="replace").splitlines() if line.strip()]
-    return f": {' / '.join(lines[-LAST_LINES:])}" if lines else ""
+    return f": {' / '.join(lines[-TAIL_LINES:])}" if lines else ""

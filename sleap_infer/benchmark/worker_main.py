@@ -1,10 +1,10 @@
-"""A worker process: one task in, one answer out, both as JSON lines.
+"""Worker process: read one task, write one answer, both as JSON lines.
 
     python -m sleap_infer.benchmark.worker_main
 
-It reads a task from stdin, and prints what it is doing as `{"stage": ...}`, and last `{"answer": ...}`, or
-`{"error": ..., "kind": ...}`. Logs and whatever libraries print go to stderr. It ends when stdin does, with all that it
-started: whoever asked is gone.
+It reads a task from stdin, prints its steps as `{"stage": ...}`, and finally `{"answer": ...}` or
+`{"error": ..., "kind": ...}`. Logs and the output of libraries go to stderr. When stdin closes, the parent is gone, and
+the worker ends with its children.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from sleap_infer.benchmark.protocol import TASKS, Answer, AskBackends, Build, Measure, Predict, Task
+from sleap_infer.benchmark.protocol import TASKS, Answer, Build, CheckBackends, Measure, Predict, Task
 from sleap_infer.config.plain import from_plain, to_plain
 from sleap_infer.errors import SleapInferError
 from sleap_infer.system.child_process import leave
 
-Say: TypeAlias = Callable[[str], None]
-"""Takes what is done next, in words that follow `while`."""
+Progress: TypeAlias = Callable[[str], None]
+"""Called with the next step, as text that can follow `while`."""
 
 
 def main() -> None:
-    """Do the task that stdin names."""
+    """Run the task that is read from stdin."""
     entered = perf_counter()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def tell(**line: Any) -> None:
+    def send(**line: Any) -> None:
         print(json.dumps(line), file=out, flush=True)
 
     request = json.loads(sys.stdin.readline())
@@ -41,39 +41,39 @@ def main() -> None:
     kind = TASKS[request.pop("task")]
     python_s = entered - request.pop("begun")
     try:
-        tell(answer=to_plain(do(from_plain(kind, request), python_s, lambda stage: tell(stage=stage))))
+        send(answer=to_plain(do(from_plain(kind, request), python_s, lambda stage: send(stage=stage))))
     except SleapInferError as error:
-        tell(error=str(error), kind=type(error).__name__)
-    except Exception as error:  # whatever breaks is a row of the report
+        send(error=str(error), kind=type(error).__name__)
+    except Exception as error:  # any other error becomes a failed row of the report
         traceback.print_exc()
-        tell(error=f"{type(error).__name__}: {error}", kind="")
+        send(error=f"{type(error).__name__}: {error}", kind="")
 
 
-def do(task: Task, python_s: float, say: Say) -> Answer:
-    """Do a task.
+def do(task: Task, python_s: float, progress: Progress) -> Answer:
+    """Run a task.
 
     Args:
-        task: what to do.
-        python_s: seconds from starting this process until it ran our code.
-        say: gets what is done next.
+        task: the task.
+        python_s: seconds from the start of this process until it ran code of this package.
+        progress: called with the next step.
 
     Raises:
-        SleapInferError: it cannot be done.
+        SleapInferError: the model, the video or the backend cannot be used.
     """
-    if isinstance(task, AskBackends):
-        from sleap_infer.benchmark.build_exports import ask_backends
+    if isinstance(task, CheckBackends):
+        from sleap_infer.benchmark.build_exports import check_backends
 
-        return ask_backends(task, say)
+        return check_backends(task, progress)
     if isinstance(task, Build):
         from sleap_infer.benchmark.build_exports import build
 
-        return build(task, say)
-    from sleap_infer.benchmark import measure as measuring
+        return build(task, progress)
+    from sleap_infer.benchmark.measure import measure, predict
 
     if isinstance(task, Predict):
-        return measuring.predict(task, say)
+        return predict(task, progress)
     assert isinstance(task, Measure)
-    return measuring.measure(task, python_s, say)
+    return measure(task, python_s, progress)
 
 
 def _end_with_stdin() -> None:

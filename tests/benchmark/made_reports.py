@@ -6,10 +6,10 @@ from typing import Any
 
 from sleap_infer.benchmark.machine import MachineFacts
 from sleap_infer.benchmark.report.schema import (
-    Agreement,
     ColdStart,
     Latency,
     ModelFacts,
+    PoseComparison,
     Report,
     Row,
     Settings,
@@ -25,8 +25,8 @@ def spread(median: float, half: float = 0.01) -> Spread:
     return Spread(median, median * (1 - half), median * (1 + half), (median,))
 
 
-def agreement(max_px: float = 0.0, agrees: bool = True) -> Agreement:
-    return Agreement(agrees, "all points within 0.01 px", 50, 100, 500, max_px / 2, max_px, max_px)
+def agreement(max_px: float = 0.0, agrees: bool = True) -> PoseComparison:
+    return PoseComparison(agrees, "all points within 0.01 px", 50, 100, 500, max_px / 2, max_px, max_px)
 
 
 def row(backend: str, precision: str, batch_size: int, fps: float, **more: Any) -> Row:

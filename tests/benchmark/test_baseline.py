@@ -27,7 +27,7 @@ def test_only_what_is_slower_is_named() -> None:
     )
     (found,) = compare(new, OLD).regressions
     assert found.row == "onnx fp32 b1"
-    assert found.what == "80 then, 60 now (-25%) frames/s from video to file"
+    assert found.what == "80 before, 60 now (-25%) frames/s from video to file"
 
 
 def test_every_figure_counts_by_itself() -> None:
@@ -51,8 +51,8 @@ def test_poses_that_agreed_and_do_no_longer() -> None:
     dead = Row("torch", "fp32", 1, "failed", reason="ended by SIGSEGV")
     found = compare(report(off, dead), OLD)
     assert [(item.row, item.what) for item in found.regressions] == [
-        ("onnx fp32 b1", "its poses agreed, and now it differs: largest 5 px"),
-        ("torch fp32 b1", "its poses agreed, and now it failed: ended by SIGSEGV"),
+        ("onnx fp32 b1", "its poses agreed before, and now it differs: largest 5 px"),
+        ("torch fp32 b1", "its poses agreed before, and now it failed: ended by SIGSEGV"),
     ]
     assert found.missing == ("onnx fp32 b4",)
 
@@ -67,7 +67,7 @@ def test_rows_that_are_new_or_gone_are_no_regression() -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"cpu": "Another CPU"}, "processor"),
+        ({"cpu": "Another CPU"}, "CPU"),
         ({"cores": 4}, "number of cores"),
         ({"gpus": ("NVIDIA A4000",)}, "GPUs"),
         ({"os": "macOS-15"}, "operating system"),
@@ -80,7 +80,7 @@ def test_another_machine_is_not_comparable(changes: dict[str, object], word: str
     assert not found.is_comparable
     assert found.regressions == ()
     (difference,) = found.differences
-    assert difference.startswith(f"another {word}: ")
+    assert difference.startswith(f"different {word}: ")
 
 
 def test_another_model_video_or_length_is_not_comparable_but_poses_still_count() -> None:
@@ -93,9 +93,9 @@ def test_another_model_video_or_length_is_not_comparable_but_poses_still_count()
     )
     found = compare(new, OLD)
     assert [difference.split(": ")[0] for difference in found.differences] == [
-        "another model (its weights)",
-        "another video",
-        "another number of frames",
+        "different model (its weights)",
+        "different video",
+        "different number of frames",
     ]
     assert [item.row for item in found.regressions] == ["onnx fp32 b1"]
 

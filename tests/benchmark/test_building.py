@@ -48,7 +48,7 @@ def result(precision: str, kept: tuple[str, ...] = ()) -> Any:
     ("results", "expected"),
     [
         ([result("fp32")], ()),
-        ([result("fp32", ("heads",))], ("bottomup keeps in 32 bits: heads",)),
+        ([result("fp32", ("heads",))], ("bottomup has blocks in fp32: heads",)),
     ],
 )
 def test_notes_of_what_came_out_as_asked(results: list[Any], expected: tuple[str, ...]) -> None:
@@ -57,6 +57,6 @@ def test_notes_of_what_came_out_as_asked(results: list[Any], expected: tuple[str
 
 def test_a_precision_that_was_not_kept_is_told() -> None:
     assert notes_of([result("int8", ("a", "b")), result("fp32", ("c",))], "int8") == (
-        "bottomup keeps in 32 bits: a, b",
-        "bottomup came out in fp32: in int8 its poses were off",
+        "bottomup has blocks in fp32: a, b",
+        "bottomup was exported in fp32: poses in int8 differed",
     )

@@ -136,8 +136,8 @@ def test_there_is_a_column_for_the_gpu_only_where_one_was_used() -> None:
 
 
 def test_other_programs_at_work_are_mentioned() -> None:
-    assert "Other programs kept" not in as_html(attrs.evolve(FULL, busy_cores=0.1))
-    assert f"Other programs kept 1.5 of {MACHINE.cores} cores" in as_html(attrs.evolve(FULL, busy_cores=1.5))
+    assert "Other programs used" not in as_html(attrs.evolve(FULL, busy_cores=0.1))
+    assert f"Other programs used 1.5 of {MACHINE.cores} cores" in as_html(attrs.evolve(FULL, busy_cores=1.5))
 
 
 def test_every_measured_row_is_in_every_chart() -> None:

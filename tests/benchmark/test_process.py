@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer.benchmark.protocol import AskBackends, Measure, Reasons, Setup
-from sleap_infer.benchmark.worker_handle import CACHE_VARIABLES, COMMAND, Failure, Workshop
+from sleap_infer.benchmark.protocol import BackendReasons, CheckBackends, Measure, Setup
+from sleap_infer.benchmark.worker_handle import CACHE_VARIABLES, COMMAND, Failure, Workers
 
-TASK = AskBackends(("torch",), "cpu")
+TASK = CheckBackends(("torch",), "cpu")
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="process groups")
 
 
-def workshop(tmp_path: Path, program: str, timeout: float = 60.0) -> Workshop:
-    return Workshop(tmp_path, timeout, (sys.executable, "-c", program))
+def workers(tmp_path: Path, program: str, timeout: float = 60.0) -> Workers:
+    return Workers(tmp_path, timeout, (sys.executable, "-c", program))
 
 
-def ask(tmp_path: Path, program: str, timeout: float = 60.0) -> Reasons | Failure:
-    return workshop(tmp_path, program, timeout).ask(TASK, Reasons, "cache")
+def ask(tmp_path: Path, program: str, timeout: float = 60.0) -> BackendReasons | Failure:
+    return workers(tmp_path, program, timeout).run(TASK, BackendReasons, "cache")
 
 
 def is_alive(pid: int) -> bool:
@@ -45,14 +45,14 @@ def wait_until_dead(pid: int) -> bool:
 def test_an_answer_among_noise(tmp_path: Path) -> None:
     program = """print('hello'); print('[1]'); print('{"stage": "working"}')
 print('{"answer": {"by_backend": {"torch": null}}}', flush=True)"""
-    assert ask(tmp_path, program) == Reasons({"torch": None})
+    assert ask(tmp_path, program) == BackendReasons({"torch": None})
 
 
 def test_the_task_arrives_as_one_line(tmp_path: Path) -> None:
     program = """import json, sys
 task = json.loads(sys.stdin.readline())
 print(json.dumps({"answer": {"by_backend": {task["task"] + task["device"]: str(sorted(task))}}}))"""
-    assert ask(tmp_path, program) == Reasons({"AskBackendscpu": "['backends', 'begun', 'device', 'task']"})
+    assert ask(tmp_path, program) == BackendReasons({"CheckBackendscpu": "['backends', 'begun', 'device', 'task']"})
 
 
 def test_a_refusal_keeps_its_kind(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_children_go_with_it(tmp_path: Path) -> None:
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 open({str(note)!r}, "w").write(str(child.pid))
 print('{{"answer": {{"by_backend": {{}}}}}}', flush=True)"""
-    assert ask(tmp_path, program) == Reasons({})
+    assert ask(tmp_path, program) == BackendReasons({})
     assert wait_until_dead(int(note.read_text(encoding="ascii")))
 
 
@@ -99,17 +99,17 @@ def test_it_goes_with_whoever_asked(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     worker = f"""import os, sys, threading, time
 from sleap_infer.benchmark import worker_main as worker
-def do(task, python_s, say):
+def do(task, python_s, progress):
     open({str(note)!r}, "w").write(str(os.getpid()))
     time.sleep(600)
 worker.do = do
 worker.main()"""
     asking = f"""import sys
 from pathlib import Path
-from sleap_infer.benchmark.worker_handle import Workshop
-from sleap_infer.benchmark.protocol import AskBackends, Reasons
-Workshop(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).ask(
-    AskBackends(("torch",), "cpu"), Reasons, "cache")"""
+from sleap_infer.benchmark.worker_handle import Workers
+from sleap_infer.benchmark.protocol import CheckBackends, BackendReasons
+Workers(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).run(
+    CheckBackends(("torch",), "cpu"), BackendReasons, "cache")"""
     process = subprocess.Popen([sys.executable, "-c", asking])
     end = time.monotonic() + 60
     while not note.exists() or not note.read_text(encoding="ascii"):
@@ -128,10 +128,10 @@ def test_it_goes_when_the_asking_is_interrupted(tmp_path: Path) -> None:
     asking = f"""import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background may be told to ignore it
 from pathlib import Path
-from sleap_infer.benchmark.worker_handle import Workshop
-from sleap_infer.benchmark.protocol import AskBackends, Reasons
-Workshop(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).ask(
-    AskBackends(("torch",), "cpu"), Reasons, "cache")"""
+from sleap_infer.benchmark.worker_handle import Workers
+from sleap_infer.benchmark.protocol import CheckBackends, BackendReasons
+Workers(Path({str(tmp_path)!r}), 600, (sys.executable, "-c", {worker!r})).run(
+    CheckBackends(("torch",), "cpu"), BackendReasons, "cache")"""
     process = subprocess.Popen([sys.executable, "-c", asking], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not note.exists() or not note.read_text(encoding="ascii"):
@@ -147,7 +147,7 @@ def test_nothing_is_taken_from_the_users_cache(tmp_path: Path) -> None:
 names = ("SLEAP_INFER_CACHE", "TORCHINDUCTOR_CACHE_DIR")
 print(json.dumps({"answer": {"by_backend": {name: os.environ[name] for name in names}}}))"""
     found = ask(tmp_path, program)
-    assert isinstance(found, Reasons)
+    assert isinstance(found, BackendReasons)
     assert set(found.by_backend.values()) == {str(tmp_path / "caches" / "cache")}
     assert set(found.by_backend) <= set(CACHE_VARIABLES)
 
@@ -155,28 +155,28 @@ print(json.dumps({"answer": {"by_backend": {name: os.environ[name] for name in n
 def test_the_worker_itself_tells_what_it_was_refused(tmp_path: Path) -> None:
     setup = Setup((str(tmp_path / "none"),), "onnx", None, "cpu", 1)
     task = Measure(setup, "none.mp4", 1, True, False, str(tmp_path))
-    found = Workshop(tmp_path, 60, COMMAND).ask(task, Reasons, "cache")
+    found = Workers(tmp_path, 60, COMMAND).run(task, BackendReasons, "cache")
     assert isinstance(found, Failure)
     assert found.error == "ModelNotFoundError"
     assert "there is no such file or directory" in found.reason
 
 
 def test_what_libraries_print_does_not_confuse(tmp_path: Path) -> None:
-    program = """from sleap_infer.benchmark import worker
-from sleap_infer.benchmark.protocol import Reasons
-def do(task, python_s, say):
+    program = """from sleap_infer.benchmark import worker_main as worker
+from sleap_infer.benchmark.protocol import BackendReasons
+def do(task, python_s, progress):
     print('{"answer": "nonsense"}', flush=True)
-    say("importing")
+    progress("importing")
     assert 0 < python_s < 600
-    return Reasons({"torch": "none"})
+    return BackendReasons({"torch": "none"})
 worker.do = do
 worker.main()"""
-    assert ask(tmp_path, program) == Reasons({"torch": "none"})
+    assert ask(tmp_path, program) == BackendReasons({"torch": "none"})
 
 
 def test_an_error_that_is_not_ours_is_a_failure_without_a_kind(tmp_path: Path) -> None:
-    program = """from sleap_infer.benchmark import worker
-def do(task, python_s, say):
+    program = """from sleap_infer.benchmark import worker_main as worker
+def do(task, python_s, progress):
     raise RuntimeError("out of cheese")
 worker.do = do
 worker.main()"""

@@ -13,9 +13,9 @@ from made_reports import agreement, report, row, spread
 from sleap_infer.benchmark.protocol import TASKS, Build, Measure, Setup
 from sleap_infer.benchmark.report.schema import (
     Absent,
-    Agreement,
     ColdStart,
     Latency,
+    PoseComparison,
     Report,
     Row,
     Scaling,
@@ -94,7 +94,7 @@ def test_the_names_of_version_1() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [Report, Row, Agreement, Latency, ColdStart, Spread, Scaling])
+@pytest.mark.parametrize("kind", [Report, Row, PoseComparison, Latency, ColdStart, Spread, Scaling])
 def test_every_name_is_explained(kind: type[Any]) -> None:
     described = " ".join((kind.__doc__ or "").split("Attributes:")[1].split()).replace(",", " ").replace(":", " ")
     for item in attrs.fields(kind):
@@ -118,9 +118,9 @@ def test_a_scaling_series_needs_no_label_of_its_y_axis(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2 of the schema, and only version 1"),
+        ({"version": 2}, "version 2 of the schema, but only version 1"),
         ({"version": None}, "version None"),
-        ({"schema": "other"}, "no report of sleap-infer benchmark: its schema is 'other'"),
+        ({"schema": "other"}, "not a report of sleap-infer benchmark: its schema is 'other'"),
         ({"rows": 3}, "Report.rows is 3, expected a value of type list"),
         ({"made": 5}, "Report.made is 5, expected a value of type str"),
         ({"scaling": [{"name": "a", "x_label": "b", "points": [[1, 2]]}]}, "has 2 values, expected 4"),
@@ -169,7 +169,7 @@ def test_files_are_not_overwritten_unasked(tmp_path: Path) -> None:
     path = tmp_path / "there.json"
     check_file(path, overwrite=False)
     write_text(path, "a")
-    with pytest.raises(OutputExistsError, match="there already"):
+    with pytest.raises(OutputExistsError, match="already exists"):
         check_file(path, overwrite=False)
     check_file(path, overwrite=True)
     write_text(path, "b")

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.agreement import Poses, write_poses
 from sleap_infer.benchmark.plan import BenchmarkOptions
+from sleap_infer.benchmark.pose_comparison import Poses, write_poses
 from sleap_infer.benchmark.protocol import (
-    AskBackends,
+    BackendReasons,
     Build,
     Built,
+    CheckBackends,
     Measure,
     Measured,
     Predict,
     Predicted,
-    Reasons,
     Task,
 )
 from sleap_infer.benchmark.report.schema import Absent, Report
@@ -28,7 +28,7 @@ from sleap_infer.benchmark.worker_handle import Failure
 from sleap_infer.errors import BackendError, DeviceError, ModelCombinationError, OptionError, SourceNotFoundError
 
 Kind = TypeVar("Kind")
-Say = Callable[[Task], Any]
+Progress = Callable[[Task], Any]
 
 POSE = np.array([[[10.0, 10.0], [20.0, 10.0]]], np.float32)
 
@@ -40,7 +40,7 @@ class Pretended:
         self.said = said
         self.asked: list[tuple[Task, str]] = []
 
-    def ask(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
+    def run(self, task: Task, kind: type[Kind], cache: str) -> Kind | Failure:
         self.asked.append((task, cache))
         answer = self.said.get(f"{type(task).__name__} {cache}", self.said.get(type(task).__name__))
         if callable(answer):
@@ -50,8 +50,8 @@ class Pretended:
         return answer
 
     def usual(self, task: Task) -> Any:
-        if isinstance(task, AskBackends):
-            return Reasons(dict.fromkeys(task.backends))
+        if isinstance(task, CheckBackends):
+            return BackendReasons(dict.fromkeys(task.backends))
         if isinstance(task, Build):
             return Built(20.0, ())
         if isinstance(task, Predict):
@@ -73,7 +73,7 @@ def found(task: Predict, off: float, build_s: float | None = None) -> Predicted:
 
 
 def measure(
-    tmp_path: Path, models: Path, workshop: Pretended, names: Sequence[str] = ("bottomup",), **given: Any
+    tmp_path: Path, models: Path, workers: Pretended, names: Sequence[str] = ("bottomup",), **given: Any
 ) -> Report:
     options = {
         "models": tuple(models / name for name in names),
@@ -81,16 +81,16 @@ def measure(
         "batch_sizes": (1,),
         "repeats": 3,
     }
-    return Benchmark(BenchmarkOptions(**{**options, **given}), workshop, tmp_path).run("command")
+    return Benchmark(BenchmarkOptions(**{**options, **given}), workers, tmp_path).run("command")
 
 
 def test_agreement_comes_first_and_repeats_take_turns(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended()
-    report = measure(tmp_path, models, workshop)
-    kinds = [type(task) for task, _ in workshop.asked]
-    assert kinds == [AskBackends, Build, *[Predict] * 3, *[Measure] * 6]
-    assert workshop.names(Predict) == ["reference", "torch-fp32-b1", "onnx-fp32-b1"]
-    assert workshop.names(Measure) == ["torch-fp32-b1", "onnx-fp32-b1"] * 3
+    workers = Pretended()
+    report = measure(tmp_path, models, workers)
+    kinds = [type(task) for task, _ in workers.asked]
+    assert kinds == [CheckBackends, Build, *[Predict] * 3, *[Measure] * 6]
+    assert workers.names(Predict) == ["reference", "torch-fp32-b1", "onnx-fp32-b1"]
+    assert workers.names(Measure) == ["torch-fp32-b1", "onnx-fp32-b1"] * 3
     torch, onnx = report.rows
     assert (torch.rank, onnx.rank) == (2, 1)
     assert len(onnx.end_to_end_fps.values) == 3
@@ -107,14 +107,14 @@ def test_agreement_comes_first_and_repeats_take_turns(tmp_path: Path, models: Pa
 
 
 def test_rows_of_one_export_share_it_and_the_export_sees_no_judged_frame(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended()
-    measure(tmp_path, models, workshop, backends=("onnx", "openvino"), batch_sizes=(1, 4))
-    (build,) = (task for task, _ in workshop.asked if isinstance(task, Build))
-    predicts = [task for task, _ in workshop.asked if isinstance(task, Predict)]
+    workers = Pretended()
+    measure(tmp_path, models, workers, backends=("onnx", "openvino"), batch_sizes=(1, 4))
+    (build,) = (task for task, _ in workers.asked if isinstance(task, Build))
+    predicts = [task for task, _ in workers.asked if isinstance(task, Predict)]
     assert len({task.frames for task in predicts}) == 1
     assert build.frames
     assert not set(build.frames) & set(predicts[0].frames)
-    assert {task.setup.models for task in predicts[1:]} == {(build.place,)}
+    assert {task.setup.models for task in predicts[1:]} == {(build.directory,)}
     assert [task.setup.precision for task in predicts] == [None] * 5
 
 
@@ -124,17 +124,19 @@ def test_latency_is_that_of_single_frames(tmp_path: Path, models: Path) -> None:
 
 
 def test_what_is_not_there_is_listed_with_its_reason(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended(AskBackends=Reasons({"torch": None, "onnx": "no such package", "openvino": None}))
-    report = measure(tmp_path, models, workshop, backends=("torch", "onnx", "openvino"))
+    workers = Pretended(CheckBackends=BackendReasons({"torch": None, "onnx": "no such package", "openvino": None}))
+    report = measure(tmp_path, models, workers, backends=("torch", "onnx", "openvino"))
     assert report.absent == (Absent("onnx", None, "no such package"),)
     assert [row.backend for row in report.rows] == ["torch", "openvino"]
 
 
 def test_one_backend_that_breaks_the_asking_does_not_take_the_others_with_it(tmp_path: Path, models: Path) -> None:
-    def answer(task: AskBackends) -> Any:
-        return Failure("ended by SIGSEGV") if "openvino" in task.backends else Reasons(dict.fromkeys(task.backends))
+    def answer(task: CheckBackends) -> Any:
+        return (
+            Failure("ended by SIGSEGV") if "openvino" in task.backends else BackendReasons(dict.fromkeys(task.backends))
+        )
 
-    report = measure(tmp_path, models, Pretended(AskBackends=answer), backends=("torch", "openvino", "onnx"))
+    report = measure(tmp_path, models, Pretended(CheckBackends=answer), backends=("torch", "openvino", "onnx"))
     assert report.absent == (Absent("openvino", None, "ended by SIGSEGV"),)
     assert [row.backend for row in report.rows] == ["torch", "onnx"]
 
@@ -145,30 +147,28 @@ def test_a_precision_that_a_backend_does_not_have_is_listed_once(tmp_path: Path,
             return Failure("precision='fp16' is a hundred times slower", "OptionError")
         return found(task, 0.0)
 
-    workshop = Pretended(Predict=answer)
-    report = measure(
-        tmp_path, models, workshop, backends=("torch",), precisions=("fp32", "fp16"), batch_sizes=(1, 2, 4)
-    )
+    workers = Pretended(Predict=answer)
+    report = measure(tmp_path, models, workers, backends=("torch",), precisions=("fp32", "fp16"), batch_sizes=(1, 2, 4))
     assert report.absent == (Absent("torch", "fp16", "precision='fp16' is a hundred times slower"),)
     assert [row.name for row in report.rows] == ["torch fp32 b1", "torch fp32 b2", "torch fp32 b4"]
-    assert workshop.names(Predict).count("torch-fp16-b1") == 1
+    assert workers.names(Predict).count("torch-fp16-b1") == 1
 
 
 def test_an_export_that_is_refused_is_listed_for_each_backend(tmp_path: Path, models: Path) -> None:
     refused = Failure("The export differs", "ExportDiffersError")
-    workshop = Pretended(**{"Build graph-int8": refused})
-    report = measure(tmp_path, models, workshop, backends=("onnx", "openvino"), precisions=("fp32", "int8"))
+    workers = Pretended(**{"Build graph-int8": refused})
+    report = measure(tmp_path, models, workers, backends=("onnx", "openvino"), precisions=("fp32", "int8"))
     assert report.absent == (
         Absent("onnx", "int8", "The export differs"),
         Absent("openvino", "int8", "The export differs"),
     )
     assert {row.precision for row in report.rows} == {"fp32"}
-    assert workshop.names(Build) == ["graph-fp32", "graph-int8"]
+    assert workers.names(Build) == ["graph-fp32", "graph-int8"]
 
 
 def test_poses_that_are_off_are_timed_but_never_ranked(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended(**{"Predict openvino-fp32-b1": lambda task: found(task, 0.1)})
-    report = measure(tmp_path, models, workshop, backends=("torch", "openvino"))
+    workers = Pretended(**{"Predict openvino-fp32-b1": lambda task: found(task, 0.1)})
+    report = measure(tmp_path, models, workers, backends=("torch", "openvino"))
     torch, openvino = report.rows
     assert (torch.status, openvino.status) == ("agrees", "differs")
     assert openvino.end_to_end_fps.median > torch.end_to_end_fps.median
@@ -178,34 +178,34 @@ def test_poses_that_are_off_are_timed_but_never_ranked(tmp_path: Path, models: P
 
 
 def test_a_worker_that_dies_judging_is_a_failed_row(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended(**{"Predict onnx-fp32-b1": Failure("ended by SIGSEGV while predicting")})
-    report = measure(tmp_path, models, workshop)
+    workers = Pretended(**{"Predict onnx-fp32-b1": Failure("ended by SIGSEGV while predicting")})
+    report = measure(tmp_path, models, workers)
     torch, onnx = report.rows
     assert torch.rank == 1
     assert (onnx.status, onnx.rank, onnx.reason) == ("failed", None, "ended by SIGSEGV while predicting")
-    assert workshop.names(Measure) == ["torch-fp32-b1"] * 3
+    assert workers.names(Measure) == ["torch-fp32-b1"] * 3
 
 
 def test_a_worker_that_dies_in_a_round_is_given_up_and_the_others_go_on(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended()
+    workers = Pretended()
 
     def answer(task: Measure) -> Any:
-        before = [other for other in workshop.names(Measure) if other.startswith("onnx")]
+        before = [other for other in workers.names(Measure) if other.startswith("onnx")]
         return Failure("stopped after 5 s") if task.setup.backend == "onnx" and len(before) == 2 else None
 
-    workshop.said["Measure"] = answer
-    report = measure(tmp_path, models, workshop)
+    workers.said["Measure"] = answer
+    report = measure(tmp_path, models, workers)
     torch, onnx = report.rows
     assert len(torch.end_to_end_fps.values) == 3
-    assert (onnx.status, onnx.reason) == ("failed", "round 2: stopped after 5 s")
+    assert (onnx.status, onnx.reason) == ("failed", "repeat 2: stopped after 5 s")
     assert onnx.agreement.agrees
     assert onnx.end_to_end_fps is None
 
 
 def test_what_compiles_counts_its_first_batches_as_a_build(tmp_path: Path, models: Path) -> None:
-    workshop = Pretended(**{"Predict torch_compile-fp32-b1": lambda task: found(task, 0.0, 40.0)})
-    report = measure(tmp_path, models, workshop, backends=("torch", "torch_compile"))
-    asked = {cache: task.builds for task, cache in workshop.asked if isinstance(task, Predict)}
+    workers = Pretended(**{"Predict torch_compile-fp32-b1": lambda task: found(task, 0.0, 40.0)})
+    report = measure(tmp_path, models, workers, backends=("torch", "torch_compile"))
+    asked = {cache: task.builds for task, cache in workers.asked if isinstance(task, Predict)}
     assert asked == {"reference": False, "torch-fp32-b1": False, "torch_compile-fp32-b1": True}
     assert [row.build_seconds for row in report.rows] == [None, 40.0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.report.statistics import LEAST_CHANGE, Spread, change, frames_to_pay, is_worse, percentile
+from sleap_infer.benchmark.report.statistics import MIN_CHANGE, Spread, change, frames_to_pay, is_worse, percentile
 
 
 def test_a_spread_is_median_and_quartiles_of_what_was_measured() -> None:
@@ -52,7 +52,7 @@ def test_what_is_worse_never_overlaps() -> None:
         old, new = (Spread.of(list(rng.normal(100, 8, 5))) for _ in range(2))
         if is_worse(old, new, higher_is_better=True):
             assert not old.overlaps(new)
-            assert change(old, new) < -LEAST_CHANGE
+            assert change(old, new) < -MIN_CHANGE
 
 
 def test_noise_alone_is_rarely_a_regression() -> None:

@@ -14,10 +14,10 @@ from sleap_infer.benchmark.machine import MachineFacts
 from sleap_infer.benchmark.plan import BenchmarkOptions
 from sleap_infer.benchmark.report.schema import (
     Absent,
-    Agreement,
     ColdStart,
     Latency,
     ModelFacts,
+    PoseComparison,
     Report,
     Row,
     Settings,
@@ -42,7 +42,7 @@ ONNX = Row(
     "fp32",
     1,
     "agrees",
-    agreement=Agreement(True, "all points within 0.01 px", 50, 100, 500, 0.0, 0.0, 0.0004),
+    agreement=PoseComparison(True, "all points within 0.01 px", 50, 100, 500, 0.0, 0.0, 0.0004),
     rank=1,
     build_seconds=12.0,
     pays_after_frames=12345,
@@ -102,7 +102,7 @@ def test_the_table_says_agreement_first_and_gives_no_rank_to_what_differs(asked:
     for item in (
         *("openvino fp32 b1: 4 px off", "torch_compile fp32 b1: ended by SIGSEGV", "tensorrt: no [GPU] here"),
         *("torch int8: made by exporting", "bottomup keeps in 32 bits: decoders.0"),
-        "Fastest from video to file: onnx fp32 b1, 80.0 frames/s. Quickest for single frames: onnx fp32 b1, 7.0 ms.",
+        "Fastest from video to file: onnx fp32 b1, 80.0 frames/s. Lowest latency: onnx fp32 b1, 7.0 ms per frame.",
     ):
         assert item in text, item
 
@@ -177,7 +177,7 @@ def test_a_regression_exits_with_1(asked: list[BenchmarkOptions], tmp_path: Path
     old = saved(attrs.evolve(REPORT, rows=(faster,)), tmp_path)
     code, text = call("m", "--baseline", old, "-o", tmp_path / "new.json")
     assert code == 1
-    assert "REGRESSION onnx fp32 b1: 100 then, 80 now (-20%) frames/s from video to file" in text
+    assert "REGRESSION onnx fp32 b1: 100 before, 80 now (-20%) frames/s from video to file" in text
     assert (tmp_path / "new.json").is_file()
 
 
@@ -187,7 +187,7 @@ def test_another_machine_is_a_warning(asked: list[BenchmarkOptions], tmp_path: P
     code, text = call("m", "--baseline", saved(other, tmp_path))
     assert code == 0
     assert "WARNING: speed and memory are not comparable, and were not compared:" in text
-    assert "another processor: Another CPU then, Some CPU now" in text
+    assert "different CPU: Another CPU before, Some CPU now" in text
     assert "Poses agree as they did." in text
 
 
@@ -195,7 +195,7 @@ def test_nothing_that_agrees_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(running, "run_benchmark", lambda *given: attrs.evolve(REPORT, rows=(OFF,)))
     code, text = call("m")
     assert code == 1
-    assert "there is no winner" in text
+    assert "so none is ranked" in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A report against an older one: what became worse beyond noise."""
+"""Compare a report with an older one, and list significant regressions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ COMPARED: Mapping[str, str] = {
     "host_mb": "MB on the host",
     "device_mb": "MB on the device",
 }
-"""Figures that may regress. A cold start, most of which is not ours, is not among them."""
+"""Quantities that may regress. Cold start is not among them: most of it is imports of other packages."""
 
 
 @frozen
 class Regression:
-    """One thing that became worse.
+    """One regression.
 
     Attributes:
         row: name of the row.
-        what: in words, with both values.
+        what: description with both values.
     """
 
     row: str
@@ -35,13 +35,13 @@ class Regression:
 
 @frozen
 class Comparison:
-    """A report against an older one.
+    """Comparison of a report with an older one.
 
     Attributes:
-        regressions: what became worse.
-        differences: why speed and memory are not comparable; none if they are.
-        n_compared: rows that both have.
-        missing: rows of the older one that this one does not have.
+        regressions: all regressions.
+        differences: why speed and memory are not comparable; empty if they are.
+        n_compared: number of rows that both have.
+        missing: names of the rows that only the older one has.
     """
 
     regressions: tuple[Regression, ...]
@@ -58,8 +58,8 @@ class Comparison:
 def compare(new: Report, old: Report) -> Comparison:
     """Compare rows of the same backend, precision and batch size.
 
-    Whether poses agree is always compared; speed and memory only if both reports were made on the same machine, of the
-    same model and video, in the same way.
+    The comparison of poses is always included; speed and memory only if both reports are of the same machine, model,
+    video and settings.
     """
     differences = what_differs(new, old)
     before = {row.key: row for row in old.rows}
@@ -77,9 +77,9 @@ def compare(new: Report, old: Report) -> Comparison:
 
 
 def what_differs(new: Report, old: Report) -> tuple[str, ...]:
-    """Why two reports are not comparable, a phrase each."""
+    """Return why two reports are not comparable, one phrase per reason."""
     facts = {
-        "processor": (old.machine.cpu, new.machine.cpu),
+        "CPU": (old.machine.cpu, new.machine.cpu),
         "number of cores": (old.machine.cores, new.machine.cores),
         "GPUs": (", ".join(old.machine.gpus), ", ".join(new.machine.gpus)),
         "operating system": (old.machine.os.partition("-")[0], new.machine.os.partition("-")[0]),
@@ -89,7 +89,7 @@ def what_differs(new: Report, old: Report) -> tuple[str, ...]:
         "device": (old.settings.device, new.settings.device),
     }
     return tuple(
-        f"another {name}: {before or 'none'} then, {now or 'none'} now"
+        f"different {name}: {before or 'none'} before, {now or 'none'} now"
         for name, (before, now) in facts.items()
         if before != now
     )
@@ -97,7 +97,7 @@ def what_differs(new: Report, old: Report) -> tuple[str, ...]:
 
 def _compare_rows(new: Row, old: Row, with_figures: bool) -> list[Regression]:
     if old.status == "agrees" and new.status != "agrees":
-        return [Regression(new.name, f"its poses agreed, and now it {new.status}: {new.reason}".rstrip(": "))]
+        return [Regression(new.name, f"its poses agreed before, and now it {new.status}: {new.reason}".rstrip(": "))]
     if not with_figures or new.status == "failed" or old.status == "failed":
         return []
     found = []
@@ -105,7 +105,7 @@ def _compare_rows(new: Row, old: Row, with_figures: bool) -> list[Regression]:
         figure, more_is_better = FIGURES[name]
         before, now = figure(old), figure(new)
         if before and now and is_worse(before, now, more_is_better):
-            text = f"{before.median:.4g} then, {now.median:.4g} now ({change(before, now):+.0%}) {words}"
+            text = f"{before.median:.4g} before, {now.median:.4g} now ({change(before, now):+.0%}) {words}"
             found.append(Regression(new.name, text))
     return found
 

@@ -1,4 +1,4 @@
-"""The charts of the page, each a function from rows of a report to SVG."""
+"""The charts of the page; each function converts rows of a report to SVG."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sleap_infer.benchmark.report.svg import (
 
 WIDTH, LEFT, RIGHT = 640.0, 168.0, 62.0
 PITCH, BAR, AXIS = 26.0, 14.0, 34.0
-LEAST_PX = 0.001
+MIN_PX = 0.001
 """Distances below are drawn as this."""
 
 NEAR = 44.0
@@ -166,7 +166,7 @@ def scatter_chart(rows: Sequence[Row], title: str) -> str:
     height, top, bottom, left, right = 330.0, 26.0, 44.0, 52.0, 62.0
     drawing = Drawing(WIDTH, height, title)
     marks = ticks(max((spread.high for _, _, spread in found), default=1.0))
-    powers = decades(LEAST_PX, max([px for _, px, _ in found] + [1.0]))
+    powers = decades(MIN_PX, max([px for _, px, _ in found] + [1.0]))
     across = logarithmic(powers[0], powers[-1], left + 10, WIDTH - right)
     up = linear(0.0, marks[-1], height - bottom, top)
     for mark in marks:
@@ -211,7 +211,7 @@ WIDE = 300
 
 
 def curve_chart(series: Scaling) -> str:
-    """A median over what was varied, in a band from low to high. A wide range of x is drawn by powers of ten."""
+    """Draw medians over the varied quantity, with a band from low to high; a wide range of x has a logarithmic axis."""
     height, top, bottom, left, right = 260.0, 26.0, 44.0, 60.0, 24.0
     drawing = Drawing(WIDTH, height, series.name)
     points = sorted(series.points)

@@ -1,4 +1,4 @@
-"""A report as one page: no script, nothing from elsewhere."""
+"""Write a report as one self-contained page, without scripts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sleap_infer.benchmark.report.statistics import Spread
 from sleap_infer.system.printable import html_text
 
 BUSY = 0.25
-"""Cores that others may keep busy before a report says so."""
+"""Number of cores used by other processes from which a report shows a warning."""
 
 COLD_PARTS = ("starting Python", "importing packages", "opening the model", "first pose")
 
 
 def as_html(report: Report) -> str:
-    """The page of a report."""
+    """Return the page of a report."""
     title = f"{report.model.kind} on {Path(report.video.path).name}"
     parts = [
         f"<h1>Benchmark: {html_text(title)}</h1>",
@@ -49,7 +49,7 @@ def as_html(report: Report) -> str:
 
 
 def subtitle(report: Report) -> str:
-    """Machine, frames and date in one line."""
+    """Return machine, frames and date in one line."""
     machine, video, settings = report.machine, report.video, report.settings
     gpus = f", {', '.join(machine.gpus)}" if machine.gpus else ""
     return (
@@ -59,12 +59,12 @@ def subtitle(report: Report) -> str:
 
 
 def busy_note(report: Report) -> str:
-    """That others were at work meanwhile; empty if they were not."""
+    """Return a warning if other programs used the machine during the run, else an empty text."""
     if report.busy_cores is None or report.busy_cores < BUSY:
         return ""
     return (
-        f"Other programs kept {report.busy_cores:.1f} of {report.machine.cores} cores busy while this was measured: "
-        "on an idle machine everything would be faster, and steadier."
+        f"Other programs used {report.busy_cores:.1f} of {report.machine.cores} cores during the measurement. "
+        "On an idle machine, all values would be better and vary less."
     )
 
 
@@ -78,7 +78,7 @@ def _section(title: str, note: str, body: str) -> str:
 
 
 def _keys(names: Sequence[tuple[str, str]]) -> str:
-    """What colours stand for: (class, name) each."""
+    """Return a legend of (class, name) pairs."""
     spans = (f'<span><i class="swatch {kind}"></i>{html_text(name)}</span>' for kind, name in names)
     return f'<p class="keys">{"".join(spans)}</p>'
 
@@ -166,7 +166,7 @@ def _machine(report: Report) -> str:
         "Video": f"{video.path}: {video.n_frames or '?'} frames of {video.height} x {video.width} x {video.channels}",
         "Measured": (
             f"{settings.n_frames} frames, {settings.repeats} repeats, each in a process of its own, in turn; device "
-            f"{settings.device}; exports saw {settings.n_calibration} frames, none of them judged"
+            f"{settings.device}; exports saw {settings.n_calibration} frames, none of them compared"
         ),
         "Made": report.made,
     }

@@ -26,7 +26,7 @@ GPU = FIGURES.index("GPU, MB")
 
 
 def results_table(report: Report) -> str:
-    """All rows by speed, the best of each column marked; those that differ or failed have no rank, and say why."""
+    """Return the table of all rows by speed, with the best value of each column marked."""
     best = winners(report.rows)
     has_gpu = any(row.device_mb for row in report.rows)
     figures = _without_gpu(FIGURES, has_gpu)
@@ -41,7 +41,7 @@ def _without_gpu(columns: Sequence[str], has_gpu: bool) -> list[str]:
 
 
 def _notes(report: Report) -> str:
-    """What came out otherwise than asked for, once each, with the rows that it is about."""
+    """Return the notes on exports, each once with the names of its rows."""
     rows: dict[str, list[str]] = {}
     for row in report.rows:
         for note in row.notes:
@@ -51,11 +51,11 @@ def _notes(report: Report) -> str:
 
 
 def results_note(report: Report) -> str:
-    """How the table is read."""
+    """Return a caption for the table."""
     settings = report.settings
     return (
-        f"Agreement first: poses in {settings.n_judged} frames against {settings.reference}. Rows that keep the limit "
-        "are ranked by frames per second; the best of each column is marked. Small numbers: quartiles."
+        f"Poses in {settings.n_judged} frames are compared with {settings.reference}. Rows within the tolerance are "
+        "ranked by frames per second, and the best value of each column is marked. Small text: quartiles."
     )
 
 

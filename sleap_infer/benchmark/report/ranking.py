@@ -1,4 +1,4 @@
-"""From measurements to a verdict: ranks, winners, and one sentence."""
+"""Ranks of rows, the best row of each column, and a summary line."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ FIGURES: Mapping[str, tuple[Figure, bool]] = {
     "host_mb": (lambda row: row.host_mb, False),
     "device_mb": (lambda row: row.device_mb, False),
 }
-"""Figures that rows win or lose by, and whether more is better."""
+"""Quantities in which rows are compared, and whether higher is better."""
 
-MOST_NAMED = 3
-"""Rivals on a level that are named in one line."""
+MAX_NAMED = 3
+"""Maximum number of tied configurations named in the summary."""
 
 PLAIN = ("torch", "fp32")
-"""What a build has to pay against."""
+"""Backend and precision with which the gain of a build is compared."""
 
 
 def rank(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The same rows with their ranks, and the frames after which their builds pay. Rows that differ have no rank."""
+    """Return the rows with ranks and with the frames after which a build pays off. Rows that differ have no rank."""
     fps = {row: row.end_to_end_fps.median for row in rows if row.status == "agrees" and row.end_to_end_fps}
     order = sorted(fps, key=lambda row: -fps[row])
-    places = {row.key: number for number, row in enumerate(order, start=1)}
-    return tuple(attrs.evolve(row, rank=places.get(row.key), pays_after_frames=_pays_after(row, rows)) for row in rows)
+    ranks = {row.key: number for number, row in enumerate(order, start=1)}
+    return tuple(attrs.evolve(row, rank=ranks.get(row.key), pays_after_frames=_pays_after(row, rows)) for row in rows)
 
 
 def _pays_after(row: Row, rows: Sequence[Row]) -> int | None:
@@ -44,7 +44,7 @@ def _pays_after(row: Row, rows: Sequence[Row]) -> int | None:
 
 
 def winners(rows: Sequence[Row]) -> dict[str, tuple[str, str, int]]:
-    """The key of the best row by each figure, among those that agree."""
+    """Return the key of the best row in each quantity, among those that agree."""
     found = {}
     for name, (figure, more_is_better) in FIGURES.items():
         values = [(spread.median, row.key) for row in rows if row.status == "agrees" and (spread := figure(row))]
@@ -55,20 +55,20 @@ def winners(rows: Sequence[Row]) -> dict[str, tuple[str, str, int]]:
 
 
 def conclude(report: Report) -> str:
-    """The result in one line."""
+    """Return the result in one line."""
     ranked = report.ranked
     if not ranked:
-        return "Nothing that was measured gives the poses of the reference: there is no winner."
+        return "No configuration gives the poses of the reference, so none is ranked."
     first = ranked[0]
     assert first.end_to_end_fps is not None
     text = f"Fastest from video to file: {first.name}, {first.end_to_end_fps.median:.1f} frames/s{_gain(first, ranked)}"
     level = [row.name for row in ranked[1:] if row.end_to_end_fps and row.end_to_end_fps.overlaps(first.end_to_end_fps)]
     if level:
-        more = f" and {len(level) - MOST_NAMED} more" if len(level) > MOST_NAMED else ""
-        text += f"; within the spread of it: {', '.join(level[:MOST_NAMED])}{more}"
-    text += _quickest(report)
+        more = f" and {len(level) - MAX_NAMED} more" if len(level) > MAX_NAMED else ""
+        text += f"; not significantly slower: {', '.join(level[:MAX_NAMED])}{more}"
+    text += _lowest_latency(report)
     off = [row.name for row in report.rows if row.status == "differs"]
-    return text + (f" Other poses than the reference: {', '.join(off)}." if off else "")
+    return text + (f" Poses differ from the reference: {', '.join(off)}." if off else "")
 
 
 def _gain(first: Row, ranked: Sequence[Row]) -> str:
@@ -76,13 +76,13 @@ def _gain(first: Row, ranked: Sequence[Row]) -> str:
     if plain is None or plain is first or plain.end_to_end_fps is None or first.end_to_end_fps is None:
         return ""
     ratio = first.end_to_end_fps.median / plain.end_to_end_fps.median
-    pays = f", paid after {first.pays_after_frames} frames" if first.pays_after_frames else ""
+    pays = f", pays off after {first.pays_after_frames} frames" if first.pays_after_frames else ""
     return f" ({ratio:.2f} x {plain.name}{pays})"
 
 
-def _quickest(report: Report) -> str:
+def _lowest_latency(report: Report) -> str:
     key = winners(report.rows).get("latency_ms")
     row = next((row for row in report.rows if row.key == key), None)
     if row is None or row.latency_ms is None:
         return "."
-    return f". Quickest for single frames: {row.name}, {row.latency_ms.p50.median:.1f} ms."
+    return f". Lowest latency: {row.name}, {row.latency_ms.p50.median:.1f} ms per frame."

@@ -1,4 +1,4 @@
-"""What a benchmark found: values, and these as a JSON file with a versioned schema."""
+"""The results of a benchmark, and their JSON file with a versioned schema."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from sleap_infer.system.files import check_writable
 SCHEMA = "sleap_infer.benchmark"
 
 VERSION = 1
-"""Of the schema. It goes up when a name changes its meaning or goes away; readers leave out names they do not know."""
+"""Version of the schema; it increases when a name changes its meaning or is removed. Readers ignore unknown names."""
 
 Status: TypeAlias = Literal["agrees", "differs", "failed"]
-"""Poses are those of the reference within the limit; they are not; it could not be measured."""
+"""Poses are within the tolerance; they are not; the row could not be measured."""
 
 
 @frozen
-class Agreement:
-    """How poses agree with those of the reference, over the judged frames.
+class PoseComparison:
+    """Differences between the poses of a row and those of the reference.
 
     Attributes:
-        agrees: whether they keep the limit.
-        limit: in words.
-        n_frames: that were judged.
-        n_instances: that the reference finds in them.
-        n_points: that both have, in instances that both have.
-        median_px, p95_px, max_px: distances of these, in image pixels.
-        instances_missed: that only the reference has.
-        instances_surplus: that the reference does not have.
-        points_missed, points_surplus: likewise, in all instances.
+        agrees: whether they are within the tolerance.
+        limit: the tolerance, as text.
+        n_frames: number of compared frames.
+        n_instances: number of instances of the reference.
+        n_points: number of points that both have, in matched instances.
+        median_px: median distance of these, in image pixels.
+        p95_px: 95th percentile of the distances.
+        max_px: largest distance.
+        instances_missed: instances that only the reference has.
+        instances_surplus: false-positive instances, which the reference does not have.
+        points_missed: points that only the reference has, in all instances.
+        points_surplus: false-positive points, in all instances.
     """
 
     agrees: bool
@@ -54,7 +57,7 @@ class Agreement:
 
     @property
     def n_changed(self) -> int:
-        """Instances that only one of the two has."""
+        """Number of missed and false-positive instances."""
         return self.instances_missed + self.instances_surplus
 
 
@@ -63,8 +66,10 @@ class Latency:
     """Milliseconds from a frame in memory to its pose, one frame at a time.
 
     Attributes:
-        n_frames: of each repeat; percentiles are taken within a repeat, and then spread over the repeats.
-        p50, p90, p99: percentiles.
+        n_frames: number of frames per repeat; percentiles are those of each repeat, summarised over the repeats.
+        p50: median.
+        p90: 90th percentile.
+        p99: 99th percentile.
     """
 
     n_frames: int
@@ -78,10 +83,10 @@ class ColdStart:
     """Seconds from starting a process to the first pose of a video, with warm caches on disk.
 
     Attributes:
-        total: all of it.
-        python: until the interpreter runs our code.
-        imports: of the backend's packages.
-        opening: of the model.
+        total: the whole cold start.
+        python: until the interpreter runs code of the package.
+        imports: import of the packages of the backend.
+        opening: opening the model.
         first_pose: opening the video and predicting its first frame.
     """
 
@@ -97,21 +102,23 @@ class Row:
     """One backend in one precision with one batch size.
 
     Attributes:
-        backend, precision, batch_size: what was asked for.
-        status: what it comes to.
-        device: that it ran on.
+        backend: name of the backend.
+        precision: requested precision.
+        batch_size: number of frames per batch.
+        status: result of the comparison of poses.
+        device: device that it ran on.
         reason: why it differs or failed.
-        notes: what else there is to know, such as layers that stayed in 32 bits.
-        agreement: with the reference.
-        rank: among the rows that agree, by frames per second from end to end; from 1.
-        build_seconds: exporting, building an engine or compiling; `None` where nothing is made.
-        pays_after_frames: frames after which that is won back against PyTorch; `None` if never, or not known.
-        end_to_end_fps: frames per second, video file in, `.slp` file written.
-        forward_ms: milliseconds per frame, from the network's input to its candidates on the host.
-        latency_ms: of batch size 1 only.
-        cold_start_s: from nothing to the first pose.
-        host_mb: most memory of the process, in millions of bytes.
-        device_mb: memory that the process takes on its GPU; `None` on others.
+        notes: further facts, such as blocks that stayed in fp32.
+        agreement: comparison with the reference.
+        rank: rank by end-to-end speed among the rows that agree, from 1.
+        build_seconds: time to export, build an engine or compile; `None` if nothing is built.
+        pays_after_frames: frames after which that time is recovered, compared with PyTorch; `None` if never or unknown.
+        end_to_end_fps: frames per second, from a video file to a written `.slp` file.
+        forward_ms: milliseconds per frame, from the input of the networks to candidates on the host.
+        latency_ms: latency of single frames; only for batch size 1.
+        cold_start_s: seconds from starting a process to the first pose.
+        host_mb: peak memory of the process, in MB (10^6 bytes).
+        device_mb: memory of the process on its GPU; `None` on other devices.
     """
 
     backend: str
@@ -121,7 +128,7 @@ class Row:
     device: str = ""
     reason: str = ""
     notes: tuple[str, ...] = ()
-    agreement: Agreement | None = None
+    agreement: PoseComparison | None = None
     rank: int | None = None
     build_seconds: float | None = None
     pays_after_frames: int | None = None
@@ -134,23 +141,23 @@ class Row:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         return f"{self.backend} {self.precision} b{self.batch_size}"
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What makes it the same row in another report."""
+        """Key of the same row in another report."""
         return self.backend, self.precision, self.batch_size
 
 
 @frozen
 class Absent:
-    """What was asked for and cannot run here.
+    """A requested configuration that cannot run here.
 
     Attributes:
-        backend: its name.
-        precision: only this one; `None` for all.
-        reason: why.
+        backend: name of the backend.
+        precision: the precision; `None` for all of them.
+        reason: why it cannot run.
     """
 
     backend: str
@@ -160,13 +167,13 @@ class Absent:
 
 @frozen
 class ModelFacts:
-    """What was run.
+    """Facts of the measured models.
 
     Attributes:
-        paths: of its models, in the order in which they run.
-        kind: of the pipeline.
-        format: who wrote it, one of `choices.ModelFormat`.
-        sha256: of the weights of each.
+        paths: paths of the models, in the order in which they run.
+        kind: kind of the pipeline.
+        format: format of the files, one of `choices.ModelFormat`.
+        sha256: digest of the weights of each model.
     """
 
     paths: tuple[str, ...]
@@ -177,13 +184,15 @@ class ModelFacts:
 
 @frozen
 class VideoFacts:
-    """What it was run on.
+    """Facts of the video.
 
     Attributes:
-        path: of the file.
-        n_frames: that it has; `None` if it does not say.
-        height, width, channels: of its frames.
-        n_bytes: of the file.
+        path: path of the file.
+        n_frames: number of frames; `None` if unknown.
+        height: height of a frame in pixels.
+        width: width of a frame in pixels.
+        channels: number of channels.
+        n_bytes: size of the file.
     """
 
     path: str
@@ -196,15 +205,15 @@ class VideoFacts:
 
 @frozen
 class Settings:
-    """How it was measured.
+    """Settings of the measurement.
 
     Attributes:
-        device: that was asked for.
-        n_frames: of the video that are predicted, from its start.
-        repeats: of everything, each in a process of its own.
-        n_judged: frames that agreement is judged on.
-        n_calibration: other frames, that int8 and the checks of exports see.
-        reference: backend, precision and device that poses are compared with.
+        device: requested device.
+        n_frames: number of predicted frames, from the start of the video.
+        repeats: number of repeats, each in its own process.
+        n_judged: number of frames whose poses are compared.
+        n_calibration: number of other frames, on which exports are calibrated and checked.
+        reference: backend, precision and device of the reference poses.
     """
 
     device: str
@@ -217,13 +226,13 @@ class Settings:
 
 @frozen
 class Scaling:
-    """Another series of measurements, drawn as a curve.
+    """An additional series of measurements, drawn as a curve.
 
     Attributes:
-        name: its title.
-        x_label: what was varied.
-        points: (x, low, median, high) each.
-        y_label: what was measured.
+        name: title of the chart.
+        x_label: quantity that was varied.
+        points: (x, low, median, high) of each point.
+        y_label: quantity that was measured.
     """
 
     name: str
@@ -234,20 +243,20 @@ class Scaling:
 
 @frozen
 class Report:
-    """A benchmark.
+    """All results of a benchmark.
 
     Attributes:
-        made: when, in ISO 8601.
-        command: that made it.
-        machine: that it was made on.
-        packages: versions by name.
-        model: that was run.
-        video: that it was run on.
-        settings: how.
-        rows: one for each backend, precision and batch size.
-        absent: what cannot run here, and why.
-        busy_cores: cores that other processes kept busy meanwhile, on average; `None` where that is not known.
-        scaling: series of measurements that were added.
+        made: time in ISO 8601.
+        command: the command line.
+        machine: the machine.
+        packages: package versions by name.
+        model: the models.
+        video: the video.
+        settings: how it was measured.
+        rows: one row per backend, precision and batch size.
+        absent: configurations that cannot run here.
+        busy_cores: mean number of cores that other processes used meanwhile; `None` if unknown.
+        scaling: additional series of measurements.
     """
 
     made: str
@@ -264,7 +273,7 @@ class Report:
 
     @property
     def by_speed(self) -> tuple[Row, ...]:
-        """All rows, the fastest first, whether they agree or not; those that failed last."""
+        """All rows, fastest first, whether they agree or not; failed rows last."""
 
         def speed(row: Row) -> float:
             return row.end_to_end_fps.median if row.end_to_end_fps else 0.0
@@ -273,12 +282,12 @@ class Report:
 
     @property
     def ranked(self) -> tuple[Row, ...]:
-        """Rows that agree, the fastest first."""
+        """Rows that agree, fastest first."""
         return tuple(sorted((row for row in self.rows if row.rank is not None), key=lambda row: row.rank or 0))
 
 
 def as_json(report: Report) -> str:
-    """A report as the text of a JSON file."""
+    """Return the text of the JSON file of a report."""
     data = {"schema": SCHEMA, "version": VERSION, **to_plain(report)}
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -287,7 +296,7 @@ def read_report(path: str | Path) -> Report:
     """Read a report that `as_json` wrote.
 
     Raises:
-        OptionError: there is no such file, it is damaged, no report, or of a version of the schema that is not read.
+        OptionError: the file is missing or damaged, is not a report, or has another version of the schema.
     """
     path = Path(path).expanduser()
     try:
@@ -302,11 +311,11 @@ def read_report(path: str | Path) -> Report:
 def _read(data: Any, path: Path) -> Report:
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
-        raise OptionError(f"{path} is no report of sleap-infer benchmark: its schema is {schema!r}, not {SCHEMA!r}.")
+        raise OptionError(f"{path} is not a report of sleap-infer benchmark: its schema is {schema!r}, not {SCHEMA!r}.")
     if data.get("version") != VERSION:
         raise OptionError(
-            f"{path} has version {data.get('version')!r} of the schema, and only version {VERSION} is read. Measure "
-            "again, or use the sleap-infer that made it."
+            f"{path} has version {data.get('version')!r} of the schema, but only version {VERSION} can be read. "
+            "Measure again, or use the version of sleap-infer that wrote it."
         )
     try:
         return from_plain(Report, data)
@@ -315,14 +324,18 @@ def _read(data: Any, path: Path) -> Report:
 
 
 def check_file(path: Path, overwrite: bool) -> None:
-    """Check, before the work, that a file can be written.
+    """Check that a file can be written, before anything is measured.
+
+    Args:
+        path: the file.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
-        OutputExistsError: something is there already and is not to be overwritten.
-        OutputError: the folder is missing.
+        OutputExistsError: it exists and must not be replaced, or is a directory.
+        OutputError: its directory is missing or not writable.
     """
     if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.absolute()}. Make it first.")
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent.absolute()}. Create it first.")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise OutputExistsError(f"{path} is there already. Choose another name, or overwrite it (--overwrite).")
+        raise OutputExistsError(f"{path} already exists. Choose another name, or replace it with --overwrite.")
     check_writable(path)

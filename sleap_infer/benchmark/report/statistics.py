@@ -1,4 +1,4 @@
-"""Medians, quartiles, and what is beyond noise. Pure functions."""
+"""Medians, quartiles, and significant changes. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Self
 import numpy as np
 from attrs import frozen
 
-LEAST_CHANGE = 0.05
-"""Share of the old median below which a difference is never a regression."""
+MIN_CHANGE = 0.05
+"""Relative difference of medians below which there is never a regression."""
 
 
 @frozen
 class Spread:
-    """A figure that was measured several times.
+    """Summary of a quantity that was measured several times.
 
     Attributes:
-        median: of all values.
+        median: median of the values.
         low: first quartile.
         high: third quartile.
-        values: as they were measured, in that order.
+        values: the values in the order of measurement; empty if unknown.
     """
 
     median: float
@@ -31,7 +31,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Median and quartiles, which lie between values where they have to.
+        """Return the median and the quartiles (linear interpolation) of values.
 
         Raises:
             ValueError: there are no values.
@@ -46,25 +46,30 @@ class Spread:
 
     @property
     def width(self) -> float:
-        """From the first to the third quartile."""
+        """Interquartile range."""
         return self.high - self.low
 
+    @property
+    def has_quartiles(self) -> bool:
+        """Whether there were several measurements, so that the quartiles have a meaning."""
+        return len(self.values) != 1
+
     def overlaps(self, other: Spread) -> bool:
-        """Whether the intervals between the quartiles have a point in common."""
+        """Return whether the intervals between the quartiles overlap."""
         return self.low <= other.high and other.low <= self.high
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that a share of all values, from 0 to 100, does not exceed, between values where it has to be.
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return a percentile of values, by linear interpolation.
 
     >>> percentile([10.0, 20.0, 30.0], 50), percentile([10.0, 20.0, 30.0], 75)
     (20.0, 25.0)
     """
-    return float(np.percentile(np.asarray(values, np.float64), share))
+    return float(np.percentile(np.asarray(values, np.float64), percent))
 
 
 def change(old: Spread, new: Spread) -> float:
-    """How much larger the new median is, as a share of the old one.
+    """Return the relative change of the median.
 
     >>> change(Spread(10, 9, 11), Spread(12, 11, 13))
     0.2
@@ -73,15 +78,15 @@ def change(old: Spread, new: Spread) -> float:
 
 
 def is_worse(old: Spread, new: Spread, higher_is_better: bool) -> bool:
-    """Whether a figure became worse beyond noise.
+    """Return whether a quantity became significantly worse.
 
-    It did if the new median is worse by more than 5 % of the old one, and by more than both spreads together; the
-    intervals between the quartiles then have no point in common.
+    It did if the new median is worse by more than 5 % of the old one and by more than the sum of both interquartile
+    ranges; the intervals between the quartiles then do not overlap.
 
     Args:
         old: measured before.
         new: measured now, in the same unit.
-        higher_is_better: as with frames per second, unlike seconds.
+        higher_is_better: `True` for frames per second, `False` for seconds or MB.
 
     >>> is_worse(Spread(10, 9.8, 10.2), Spread(12, 11.8, 12.2), higher_is_better=False)
     True
@@ -89,22 +94,22 @@ def is_worse(old: Spread, new: Spread, higher_is_better: bool) -> bool:
     False
     """
     gap = old.median - new.median if higher_is_better else new.median - old.median
-    return gap > LEAST_CHANGE * old.median and gap > old.width + new.width
+    return gap > MIN_CHANGE * old.median and gap > old.width + new.width
 
 
 def frames_to_pay(build_seconds: float, fps: float, plain_fps: float) -> int | None:
-    """Frames after which the time that a build took is won back.
+    """Return the number of frames after which the time of a build is recovered.
 
     Args:
-        build_seconds: that it took.
+        build_seconds: duration of the build.
         fps: frames per second with it.
         plain_fps: frames per second without it.
 
     Returns:
-        `build_seconds / (1 / plain_fps - 1 / fps)`, rounded up; `None` if it is never won back.
+        `build_seconds / (1 / plain_fps - 1 / fps)`, rounded up; `None` if it is never recovered.
 
     >>> frames_to_pay(10.0, 100.0, 50.0), frames_to_pay(10.0, 50.0, 50.0)
     (1000, None)
     """
-    won = 1 / plain_fps - 1 / fps
-    return math.ceil(round(build_seconds / won, 6)) if won > 0 else None
+    saved = 1 / plain_fps - 1 / fps
+    return math.ceil(round(build_seconds / saved, 6)) if saved > 0 else None

@@ -1,4 +1,4 @@
-"""Small pieces of SVG: shapes, scales and ticks. Colours come from the page's style sheet, by class."""
+"""SVG shapes, scales, ticks and placement of labels. The style sheet of the page sets colours by class."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from attrs import define, field
 from sleap_infer.system.printable import html_text
 
 Scale: TypeAlias = Callable[[float], float]
-"""From a value to a place, in pixels."""
+"""Maps a value to a coordinate in pixels."""
 
 LETTER = 6.6
-"""Width of a letter of the small font, in pixels, on average and rather too much."""
+"""Upper estimate of the mean width of a character of the 12 px font, in pixels."""
 
 
 @define
 class Drawing:
-    """A picture of a width and a height, in pixels, that grows with its page.
+    """An SVG picture that scales with its page.
 
     Attributes:
-        width, height: of its coordinates.
-        title: read out in its place.
+        width: width of its coordinate system.
+        height: height of its coordinate system.
+        title: text for screen readers.
         parts: elements so far.
     """
 
@@ -33,34 +34,34 @@ class Drawing:
     parts: list[str] = field(factory=list)
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
-        """Words whose line stands at `y`; `anchor` is start, middle or end."""
+        """Add text with its baseline at `y`; `anchor` is start, middle or end."""
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{html_text(words)}</text>'
         )
 
     def rectangle(self, x: float, y: float, width: float, height: float, kind: str, words: str = "") -> None:
-        """A bar; `words` are shown when one points at it."""
+        """Add a bar with a tooltip."""
         self.parts.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" rx="2" '
             f'class="{kind}">{_hint(words)}</rect>'
         )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
-        """A straight line."""
+        """Add a straight line."""
         self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
 
     def circle(self, x: float, y: float, radius: float, kind: str, words: str = "") -> None:
-        """A dot; `words` are shown when one points at it."""
+        """Add a dot with a tooltip."""
         self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="{kind}">{_hint(words)}</circle>')
 
     def polygon(self, points: Sequence[tuple[float, float]], kind: str, closed: bool = True) -> None:
-        """An area, or with `closed=False` a line through points."""
+        """Add an area, or with `closed=False` a line through points."""
         name = "polygon" if closed else "polyline"
-        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(f'<{name} points="{places}" class="{kind}"/>')
+        coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.parts.append(f'<{name} points="{coordinates}" class="{kind}"/>')
 
     def render(self) -> str:
-        """The element."""
+        """Return the SVG element."""
         size = f"0 0 {self.width:.0f} {self.height:.0f}"
         title = html_text(self.title)
         head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" aria-label="{title}">'
@@ -72,7 +73,7 @@ def _hint(words: str) -> str:
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """A scale on which equal steps are equal.
+    """Return a linear scale.
 
     >>> linear(0, 10, 100, 200)(5)
     150.0
@@ -82,7 +83,7 @@ def linear(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
-    """A scale on which equal ratios are equal; values below `low` stand at its start.
+    """Return a logarithmic scale; values below `low` are drawn at its start.
 
     >>> logarithmic(1, 100, 0, 200)(10)
     100.0
@@ -92,7 +93,7 @@ def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def ticks(highest: float, count: int = 5) -> list[float]:
-    """Round numbers from 0 up to the first that is not below a value, about so many.
+    """Return about `count` round numbers from 0 to the first one that is not below `highest`.
 
     >>> ticks(87), ticks(0.9)
     ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -106,7 +107,7 @@ def ticks(highest: float, count: int = 5) -> list[float]:
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Powers of ten from one to the other.
+    """Return the powers of ten that enclose an interval.
 
     >>> decades(0.001, 0.5)
     [0.001, 0.01, 0.1, 1.0]
@@ -116,7 +117,7 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A number with as many digits as a reader has use for.
+    """Format a number with two or three significant digits.
 
     >>> number(1234.5), number(61.04), number(0.6), number(0.0371), number(12000), number(0)
     ('1,234', '61.0', '0.60', '0.037', '12,000', '0')
@@ -130,7 +131,7 @@ def number(value: float) -> str:
 
 
 def pixels(value: float) -> str:
-    """A distance in pixels.
+    """Format a distance in pixels.
 
     >>> pixels(0), pixels(0.0000076), pixels(0.0123), pixels(4.2)
     ('0', '< 0.001', '0.012', '4.20')
@@ -139,7 +140,7 @@ def pixels(value: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """A round number, as on an axis.
+    """Format the number of a tick.
 
     >>> plain_number(20.0), plain_number(0.001), plain_number(100000.0)
     ('20', '0.001', '100,000')

@@ -1,4 +1,4 @@
-"""The model and the video of a benchmark: their facts, read before anything is started."""
+"""Model and video of a benchmark; their facts are read before any worker starts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ VIDEOS = Path(__file__).resolve().parents[1] / "assets" / "videos"
 
 
 @frozen
-class Subject:
-    """What is run.
+class Target:
+    """The models that are measured.
 
     Attributes:
-        facts: for the report.
-        paths: of the models, in the order in which they run.
+        facts: facts for the report.
+        paths: paths of the models, in the order in which they run.
         exported: whether they are exported models.
-        precision: that they compute in: fp32 of trained ones, of exported ones what they were made in.
-        crops_alone: whether there is nothing but a model that looks at crops.
+        precision: fp32 for trained models, that of the export for exported ones.
+        crops_alone: whether the only model runs on crops.
     """
 
     facts: ModelFacts
@@ -37,11 +37,15 @@ class Subject:
     crops_alone: bool
 
     @classmethod
-    def read(cls, models: Sequence[str | Path], ignore_unknown_settings: bool = False) -> Subject:
-        """Read what models are; `ignore_unknown_settings` is as in `sleap_infer.config.options`.
+    def read(cls, models: Sequence[str | Path], ignore_unknown_settings: bool = False) -> Target:
+        """Read the facts of models.
+
+        Args:
+            models: one model directory, or two of a top-down pipeline.
+            ignore_unknown_settings: as in `sleap_infer.config.options`.
 
         Raises:
-            ModelError: one cannot be read, or they do not go together.
+            ModelError: a model cannot be read, or they do not form a pipeline.
         """
         plan = read_plan(models, {"ignore_unknown_settings": ignore_unknown_settings})
         files = [find_model_files(path) for path in plan.paths]
@@ -61,15 +65,15 @@ class Subject:
         )
 
     def default_video(self) -> str:
-        """A video of the package's own: of one animal, or of two."""
+        """Return the path of a suitable video of the package, with one animal or with two."""
         return str(VIDEOS / f"{'one_fly' if self.facts.kind == 'single_instance' else 'two_flies'}.mp4")
 
 
 def read_video(video: str) -> VideoFacts:
-    """Read what a source of frames is.
+    """Read the facts of a source of frames.
 
     Raises:
-        SourceError: it cannot be read, or none of its first frames.
+        SourceError: it cannot be read, or no frame of it.
     """
     with open_source(video) as source:
         n_frames = source.n_frames

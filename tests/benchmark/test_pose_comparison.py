@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sleap_infer.benchmark.agreement import Limit, Poses, judge, poses_of, read_poses, write_poses
+from sleap_infer.benchmark.pose_comparison import (
+    Poses,
+    Tolerance,
+    compare_with_reference,
+    poses_of,
+    read_poses,
+    write_poses,
+)
 from sleap_infer.poses.outputs import Outputs
 
-FULL, LOWER = Limit.of("fp32", "cpu"), Limit.of("int8", "cpu")
+FULL, LOWER = Tolerance.of("fp32", "cpu"), Tolerance.of("int8", "cpu")
 
 
 def frame(*poses: list[list[float]]) -> np.ndarray:
@@ -26,42 +33,42 @@ def moved(by: float) -> Poses:
 
 
 def test_limits() -> None:
-    assert Limit.of("fp32", "cpu") == Limit(0.01, 100.0, 0.0)
-    assert Limit.of("fp32", "cpu,cpu") == Limit.of("fp32", "cpu")
-    assert Limit.of("fp32", "cuda:0") == Limit(0.05, 100.0, 0.0)
+    assert Tolerance.of("fp32", "cpu") == Tolerance(0.01, 100.0, 0.0)
+    assert Tolerance.of("fp32", "cpu,cpu") == Tolerance.of("fp32", "cpu")
+    assert Tolerance.of("fp32", "cuda:0") == Tolerance(0.05, 100.0, 0.0)
     for precision in ("fp16", "bf16", "int8"):
-        assert Limit.of(precision, "cpu") == Limit(0.5, 95.0, 0.01)
+        assert Tolerance.of(precision, "cpu") == Tolerance(0.5, 95.0, 0.01)
     assert str(LOWER) == "95 % of points within 0.5 px, at most 1% of instances changed"
 
 
 def test_the_same_poses_agree() -> None:
-    found = judge(EXPECTED, EXPECTED, FULL)
+    found = compare_with_reference(EXPECTED, EXPECTED, FULL)
     assert found.agrees
     assert (found.n_frames, found.n_instances, found.n_points) == (2, 3, 6)
     assert (found.max_px, found.p95_px, found.median_px) == (0, 0, 0)
 
 
 def test_distances_decide() -> None:
-    assert judge(moved(0.009), EXPECTED, FULL).agrees
-    found = judge(moved(0.02), EXPECTED, FULL)
+    assert compare_with_reference(moved(0.009), EXPECTED, FULL).agrees
+    found = compare_with_reference(moved(0.02), EXPECTED, FULL)
     assert not found.agrees
     assert found.max_px == pytest.approx(0.02, abs=1e-5)
-    assert judge(moved(0.02), EXPECTED, LOWER).agrees
-    assert not judge(moved(0.6), EXPECTED, LOWER).agrees
+    assert compare_with_reference(moved(0.02), EXPECTED, LOWER).agrees
+    assert not compare_with_reference(moved(0.6), EXPECTED, LOWER).agrees
 
 
 def test_one_point_far_off_breaks_full_precision_alone() -> None:
     many = Poses(tuple(frame(A) for _ in range(50)))
     one = Poses((frame([[10.0, 15.0], [20.0, 10.0]]), *many.frames[1:]))
-    assert not judge(one, many, FULL).agrees
-    found = judge(one, many, LOWER)
+    assert not compare_with_reference(one, many, FULL).agrees
+    found = compare_with_reference(one, many, LOWER)
     assert found.agrees
     assert found.max_px == 5
     assert found.p95_px == 0
 
 
 def test_missed_and_surplus_instances() -> None:
-    found = judge(Poses((frame(A), frame(A, B))), EXPECTED, LOWER)
+    found = compare_with_reference(Poses((frame(A), frame(A, B))), EXPECTED, LOWER)
     assert not found.agrees
     assert (found.instances_missed, found.instances_surplus) == (1, 1)
     assert found.n_changed == 2
@@ -71,7 +78,7 @@ def test_missed_and_surplus_instances() -> None:
 def test_a_missing_point_in_a_found_instance_is_missed() -> None:
     lost = frame(A, B)
     lost[0, 1] = np.nan
-    found = judge(Poses((lost, frame(A))), EXPECTED, FULL)
+    found = compare_with_reference(Poses((lost, frame(A))), EXPECTED, FULL)
     assert not found.agrees
     assert (found.instances_missed, found.points_missed, found.points_surplus) == (0, 1, 0)
     assert found.max_px == 0
@@ -80,19 +87,19 @@ def test_a_missing_point_in_a_found_instance_is_missed() -> None:
 def test_one_changed_instance_in_two_hundred_is_within_the_budget_of_lower_precision() -> None:
     many = Poses(tuple(frame(A) for _ in range(200)))
     fewer = Poses((frame(), *many.frames[1:]))
-    assert judge(fewer, many, LOWER).agrees
-    assert not judge(fewer, many, FULL).agrees
-    assert not judge(Poses((frame(), frame(), frame(), *many.frames[3:])), many, LOWER).agrees
+    assert compare_with_reference(fewer, many, LOWER).agrees
+    assert not compare_with_reference(fewer, many, FULL).agrees
+    assert not compare_with_reference(Poses((frame(), frame(), frame(), *many.frames[3:])), many, LOWER).agrees
 
 
 def test_nothing_found_proves_nothing() -> None:
     nothing = Poses((frame(), frame()))
-    assert not judge(nothing, nothing, FULL).agrees
+    assert not compare_with_reference(nothing, nothing, FULL).agrees
 
 
 def test_another_number_of_frames_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="zip"):
-        judge(Poses(EXPECTED.frames[:1]), EXPECTED, FULL)
+        compare_with_reference(Poses(EXPECTED.frames[:1]), EXPECTED, FULL)
 
 
 @pytest.mark.parametrize("poses", [EXPECTED, Poses((frame(), frame(A, B), frame())), Poses((frame(),)), Poses(())])

@@ -1,4 +1,4 @@
-"""Poses of a backend against those of the reference: agree first, then time."""
+"""Compare the poses of a configuration with those of the reference, before anything is timed."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from sleap_infer.benchmark.report.schema import Agreement
+from sleap_infer.benchmark.report.schema import PoseComparison
 from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
 from sleap_infer.poses.compare import compare_poses
 from sleap_infer.poses.outputs import Outputs
 
-REACH_PX = 20.0
-"""Instances whose points are on average farther apart are not the same."""
+MATCH_RADIUS_PX = 20.0
+"""Instances are matched only if the mean distance of their points is at most this."""
 
 GPU_ERROR_PX = 0.05
-"""Distance that all points keep in 32-bit floats on a GPU, which adds up in another order."""
+"""Tolerance for fp32 on a GPU, which sums in a different order than the CPU."""
 
 
 @frozen
 class Poses:
-    """Poses of some frames.
+    """Poses of several frames.
 
     Attributes:
-        frames: (I, N, 2) of each frame, in image pixels; NaN where a point is missing, no row without any point.
+        frames: (I, N, 2) per frame, in image pixels; missing points are NaN, rows without any point are left out.
     """
 
     frames: tuple[NDArray[np.float32], ...]
 
     @property
     def n_points(self) -> int:
-        """Of all frames."""
+        """Number of points in all frames."""
         return sum(int((~np.isnan(frame[..., 0])).sum()) for frame in self.frames)
 
     @property
     def n_instances(self) -> int:
-        """Of all frames."""
+        """Number of instances in all frames."""
         return sum(map(len, self.frames))
 
 
 @frozen
-class Limit:
-    """How far poses may be from those of the reference.
+class Tolerance:
+    """Maximum difference from the poses of the reference.
 
     Attributes:
         px: distance in image pixels.
-        share: of the points that keep it, from 0 to 100.
-        changed: share of instances and points, from 0 to 1, that only one of the two may have.
+        percent: percentage of points that must be within it.
+        changed: fraction of instances and points, from 0 to 1, that may be missed or false positives.
     """
 
     px: float
-    share: float
+    percent: float
     changed: float
 
     @classmethod
-    def of(cls, precision: str, device: str) -> Limit:
-        """The limit for a precision on a device.
+    def of(cls, precision: str, device: str) -> Tolerance:
+        """Return the tolerance for a precision on a device.
 
-        >>> Limit.of("fp32", "cpu")
-        Limit(px=0.01, share=100.0, changed=0.0)
+        >>> Tolerance.of("fp32", "cpu")
+        Tolerance(px=0.01, percent=100.0, changed=0.0)
         """
         if precision != "fp32":
             return cls(DEFAULT_BUDGET_PX, 95.0, MAX_CHANGED)
         return cls(MAX_ERROR_PX if device.startswith("cpu") else GPU_ERROR_PX, 100.0, 0.0)
 
     def __str__(self) -> str:
-        """In words."""
+        """Return a description for people."""
         if not self.changed:
             return f"all points within {self.px:g} px, the same instances"
-        return f"{self.share:g} % of points within {self.px:g} px, at most {self.changed:.0%} of instances changed"
+        return f"{self.percent:g} % of points within {self.px:g} px, at most {self.changed:.0%} of instances changed"
 
 
 def poses_of(outputs: Sequence[Outputs]) -> Poses:
-    """Poses of frames; centroids count as one node."""
+    """Return the poses of frames; centroids count as instances of one node."""
     frames = []
     for item in outputs:
         points = item.pred_keypoints if item.pred_keypoints is not None else item.pred_centroids
@@ -95,34 +95,35 @@ def write_poses(path: Path, poses: Poses) -> None:
 
 
 def read_poses(path: Path) -> Poses:
-    """Read what `write_poses` wrote."""
+    """Read a file that `write_poses` wrote."""
     with np.load(path) as stored:
         points, counts = stored["points"], stored["counts"]
     return Poses(tuple(np.split(points, np.cumsum(counts)[:-1])) if len(counts) else ())
 
 
-def judge(found: Poses, expected: Poses, limit: Limit) -> Agreement:
-    """How poses agree with those of the reference, frame by frame.
+def compare_with_reference(found: Poses, expected: Poses, tolerance: Tolerance) -> PoseComparison:
+    """Compare poses with those of the reference, frame by frame.
 
     Args:
-        found: to judge.
-        expected: of the reference, for the same frames.
-        limit: that they are to keep.
+        found: poses to check.
+        expected: poses of the reference in the same frames.
+        tolerance: maximum difference.
 
     Raises:
-        ValueError: they are not of the same number of frames.
+        ValueError: the numbers of frames differ.
     """
-    pairs = [compare_poses(a, b, REACH_PX) for a, b in zip(found.frames, expected.frames, strict=True)]
+    pairs = [compare_poses(a, b, MATCH_RADIUS_PX) for a, b in zip(found.frames, expected.frames, strict=True)]
     px = np.concatenate([pair.distances for pair in pairs]) if pairs else np.zeros(0, np.float32)
     missed = sum(pair.n_expected - pair.n_matched for pair in pairs)
-    surplus = sum(pair.n_surplus for pair in pairs)
-    points_missed, points_surplus = expected.n_points - len(px), found.n_points - len(px)
+    false_positives = found.n_instances - (expected.n_instances - missed)
+    points_missed, points_false_positive = expected.n_points - len(px), found.n_points - len(px)
     changed = max(
-        (missed + surplus) / max(expected.n_instances, 1), (points_missed + points_surplus) / max(expected.n_points, 1)
+        (missed + false_positives) / max(expected.n_instances, 1),
+        (points_missed + points_false_positive) / max(expected.n_points, 1),
     )
-    return Agreement(
-        agrees=bool(len(px)) and _percentile(px, limit.share) <= limit.px and changed <= limit.changed,
-        limit=str(limit),
+    return PoseComparison(
+        agrees=bool(len(px)) and _percentile(px, tolerance.percent) <= tolerance.px and changed <= tolerance.changed,
+        limit=str(tolerance),
         n_frames=len(expected.frames),
         n_instances=expected.n_instances,
         n_points=len(px),
@@ -130,11 +131,11 @@ def judge(found: Poses, expected: Poses, limit: Limit) -> Agreement:
         p95_px=_percentile(px, 95),
         max_px=_percentile(px, 100),
         instances_missed=missed,
-        instances_surplus=surplus,
+        instances_surplus=false_positives,
         points_missed=points_missed,
-        points_surplus=points_surplus,
+        points_surplus=points_false_positive,
     )
 
 
-def _percentile(px: NDArray[np.float32], share: float) -> float:
-    return float(np.percentile(px, share)) if len(px) else 0.0
+def _percentile(px: NDArray[np.float32], percent: float) -> float:
+    return float(np.percentile(px, percent)) if len(px) else 0.0

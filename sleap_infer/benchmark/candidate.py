@@ -8,43 +8,43 @@ from attrs import define, field
 
 from sleap_infer.benchmark.plan import Configuration
 from sleap_infer.benchmark.protocol import Measured, Setup
-from sleap_infer.benchmark.report.schema import Agreement, ColdStart, Latency, Row
+from sleap_infer.benchmark.report.schema import ColdStart, Latency, PoseComparison, Row
 from sleap_infer.benchmark.report.statistics import Spread, percentile
 
 
 @define
-class Trial:
-    """One configuration, and what is known of it so far.
+class Candidate:
+    """A configuration and its results so far.
 
     Attributes:
-        configuration: what it is.
-        setup: how it is opened.
-        notes: what there is to know of its export.
-        build_seconds: of its export, and of what its first batches made; `None` where nothing is made.
-        agreement: with the reference.
-        device: that it ran on.
-        repeats: what was measured, in order.
-        device_mb: that each repeat took on its GPU.
-        failure: why it was given up.
+        configuration: backend, precision and batch size.
+        setup: how its predictor is opened.
+        notes: notes on its export.
+        build_seconds: time of its export and of compilation in the first batches; `None` if nothing is built.
+        agreement: comparison with the reference.
+        device: device that it ran on.
+        repeats: measurements, in order.
+        device_mb: GPU memory of each repeat.
+        failure: why it was given up; empty if it was not.
     """
 
     configuration: Configuration
     setup: Setup
     notes: tuple[str, ...] = ()
     build_seconds: float | None = None
-    agreement: Agreement | None = None
+    agreement: PoseComparison | None = None
     device: str = ""
     repeats: list[Measured] = field(factory=list)
     device_mb: list[float] = field(factory=list)
     failure: str = ""
 
     def add_build(self, seconds: float | None) -> None:
-        """Add what its first batches made to the time of its export."""
+        """Add the time of compilation to the time of the export."""
         if seconds is not None:
             self.build_seconds = (self.build_seconds or 0.0) + seconds
 
     def row(self) -> Row:
-        """Its row in the report, without a rank."""
+        """Return its row of the report, without a rank."""
         item, agreement, repeats = self.configuration, self.agreement, self.repeats
         start = partial(
             Row,
@@ -70,30 +70,30 @@ class Trial:
         )
 
 
-def describe_difference(agreement: Agreement) -> str:
-    """Why poses do not agree, in words."""
+def describe_difference(agreement: PoseComparison) -> str:
+    """Return why poses are outside of the tolerance, as text."""
     changed = (
-        (agreement.instances_missed, "instances missed"),
-        (agreement.instances_surplus, "instances surplus"),
-        (agreement.points_missed, "points missed"),
-        (agreement.points_surplus, "points surplus"),
+        (agreement.instances_missed, "missed instances"),
+        (agreement.instances_surplus, "false-positive instances"),
+        (agreement.points_missed, "missed points"),
+        (agreement.points_surplus, "false-positive points"),
     )
-    words = [f"{count} {what}" for count, what in changed if count]
+    counts = [f"{count} {what}" for count, what in changed if count]
     distances = f"largest distance {agreement.max_px:.3g} px, 95 % within {agreement.p95_px:.3g} px"
-    return f"{', '.join([distances, *words])}; asked for: {agreement.limit}"
+    return f"{', '.join([distances, *counts])}; tolerance: {agreement.limit}"
 
 
 def latency(repeats: list[Measured]) -> Latency | None:
-    """Percentiles of each repeat, spread over the repeats; `None` where single frames were not timed."""
+    """Return percentiles of each repeat, summarised over the repeats; `None` if single frames were not timed."""
     singles = [one.one_by_one_s for one in repeats if one.one_by_one_s]
     if not singles:
         return None
-    p50, p90, p99 = (Spread.of([1e3 * percentile(values, share) for values in singles]) for share in (50, 90, 99))
+    p50, p90, p99 = (Spread.of([1e3 * percentile(values, percent) for values in singles]) for percent in (50, 90, 99))
     return Latency(len(singles[0]), p50, p90, p99)
 
 
 def cold_start(repeats: list[Measured]) -> ColdStart:
-    """Parts of the cold start, spread over the repeats."""
+    """Return the parts of the cold start, summarised over the repeats."""
     return ColdStart(
         total=Spread.of([one.cold_s for one in repeats]),
         python=Spread.of([one.python_s for one in repeats]),
