@@ -21,6 +21,7 @@ _HOMES = {
     "FakeRunner": "sleap_infer.runners",
     "InferenceRunnerONNX": "sleap_infer.runners.graph.onnxruntime",
     "InferenceRunnerOpenVINO": "sleap_infer.runners.graph.openvino",
+    "InferenceRunnerTRT": "sleap_infer.runners.tensorrt.runner",
     "InferenceRunnerTorch": "sleap_infer.runners.torch.runner",
     "InferenceRunnerTorchCompile": "sleap_infer.runners.torch.compiled",
     "LiveSession": "sleap_infer.predictors.live.session",
@@ -46,6 +47,7 @@ __all__ = [
     "FakeRunner",
     "InferenceRunnerONNX",
     "InferenceRunnerOpenVINO",
+    "InferenceRunnerTRT",
     "InferenceRunnerTorch",
     "InferenceRunnerTorchCompile",
     "LiveSession",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from sleap_infer.runners import BaseInferenceRunner, FakeRunner
     from sleap_infer.runners.graph.onnxruntime import InferenceRunnerONNX
     from sleap_infer.runners.graph.openvino import InferenceRunnerOpenVINO
+    from sleap_infer.runners.tensorrt.runner import InferenceRunnerTRT
     from sleap_infer.runners.torch.compiled import InferenceRunnerTorchCompile
     from sleap_infer.runners.torch.runner import InferenceRunnerTorch
 

@@ -133,5 +133,8 @@ def _open(path: Path, backend: GraphBackend) -> BaseInferenceRunner:
     assert facts is not None
     assert facts.peak_threshold is not None
     given = facts.peak_threshold
-    threshold = tuple(x * LEAST_THRESHOLD for x in given) if isinstance(given, tuple) else given * LEAST_THRESHOLD
+    if isinstance(given, tuple):
+        threshold: float | tuple[float, float] = (given[0] * LEAST_THRESHOLD, given[-1] * LEAST_THRESHOLD)
+    else:
+        threshold = given * LEAST_THRESHOLD
     return find_runner(backend).from_model_path(path, device="cpu", peak_threshold=threshold)

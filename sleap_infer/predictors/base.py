@@ -9,15 +9,16 @@ from functools import reduce
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, final, overload
 
 from sleap_infer.choices import PipelineKind, PrecisionChoice, StageName
+from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import FrameReadError, ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source, open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.model.settings import PipelineSettings
-from sleap_infer.poses.labels import LabelsBuilder
+from sleap_infer.poses.labels import LabelsBuilder, instance_skeleton, make_skeleton
 from sleap_infer.poses.outputs import NOT_FINITE, Outputs
 from sleap_infer.poses.postprocess import filter_instances
 from sleap_infer.predictors.auto.cache import Choice
@@ -94,7 +95,7 @@ class Predictor(ABC):
         precision: PrecisionChoice | None = None,
         backend_options: Mapping[str, Any] | None = None,
         clip: Any = None,
-        **options: Any,
+        **options: Unpack[OptionValues],
     ) -> Self:
         """Open trained models and find what they make together.
 
@@ -227,6 +228,28 @@ class Predictor(ABC):
         if self._session is None:
             self._session = LiveSession(self)
         return self._session
+
+    @property
+    @final
+    def node_names(self) -> list[str]:
+        """Return the names of the nodes, in the order of the axis N of `Outputs.pred_keypoints`."""
+        return list(instance_skeleton(self.runners[-1].spec).nodes)
+
+    @property
+    @final
+    def skeleton(self) -> sio.Skeleton:
+        """Return the skeleton of the predicted instances, as in the labels of `predict`.
+
+        Each call makes a new object, so that changing it does not change the predictor.
+        """
+        return make_skeleton(instance_skeleton(self.runners[-1].spec))
+
+    def __repr__(self) -> str:
+        """Return the kind of pipeline, backend, device, precision and batch size."""
+        facts = self.describe()
+        names = ("backend", "device", "precision", "batch_size")
+        shown = {"kind": self.settings.kind, **{name: facts[name] for name in names}}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def describe(self) -> dict[str, Any]:
         """What runs, for provenance and reports."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any, ClassVar, Self, TypeAlias, Unpack, final
 
 import attrs
 import numpy as np
@@ -19,6 +19,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.choices import Aim, Backend, Precision
+from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.errors import BackendError, ImageError
 from sleap_infer.frames.arrays import as_batches
@@ -95,7 +96,7 @@ class BaseInferenceRunner(ABC):
         device: str = "auto",
         precision: Precision | None = None,
         backend_options: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[OptionValues],
     ) -> Self:
         """Open one model. Of an export that takes a second look, this is the first; predictors take both.
 

@@ -1,1 +1,1 @@
-"""Run tasks. Parent side: scheduler, supervisor, worker_handle. Child side: worker_main, worker_session, range_runner."""
+"""Run tasks. Parent: scheduler, supervisor, worker_handle. Child: worker_main, worker_session, range_runner."""
