@@ -13,10 +13,10 @@ demo: .venv/torch
 	$(BIN)/sleap-infer demo
 
 test: .venv/torch,test
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-fail-under=95
 
 test-exhaustive: .venv/torch,test
-	$(BIN)/python -m pytest -n auto --dist loadfile --exhaustive
+	$(BIN)/python -m pytest -n auto --dist worksteal --exhaustive
 
 # The wheel with [onnx] in an environment of its own, which must stay without PyTorch, on models that .venv exports.
 torch-free: .venv/torch,test

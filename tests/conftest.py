@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a runtime is imported: each process of a run has one core
 
 import pytest
+from build_cache import Exports, remember_traces
 from hypothesis import settings
+
+from sleap_infer.choices import ModelKind
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -88,43 +90,12 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def each_graph_is_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tracing a model takes ten to thirty seconds, and most tests ask for one that another test has traced.
-
-    A graph is kept under the hash of everything that is traced: the module with all its weights and settings, the form
-    of its input, the opset. Modules that cannot be pickled are traced each time.
-    """
-    from sleap_infer.graphs import onnx_file as writing
-
-    own = tmp_path_factory.getbasetemp()
-    kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "traced"
-    kept.mkdir(exist_ok=True)
-    trace = writing.write_graph
-
-    def write_graph(graph: Any, path: Path, *form: Any) -> None:
-        try:
-            place = kept / hashlib.sha256(pickle.dumps((graph.eval(), form))).hexdigest()
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return trace(graph, path, *form)
-        if not place.exists():
-            trace(graph, path, *form)
-            beside = place.with_suffix(f".{os.getpid()}")
-            shutil.copy(path, beside)
-            beside.replace(place)
-        else:
-            shutil.copy(place, path)
-        return None
-
-    writing.write_graph = write_graph
-    yield
-    writing.write_graph = trace
+def each_graph_is_traced_once() -> Iterator[None]:
+    """Tracing a model takes ten to thirty seconds, and most tests ask for one that another test has traced."""
+    yield from remember_traces()
 
 
 @pytest.fixture(scope="session")
-def exports(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ExportResult]:
-    """Each kind of model, exported with much room for peaks, and checked; about ten seconds each."""
-    from sleap_infer.choices import ModelKind
-    from sleap_infer.export import ExportOptions, export
-
-    folder, options = tmp_path_factory.mktemp("exports"), ExportOptions(max_peaks_per_node=60)
-    return {kind: export(models / kind, folder / kind, options)[0] for kind in get_args(ModelKind)}
+def exports(models: Path) -> Mapping[str, ExportResult]:
+    """Each kind of model, exported with much room for peaks, and checked; shared by all processes: read only."""
+    return Exports(models, get_args(ModelKind), max_peaks_per_node=60)

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import pytest
 import sleap_io as sio
+import torch
 from poses import close
 
 from sleap_infer import Predictor
@@ -310,13 +311,12 @@ def test_top_down_is_a_directory_of_two(models: Path, videos: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "td"]
 
 
+class Double(torch.nn.Module):
+    def forward(self, peaks: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return peaks * 2, values
+
+
 def test_hooks_go_into_the_graph(models: Path, tmp_path: Path) -> None:
-    import torch
-
-    class Double(torch.nn.Module):
-        def forward(self, peaks: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return peaks * 2, values
-
     plain, doubled = (
         export(models / "centered_instance", tmp_path / name, options)[0]
         for name, options in (("a", QUICK), ("b", attrs.evolve(QUICK, after=Double())))
