@@ -97,7 +97,15 @@ class FrameSelectionError(SourceError, ValueError):
 
 
 class FrameReadError(SourceError):
-    """One frame of a source cannot be read."""
+    """One frame of a source cannot be read.
+
+    Attributes:
+        pts: time stamp of the frame in units of its video stream, where it is known.
+    """
+
+    def __init__(self, message: str = "", pts: int | None = None) -> None:
+        super().__init__(message)
+        self.pts = pts
 
 
 class ImageError(SleapInferError, ValueError):

@@ -24,12 +24,14 @@ class FrameRef:
         frame_idx: its index in that video.
         failure: why it cannot be read; such a frame has no picture in its batch.
         known: (I, N, 2) points that a person gave for its instances, in image pixels; `None` without labels.
+        time_s: its time stamp in seconds; `None` for sources without time stamps.
     """
 
     video_idx: int
     frame_idx: int
     failure: str | None = None
     known: NDArray[np.float32] | None = field(default=None, eq=False, repr=False)
+    time_s: float | None = None
 
 
 @frozen

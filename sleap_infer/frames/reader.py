@@ -43,6 +43,12 @@ class Reader(Protocol):
         """Give files back."""
 
 
+def time_of_last(reader: Reader) -> float | None:
+    """Return the time stamp in seconds of the frame that `read` gave last; `None` for sources without time stamps."""
+    time: float | None = getattr(reader, "time_s", None)
+    return time
+
+
 def times_s(reader: Reader) -> list[float] | None:
     """When each frame is shown, in seconds; `None` where the reader, or its file, does not know."""
     known: Callable[[], list[float] | None] | None = getattr(reader, "times_s", None)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sleap_infer.errors import FrameReadError, OptionError
 from sleap_infer.frames.batch import NO_IMAGES, FrameBatch, FrameRef, Images
 from sleap_infer.frames.indices import Indices, as_indices
-from sleap_infer.frames.reader import AnyImage, Reader
+from sleap_infer.frames.reader import AnyImage, Reader, time_of_last
 from sleap_infer.frames.readers.av import VideoFileReader
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class VideoPart:
             return self.reader.read(rest) if rest else iter(())
         return (found for found in self.reader.read(None) if found[0] >= self.first)
 
-    def refer(self, frame_idx: int, failure: str | None = None) -> FrameRef:
-        """The place of a frame."""
+    def refer(self, frame_idx: int, failure: str | None = None, time_s: float | None = None) -> FrameRef:
+        """Return what identifies a frame."""
         known = None if self.known is None else self.known.get(frame_idx)
-        return FrameRef(self.video_idx, frame_idx, failure, known)
+        return FrameRef(self.video_idx, frame_idx, failure, known, time_s)
 
 
 @define
@@ -155,7 +155,7 @@ def _in_batches(part: VideoPart, batch_size: int) -> Iterator[FrameBatch]:
         if frames and (changed or place % batch_size == 0):
             yield _to_batch(images, frames)
             images, frames = [], []
-        frames.append(part.refer(frame_idx, str(found) if image is None else None))
+        frames.append(part.refer(frame_idx, str(found) if image is None else None, time_of_last(part.reader)))
         if image is not None:
             images.append(image)
     if frames:

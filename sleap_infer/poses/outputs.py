@@ -62,6 +62,8 @@ class Outputs:
         device: where the arrays are.
         frame_idx: index of the frame in its video.
         video_idx: index of the video in the source.
+        time_s: time stamp of the frame in its video file, in seconds; `None` where the source has none (images, arrays,
+            HDF5, some AVI and MPEG files). Of a live frame: when it came, in seconds of the session's clock.
         failure: why the frame could not be predicted; `None` if all went well.
         capped: a fixed number of places was full, so that peaks may be missing.
         skeleton: names of nodes and edges, for plots.
@@ -84,6 +86,7 @@ class Outputs:
     device: str = "cpu"
     frame_idx: int | None = None
     video_idx: int | None = None
+    time_s: float | None = None
     failure: str | None = None
     capped: bool = False
     skeleton: SkeletonSpec | None = field(default=None, repr=False)

@@ -110,7 +110,8 @@ def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list
             if returned.return_images:
                 original, processed = _on_host(work.batch.images[row]), _on_host(work.inputs[row])
                 outputs = attrs.evolve(outputs, original_image=original, processed_image=processed)
-        placed.append(attrs.evolve(outputs, frame_idx=frame.frame_idx, video_idx=frame.video_idx))
+        outputs = attrs.evolve(outputs, frame_idx=frame.frame_idx, video_idx=frame.video_idx, time_s=frame.time_s)
+        placed.append(outputs)
     return placed
 
 

@@ -138,7 +138,7 @@ IGNORED = ("batch_size", "seconds")
 """Columns that say nothing of the poses."""
 
 
-@pytest.mark.parametrize("table", ["pieces", "ends"])
+@pytest.mark.parametrize("table", ["pieces", "ends", "times"])
 def test_any_field_of_a_journal(table: str, expected: tuple[Path, list[Columns]], tmp_path: Path) -> None:
     half, whole = expected
     for row, fields in _rows(half / "0.sqlite", table)[:1]:

@@ -36,6 +36,7 @@ def poses(first: int, n_frames: int, seed: int = 0) -> Columns:
                 pred_classes=np.arange(rows) - 1,
                 instance_tracking_scores=values[:, 0],
                 frame_idx=index,
+                time_s=index / 25,
             )
         )
     return to_columns(found, N_NODES)
@@ -43,7 +44,11 @@ def poses(first: int, n_frames: int, seed: int = 0) -> Columns:
 
 def same(one: Columns, other: Columns) -> bool:
     arrays = zip(one.arrays().values(), other.arrays().values(), strict=True)
-    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in arrays) and one.notes == other.notes
+    return (
+        all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in arrays)
+        and np.array_equal(one.times_s, other.times_s, equal_nan=True)
+        and one.notes == other.notes
+    )
 
 
 def made(folder: Path, *lengths: int | None) -> Journal:

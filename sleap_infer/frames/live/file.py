@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from attrs import define
@@ -15,7 +15,7 @@ from sleap_infer.errors import EmptySourceError, FrameReadError
 from sleap_infer.frames.descriptions import of_file
 from sleap_infer.frames.live.feed import Clock, LiveFrame
 from sleap_infer.frames.pixels.colour import with_channels
-from sleap_infer.frames.reader import AnyImage, Image
+from sleap_infer.frames.reader import Image
 from sleap_infer.frames.readers.av import VideoFileReader
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class FilePlayer:
     def __init__(self, path: Path, clock: Clock = perf_counter, wait: Wait = threading.Event.wait) -> None:
         self.name = str(path)
         self._path, self._clock, self._wait = path, clock, wait
-        self._reader = TimedReader(path)
+        self._reader = VideoFileReader(path)
         images = (image for _, image in self._reader.read(None) if isinstance(image, np.ndarray))
         first = next(images, None)
         images.close()
@@ -58,14 +58,14 @@ class FilePlayer:
 
     def frames(self, stopped: threading.Event) -> Generator[LiveFrame | FrameReadError, None, None]:
         """Frames at their times, from the first call on; see `Feed`."""
-        start, timeline = None, Timeline(1 / self._reader.rate)
+        start, timeline = None, Timeline(1 / (self._reader.fps or USUAL_RATE))
         for index, found in self._reader.read(None):
             if isinstance(found, FrameReadError):
                 yield found
                 continue
             image = np.ascontiguousarray(found)
             start = self._clock() if start is None else start
-            ahead = start + timeline.place(index, self._reader.shown_at) - self._clock()
+            ahead = start + timeline.place(index, self._reader.time_s) - self._clock()
             if ahead > 0:
                 self._wait(stopped, ahead)
             if stopped.is_set():
@@ -83,25 +83,6 @@ class FilePlayer:
 
     def close(self) -> None:
         """Nothing to give back: the file is open only while it is read."""
-
-
-class TimedReader(VideoFileReader):
-    """Reads a video file, and knows when the frame that it gave last is shown.
-
-    Attributes:
-        shown_at: time of that frame in seconds; `None` if the file does not say.
-        rate: frames per second, on average.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.shown_at: float | None = None
-        with self._open() as container:
-            self.rate = float(container.streams.video[0].average_rate or USUAL_RATE)
-
-    def _to_image(self, frame: Any) -> AnyImage:
-        self.shown_at = frame.time
-        return super()._to_image(frame)
 
 
 @define

@@ -112,7 +112,9 @@ class NvdecReader(VideoFileReader):
         host = VideoFileReader(self.path, self.grayscale)
         rest = None if frame_inds is None else [frame_idx for frame_idx in frame_inds if frame_idx > last]
         on_host: Any = host.read_from(last + 1) if rest is None else host.read(rest) if rest else iter(())
-        yield from on_host
+        for frame_idx, found in on_host:
+            self.time_s = host.time_s
+            yield frame_idx, found
 
     def _prepare(self) -> None:
         """Look at the first frame, decide how frames are converted, and check that with this frame.

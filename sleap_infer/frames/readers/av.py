@@ -17,7 +17,7 @@ from sleap_infer.frames.pixels.colour import settle, spread
 from sleap_infer.frames.pixels.limits import too_large
 from sleap_infer.frames.pixels.luma import gray_from_luma
 from sleap_infer.frames.reader import AnyImage, Image
-from sleap_infer.frames.readers.packets import in_order, is_place, n_claimed, packets, times_of_all
+from sleap_infer.frames.readers.packets import has_stable_times, in_order, is_place, n_claimed, packets, times_of_all
 from sleap_infer.frames.readers.seeking import frames_from
 from sleap_infer.model.readers.texts import explain
 from sleap_infer.system.machine import available_cores
@@ -46,6 +46,10 @@ class VideoFileReader:
     Raises:
         SourceFormatError: this is not a video.
         EmptySourceError: it has no frames.
+
+    Attributes:
+        fps: frames per second on average; `None` if the file does not say.
+        time_s: time stamp in seconds of the frame that was read last; `None` where the file has none.
     """
 
     def __init__(self, path: Path, grayscale: bool | None = None, stated: bool | None = None) -> None:
@@ -53,9 +57,11 @@ class VideoFileReader:
         self.grayscale = grayscale
         self._stated = stated
         self._repeats_gray = False
+        self.time_s: float | None = None
         with self._open() as container:
             self._n_claimed = n_claimed(container)
             self.fps = float(container.streams.video[0].average_rate or 0) or None
+            self._time_base = container.streams.video[0].time_base if has_stable_times(container) else None
             self._require_frames(container)
 
     @property
@@ -103,9 +109,14 @@ class VideoFileReader:
         self.settle_channels()
         try:
             for frame_idx, frame in frames:
-                yield frame_idx, frame if isinstance(frame, FrameReadError) else self._to_image(frame)
+                found = frame if isinstance(frame, FrameReadError) else self._to_image(frame)
+                self.time_s = self._seconds(frame.pts)
+                yield frame_idx, found
         finally:
             frames.close()
+
+    def _seconds(self, pts: int | None) -> float | None:
+        return None if pts is None or self._time_base is None else float(pts * self._time_base)
 
     def _open(self) -> Any:
         try:
@@ -156,8 +167,8 @@ class VideoFileReader:
         """All frames from the start, and at the end what the file claims to have but has not."""
         n_read = 0
         with self._open_to_decode() as container:
-            for _, frame in in_order(container):
-                yield n_read, frame or self._damaged(n_read)
+            for pts, frame in in_order(container):
+                yield n_read, frame or self._damaged(n_read, pts)
                 n_read += 1
         for frame_idx in range(n_read, self._n_claimed):
             yield frame_idx, self._ended(frame_idx, n_read)
@@ -211,10 +222,10 @@ class VideoFileReader:
         """All frames from an index on, if there are any."""
         if start < len(times):
             for frame_idx, frame in frames_from(self._open_to_decode, start, times):
-                yield frame_idx, frame or self._damaged(frame_idx)
+                yield frame_idx, frame or self._damaged(frame_idx, next(iter(times[frame_idx : frame_idx + 1]), None))
 
-    def _damaged(self, frame_idx: int) -> FrameReadError:
-        return FrameReadError(f"frame {frame_idx} of {self.path} cannot be decoded: its data are damaged.")
+    def _damaged(self, frame_idx: int, pts: int | None) -> FrameReadError:
+        return FrameReadError(f"frame {frame_idx} of {self.path} cannot be decoded: its data are damaged.", pts)
 
     def _ended(self, frame_idx: int, n_read: int) -> FrameReadError:
         claimed = f" of {self._n_claimed}" if self._n_claimed else ""

@@ -93,14 +93,19 @@ def has_times(container: Any) -> bool:
     return container.format.name != "avi" or not container.streams.video[0].codec_context.has_b_frames
 
 
-def times_of_all(container: Any) -> list[int] | None:
-    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart or start anew.
+def has_stable_times(container: Any) -> bool:
+    """Return whether the time stamps of frames are those of the file, wherever reading starts.
 
-    MPEG program streams give a time to some packets only; those of the others depend on where reading starts.
+    MPEG program streams have time stamps for some packets only; those of the others depend on where reading starts.
     """
+    return has_times(container) and container.format.name != "mpeg"
+
+
+def times_of_all(container: Any) -> list[int] | None:
+    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart or start anew."""
     places = [(run, packet.pts) for run, packet in _in_runs(container) if is_place(packet)]
     times = [time for _, time in places]
-    if not has_times(container) or container.format.name == "mpeg" or None in times or len(set(times)) < len(times):
+    if not has_stable_times(container) or None in times or len(set(times)) < len(times):
         return None
     return None if any(run for run, _ in places) else sorted(times)
 

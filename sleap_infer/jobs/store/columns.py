@@ -35,6 +35,8 @@ class Columns:
         classes: (R,) int16 index of the class; -1 for none.
         class_scores: (R,) float32 probability of the class; NaN for none.
         notes: why frames failed, by their place.
+        times_s: (F,) float64 time stamp of each frame in seconds; NaN where the source has none. Stored in a table of
+            their own, which journals of earlier versions do not have.
     """
 
     frame_inds: NDArray[np.int64]
@@ -47,6 +49,11 @@ class Columns:
     classes: NDArray[np.int16]
     class_scores: NDArray[np.float32]
     notes: dict[int, str] = attrs.field(factory=dict)
+    times_s: NDArray[np.float64] = attrs.field()
+
+    @times_s.default
+    def _without_times(self) -> NDArray[np.float64]:
+        return np.full(len(self.frame_inds), np.nan)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -63,7 +70,8 @@ class Columns:
             return self
         rows = int(self.counts[:skip].sum())
         arrays = {name: array[skip if name in OF_FRAMES else rows :] for name, array in self.arrays().items()}
-        return Columns(**arrays, notes={place - skip: note for place, note in self.notes.items() if place >= skip})
+        notes = {place - skip: note for place, note in self.notes.items() if place >= skip}
+        return Columns(**arrays, notes=notes, times_s=self.times_s[skip:])
 
     def count(self) -> dict[FrameStatus, int]:
         """How many frames have each status."""
@@ -76,7 +84,7 @@ class Columns:
         return int(np.count_nonzero(np.bincount(owners[self.classes < 0]) > 1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name."""
+        """All arrays by name, without the time stamps."""
         return {name: getattr(self, name) for name in DTYPES}
 
 
@@ -126,7 +134,9 @@ def to_columns(everything: Sequence[Outputs], n_nodes: int, is_centroid: bool = 
         "class_scores": np.where(np.isfinite(class_scores), class_scores, np.nan),
     }
     notes = {place: _note(outputs) for place, outputs in enumerate(everything) if outputs.failure is not None}
-    return Columns(**{name: array.astype(DTYPES[name]) for name, array in arrays.items()}, notes=notes)
+    times_s = np.array([np.nan if outputs.time_s is None else outputs.time_s for outputs in everything], np.float64)
+    typed = {name: array.astype(DTYPES[name]) for name, array in arrays.items()}
+    return Columns(**typed, notes=notes, times_s=times_s)
 
 
 def failed(frame_inds: Sequence[int], status: FrameStatus, note: str, n_nodes: int) -> Columns:
@@ -144,7 +154,8 @@ def join(parts: Sequence[Columns]) -> Columns:
     for part in parts:
         notes |= {place + own: note for own, note in part.notes.items()}
         place += len(part)
-    return Columns(**{name: np.concatenate([part.arrays()[name] for part in parts]) for name in DTYPES}, notes=notes)
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*DTYPES, "times_s")}
+    return Columns(**joined, notes=notes)
 
 
 def problem_of(columns: Columns, n_frames: int) -> str | None:
@@ -153,6 +164,8 @@ def problem_of(columns: Columns, n_frames: int) -> str | None:
     uneven = [name for name in OF_FRAMES if len(arrays[name]) != n_frames]
     n_rows = len(columns.points)
     uneven += [name for name, array in arrays.items() if name not in OF_FRAMES and len(array) != n_rows]
+    if len(columns.times_s) != n_frames:
+        return f"{n_frames} frames have {len(columns.times_s)} time stamps"
     if uneven:
         return f"{uneven[0]} has {len(arrays[uneven[0]])} values"
     if n_frames and (columns.counts.min() < 0 or columns.statuses.max() >= len(STATUSES)):

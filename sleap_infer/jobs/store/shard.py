@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.jobs.store.columns import DTYPES, STATUSES, Columns, problem_of
@@ -32,10 +33,17 @@ CREATE TABLE IF NOT EXISTS frames (
     part INTEGER, frame_idx INTEGER, status TEXT, n_instances INTEGER, note TEXT, PRIMARY KEY (part, frame_idx)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ends (part INTEGER PRIMARY KEY, n_frames INTEGER, checksum TEXT);
+CREATE TABLE IF NOT EXISTS times (
+    part INTEGER, start INTEGER, stop INTEGER, times_s BLOB, checksum TEXT, PRIMARY KEY (part, start, stop)
+);
 """
 """`pieces`: columns of the frames at positions start to stop of those that are wanted of a part (a video); `frames`:
 the same for people; `ends`: how many frames a video turned out to have where all are wanted. `content` is the checksum
-of a piece's columns, `checksum` that of its row."""
+of a piece's columns, `checksum` that of its row. `times`: time stamps of the frames of a piece, where there are any;
+earlier versions neither write nor read them."""
+
+TIME = "<f8"
+"""Type of a stored time stamp."""
 
 CANNOT_WRITE = tuple(
     f"SQLITE_{name}" for name in ("FULL", "IOERR", "READONLY", "CANTOPEN", "BUSY", "LOCKED", "PERM", "PROTOCOL")
@@ -98,6 +106,7 @@ class Shard:
         facts = (part, start, stop, batch_size, seconds, *values, notes, content, checksum)
         marks = ", ".join("?" * len(facts))
         with translated(self.path), self._transaction():
+            self._add_times(part, start, stop, columns.times_s)
             self._database.execute(f"INSERT OR REPLACE INTO pieces VALUES ({marks})", facts)
             self._database.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?)", rows)
 
@@ -119,6 +128,12 @@ class Shard:
             if checksum != _checksum(self._key, part, start, stop, content):
                 raise self.damaged(f"the entry of video {part}, frames {start} to {stop}, fails its checksum")
             found.append(Entry(part, Range(start, stop), row, content))
+        known = {(entry.part, entry.places.start, entry.places.stop) for entry in found}
+        for row in self._rows("SELECT part, start, stop FROM times"):
+            if row not in known:
+                raise self.damaged(
+                    f"there are time stamps of video {row[0]}, frames {row[1]} to {row[2]}, and no poses"
+                )
         return sorted(found, key=lambda entry: (entry.part, entry.places.start, entry.places.stop or 0, entry.row))
 
     def ranges(self) -> list[tuple[int, Range]]:
@@ -157,13 +172,36 @@ class Shard:
                 name: np.frombuffer(blob, dtype).reshape(shapes.get(name, (-1,)))
                 for (name, dtype), blob in zip(DTYPES.items(), blobs, strict=True)
             }
-            columns = Columns(**arrays, notes={int(place): note for place, note in json.loads(notes).items()})
+            columns = Columns(
+                **arrays,
+                notes={int(place): note for place, note in json.loads(notes).items()},
+                times_s=self._times(entry, name),
+            )
         except (ValueError, TypeError, AttributeError) as error:
             raise self.damaged(f"the poses of {name} have another form ({error})") from error
         problem = problem_of(columns, len(entry.places))
         if problem:
             raise self.damaged(f"the poses of {name}: {problem}")
         return columns
+
+    def _add_times(self, part: int, start: int, stop: int, times_s: NDArray[np.float64]) -> None:
+        """Add the time stamps of a piece; without any, remove those of an earlier one."""
+        if np.isnan(times_s).all():
+            self._database.execute("DELETE FROM times WHERE (part, start, stop) = (?, ?, ?)", (part, start, stop))
+            return
+        blob = times_s.astype(TIME).tobytes()
+        row = (part, start, stop, blob, _checksum(self._key, part, start, stop, data=blob))
+        self._database.execute("INSERT OR REPLACE INTO times VALUES (?, ?, ?, ?, ?)", row)
+
+    def _times(self, entry: Entry, name: str) -> NDArray[np.float64]:
+        """Read the time stamps of a piece, (F,); NaN if there are none."""
+        key = (entry.part, entry.places.start, entry.places.stop)
+        query = "SELECT times_s, checksum FROM times WHERE (part, start, stop) = (?, ?, ?)"
+        for blob, checksum in self._rows(query, key):
+            if not isinstance(blob, bytes) or checksum != _checksum(self._key, *key, data=blob):
+                raise self.damaged(f"the time stamps of {name} fail their checksum")
+            return np.frombuffer(blob, TIME)
+        return np.full(len(entry.places), np.nan)
 
     def damaged(self, what: str) -> JournalError:
         """Return the error to raise for wrong content."""

@@ -17,9 +17,10 @@ from sleap_infer.jobs.store.columns import Columns
 
 Pieces: TypeAlias = Iterable[tuple[int, Columns]]
 
-COLUMNS = ("video", "frame", "instance", "track", "node", "x", "y", "score", "instance_score", "track_score")
+COLUMNS = ("video", "frame", "instance", "track", "node", "x", "y", "score", "instance_score", "track_score", "time_s")
 """Of the tables: path of the video; index of the frame; number of the instance in its frame; name of its class, if the
-model has any; name of the node; place in pixels; confidence of the point, of the instance, of the class."""
+model has any; name of the node; position in pixels; confidence of the point, of the instance, of the class; time stamp
+of the frame in seconds, empty where the source has none."""
 
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -70,7 +71,7 @@ def write_parquet(
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = {"frame": pa.int64(), "instance": pa.int32()}
+    types = {"frame": pa.int64(), "instance": pa.int32(), "time_s": pa.float64()}
     texts = dict.fromkeys(("video", "track", "node"), pa.dictionary(pa.int32(), pa.string()))
     schema = pa.schema([(name, {**types, **texts}.get(name, pa.float32())) for name in COLUMNS], metadata=dict(facts))
     with parquet.ParquetWriter(path, schema) as writer:
@@ -120,12 +121,13 @@ def tables(
             "score": columns.point_scores[found],
             "instance_score": columns.scores[rows],
             "track_score": columns.class_scores[rows],
+            "time_s": np.repeat(columns.times_s, columns.counts)[rows],
         }
 
 
 def _as_text(values: Any) -> list[Any]:
-    """Shortest text that gives the same 32-bit number again; nothing for NaN."""
-    if values.dtype == np.float32:
+    """Return the shortest text of each number that gives its bits again; nothing for NaN."""
+    if values.dtype.kind == "f":
         return ["" if text == "nan" else text for text in values.astype(str).tolist()]
     return list(values.tolist())
 
@@ -133,6 +135,6 @@ def _as_text(values: Any) -> list[Any]:
 def _with_nulls(values: Any) -> list[Any]:
     if values.dtype == object:
         return [value or None for value in values.tolist()]
-    if values.dtype == np.float32:
+    if values.dtype.kind == "f":
         return [None if value != value else value for value in values.tolist()]
     return list(values.tolist())

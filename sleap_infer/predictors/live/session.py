@@ -66,7 +66,7 @@ class LiveSession:
                 frame, one that holds only 0 and 1 is taken to be dark, and divided too.
 
         Returns:
-            Its poses; `frame_idx` counts the calls.
+            Its poses; `frame_idx` counts the calls, `time_s` is when the call began, in seconds of the clock.
 
         Raises:
             ImageError: this is not one image.
@@ -74,7 +74,7 @@ class LiveSession:
         """
         with self._lock:
             begin = self._clock()
-            outputs = self._predict(self._as_image(frame))
+            outputs = self._predict(self._as_image(frame), begin)
             end = self._clock()
             if self._n_warm_up > 0:
                 self._n_warm_up -= 1
@@ -129,10 +129,10 @@ class LiveSession:
         """Close."""
         self.close()
 
-    def _predict(self, images: Images) -> Outputs:
+    def _predict(self, images: Images, time_s: float | None = None) -> Outputs:
         if self._is_closed:
             raise BackendError("This live session, or its predictor, is closed. Open another one.")
-        work = self.predictor.prepare(FrameBatch(images, (FrameRef(0, self._frame_idx),)))
+        work = self.predictor.prepare(FrameBatch(images, (FrameRef(0, self._frame_idx, time_s=time_s),)))
         for step in self._steps:
             work = step(work)
         (outputs,) = self.predictor.finish(work)
@@ -170,7 +170,7 @@ class LiveResult:
 
     Attributes:
         frame: as it came.
-        outputs: its poses; `frame_idx` is the index of the frame in the source.
+        outputs: its poses; `frame_idx` is the index of the frame in the source, `time_s` when it came.
         latency_ms: milliseconds from when the frame came to when its poses were there.
         is_late: whether that is more than the deadline allows.
     """
@@ -279,7 +279,7 @@ class LiveRun:
         if self._is_late(clock() - frame.time):
             self._n_too_late += 1
             return None
-        outputs = attrs.evolve(self.session(frame.image), frame_idx=frame.index)
+        outputs = attrs.evolve(self.session(frame.image), frame_idx=frame.index, time_s=frame.time)
         now = clock()
         is_late = self._is_late(now - frame.time)
         self._n_predicted += 1
