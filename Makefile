@@ -31,6 +31,8 @@ lint: .venv/torch,test,lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 docs: .venv/torch,docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir site

@@ -177,7 +177,7 @@ def test_processes_are_started_in_one_place() -> None:
     for name, path in modules():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = {ast.unparse(part.func) for part in ast.walk(tree) if isinstance(part, ast.Call)}
-        allowed = name in ("system.child_process", "system.guard")
+        allowed = name in ("system.child_process", "system.subreaper")
         assert allowed or not calls & starting, f"{name} starts processes without child_process.start"
 
 

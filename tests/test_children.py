@@ -16,7 +16,7 @@ from traces import MARK, end_left, left
 
 from sleap_infer.system import child_process as children
 
-pytestmark = pytest.mark.skipif(not children.HAS_GUARD, reason="processes are guarded on Linux only")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the subreaper is Linux only")
 
 HANGS = "import time; time.sleep(600)"
 FAMILY = f"""import os, subprocess, sys, time
@@ -72,14 +72,14 @@ def test_whoever_is_killed_nothing_is_left(killed: str, tmp_path: Path, mark: st
     asker.wait()
 
 
-@pytest.mark.parametrize("is_guard_killed", [False, True])
-def test_ending_a_child_ends_its_family(is_guard_killed: bool, tmp_path: Path, mark: str) -> None:
+@pytest.mark.parametrize("is_subreaper_killed", [False, True])
+def test_ending_a_child_ends_its_family(is_subreaper_killed: bool, tmp_path: Path, mark: str) -> None:
     process = children.start([sys.executable, "-S", "-c", FAMILY, str(tmp_path / "pid")])
     pid_in(tmp_path / "pid")
-    if is_guard_killed:
+    if is_subreaper_killed:
         process.kill()
     children.end(process)
-    in_other_sessions = 1 if is_guard_killed else 0  # only the guard can end these
+    in_other_sessions = 1 if is_subreaper_killed else 0  # only the subreaper can end these
     assert len(left(mark, 3.0)) <= in_other_sessions
     end_left(mark)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sleap_infer.errors import CacheError
 from sleap_infer.predictors.auto import cache as choice
 from sleap_infer.system import cache_directory as storage
+from sleap_infer.system import file_owners
 from sleap_infer.system.cache_directory import (
     CACHE_VARIABLE,
     TRUST_VARIABLE,
@@ -27,7 +29,7 @@ needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
 @pytest.fixture(autouse=True)
 def no_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs these tests."""
-    monkeypatch.setattr(storage, "_is_own_group", lambda gid: False)
+    monkeypatch.setattr(file_owners, "_is_own_group", lambda gid: False)
 
 
 @pytest.fixture
@@ -102,9 +104,9 @@ def test_folders_of_root_are_fine(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 @needs_root
 def test_owners_that_are_not_there_in_a_container(folder: Path) -> None:
-    os.chown(folder.parent, storage.UNKNOWN, -1)
+    os.chown(folder.parent, file_owners.UNKNOWN, -1)
     require_private(folder / "graphs")
-    os.chown(folder / "graphs", storage.UNKNOWN, -1)
+    os.chown(folder / "graphs", file_owners.UNKNOWN, -1)
     with pytest.raises(CacheError):
         require_private(folder / "graphs")
 
@@ -126,3 +128,22 @@ def test_nothing_is_read_from_such_a_cache(folder: Path, monkeypatch: pytest.Mon
     with pytest.raises(CacheError):
         choice.recall("key", None)
     assert not (folder / "graphs" / "one").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="paths of Linux")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "/home/me"}, "/home/me/.cache/sleap_infer"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/fast"}, "/fast/sleap_infer"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/fast", CACHE_VARIABLE: "~/own"}, "/home/me/own"),
+    ],
+)
+def test_where_the_cache_is(variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", CACHE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert storage.cache_directory() == Path(expected)
+    assert storage.cache_directory("graphs") == Path(expected) / "graphs"
+    assert storage.state_directory() == Path("/home/me/.local/state/sleap_infer")

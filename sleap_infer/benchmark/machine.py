@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from attrs import field, frozen
 
 from sleap_infer.doctor.driver import ask_driver
 from sleap_infer.doctor.machine import Machine
+from sleap_infer.system.machine import cpu_info
 
 PACKAGES = (
     "sleap-infer",
@@ -57,8 +57,6 @@ VARIABLES = (
 )
 """Environment variables that affect speed."""
 
-CPU_FILE, LOAD_FILE = Path("/proc/cpuinfo"), Path("/proc/stat")
-
 
 @frozen
 class MachineFacts:
@@ -96,7 +94,7 @@ class MachineFacts:
             cpu=machine.cpu,
             cores=machine.cores,
             memory_gb=machine.memory_gb,
-            flags=read_flags(_text(CPU_FILE)),
+            flags=read_flags(cpu_info()),
             gpus=tuple(gpu.name for gpu in machine.gpus),
             driver=machine.driver,
             environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -123,22 +121,3 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def others_seconds() -> float | None:
-    """Return the CPU seconds that other processes have used so far, summed over all cores.
-
-    This process and those that it started are not counted. `None` where this is unknown (only Linux reports it).
-    """
-    text = _text(LOAD_FILE)
-    if not text:
-        return None
-    user, nice, system, _, _, *rest = map(int, text.split("\n")[0].split()[1:9])
-    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

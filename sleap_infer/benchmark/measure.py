@@ -16,9 +16,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from sleap_infer.benchmark.memory import device_used_mb, host_peak_mb
+from sleap_infer.benchmark.memory import device_used_mb
 from sleap_infer.benchmark.protocol import Measure, Measured, Predict, Predicted, Setup
 from sleap_infer.choices import Aim, Precision
+from sleap_infer.system.machine import peak_memory_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,7 @@ def measure(task: Measure, python_s: float, progress: Progress) -> Measured:
         progress("predicting single frames")
         singles = time_single_frames(predictor, task, frames[:MAX_SINGLE]) if task.one_by_one else []
         device = str(predictor.describe()["device"])
-        host_mb, device_mb = host_peak_mb(), device_used_mb(device)
+        host_mb, device_mb = peak_memory_mb(), device_used_mb(device)
         progress("running the networks alone")
         with ThreadPoolExecutor(1) as thread:  # networks of a predictor do not run in the main thread either
             forward_s, n_forward = thread.submit(time_networks, predictor, task.video, frames[:MAX_FORWARD]).result()

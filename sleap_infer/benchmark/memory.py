@@ -1,44 +1,15 @@
-"""Peak memory of a process on the host, and memory in use on an NVIDIA GPU."""
+"""Memory in use on an NVIDIA GPU."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 from sleap_infer.system.child_process import ask
 
-STATUS_FILE = Path("/proc/self/status")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE_S = 30
-
-
-def host_peak_mb() -> float | None:
-    """Return the peak memory of this process so far, in MB (10^6 bytes); `None` where it is unknown."""
-    try:
-        # getrusage also counts the parent process, as it was before `exec`.
-        return read_peak_mb(STATUS_FILE.read_text(encoding="utf-8"))
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def read_peak_mb(text: str) -> float | None:
-    r"""Return the peak memory, in MB (10^6 bytes), in the text of Linux' `/proc/self/status`.
-
-    >>> read_peak_mb("Name: python\nVmHWM:\t  250000 kB\n")
-    256.0
-    """
-    found = re.search(r"^VmHWM:\s*(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 / 1e6 if found else None
 
 
 def device_used_mb(device: str) -> float | None:

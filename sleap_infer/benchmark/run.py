@@ -14,7 +14,7 @@ from attrs import define, frozen
 
 from sleap_infer import errors
 from sleap_infer.benchmark.candidate import Candidate
-from sleap_infer.benchmark.machine import MachineFacts, others_seconds, package_versions
+from sleap_infer.benchmark.machine import MachineFacts, package_versions
 from sleap_infer.benchmark.memory import device_used_mb
 from sleap_infer.benchmark.plan import (
     BACKENDS,
@@ -44,6 +44,7 @@ from sleap_infer.benchmark.report.schema import Absent, Report, Settings
 from sleap_infer.benchmark.target import Target, read_video
 from sleap_infer.benchmark.worker_handle import Failure, Workers
 from sleap_infer.choices import GRAPH_BACKENDS
+from sleap_infer.system.machine import busy_seconds_of_others
 
 Progress: TypeAlias = Callable[[str], None]
 """Called with a line for each step."""
@@ -277,9 +278,9 @@ class _Load:
 @contextmanager
 def _load_of_others() -> Iterator[_Load]:
     """Measure how many cores other processes use on average."""
-    load, before, start = _Load(), others_seconds(), perf_counter()
+    load, before, start = _Load(), busy_seconds_of_others(), perf_counter()
     yield load
-    after = others_seconds()
+    after = busy_seconds_of_others()
     if before is not None and after is not None:
         load.cores = round(max(after - before, 0.0) / max(perf_counter() - start, 1e-9), 2)
 

@@ -1,4 +1,4 @@
-"""`sleap-infer cache`: what is kept that can be made again."""
+"""`sleap-infer cache`: what is cached that can be made again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def cache(
         ),
     ] = None,
 ) -> None:
-    """Show, or clear, what is kept between runs: exported graphs, engines, compiled code, choices of a backend."""
+    """Show, or clear, what is cached between runs: exported graphs, engines, compiled code, choices of a backend."""
     from sleap_infer.cli.output.terminal import say
     from sleap_infer.errors import OptionError, OutputError
-    from sleap_infer.system.cache_directory import KINDS, cache_directory, kept
+    from sleap_infer.system.cache_directory import KINDS, cache_directory, cached
 
     kinds = set(KINDS) if "all" in (clear or []) else set(clear or [])
     unknown = kinds - set(KINDS)
     if unknown:
         raise OptionError(f"--clear {', '.join(sorted(unknown))}: expected one of {', '.join(KINDS)} or all.")
     say(cache_directory())
-    for kind, entries in kept().items():
+    for kind, entries in cached().items():
         size = sum(map(_size, entries)) / 1e6
         is_cleared = kind in kinds and bool(entries)
         say(f"  {kind:<9} {len(entries):>5}  {size:>9.1f} MB  {'deleted' if is_cleared else KINDS[kind]}")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from sleap_infer.system.machine import available_cores
+from sleap_infer.system.machine import available_cores, cpu_name, total_memory_gb
 
 
 @frozen
@@ -66,26 +64,10 @@ class Machine:
             os=platform.platform(terse=True),
             python=platform.python_version(),
             executable=sys.executable,
-            cpu=_cpu(),
+            cpu=cpu_name(),
             cores=available_cores(),
-            memory_gb=_memory_gb(),
+            memory_gb=total_memory_gb(),
             gpus=tuple(Gpu(**gpu) for gpu in driver.get("gpus", ())),
             driver=driver.get("driver", ""),
             driver_cuda=driver.get("cuda", ""),
         )
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -13,7 +12,7 @@ from sleap_infer.jobs.plan.tasks import Models, Task
 from sleap_infer.jobs.run.scheduler import Job, Place
 from sleap_infer.jobs.run.worker_handle import InThisProcess, WorkerProcess
 from sleap_infer.runners.spread import split_devices
-from sleap_infer.system.machine import available_cores
+from sleap_infer.system.machine import available_cores, core_affinity
 
 
 def run_job(
@@ -72,11 +71,11 @@ def share_out(n_workers: int, device: str) -> list[Place]:
         return [Place(device)]
     if len(devices) > 1:
         return [Place(devices[number % len(devices)]) for number in range(n_workers)]
-    if not hasattr(os, "sched_getaffinity"):
+    cores = core_affinity()
+    if cores is None:
         return [Place(device)] * n_workers
-    cores = sorted(os.sched_getaffinity(0))
     if n_workers > available_cores():
         raise OptionError(
             f"--workers {n_workers}: only {available_cores()} processor cores may be used here. Give at most so many."
         )
-    return [Place(device, tuple(cores[number::n_workers])) for number in range(n_workers)]
+    return [Place(device, cores[number::n_workers]) for number in range(n_workers)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,38 +22,30 @@ KINDS: Mapping[str, str] = {
 }
 """Folders of the cache directory, and what is in them."""
 
-ROOT, UNKNOWN = 0, 65534
-"""User ids of root, and of owners that do not exist inside a user namespace (rootless containers)."""
-
 
 def cache_directory(kind: str | None = None) -> Path:
-    """Return the cache directory: `$SLEAP_INFER_CACHE`, else `~/.cache/sleap_infer`.
+    """Return the cache directory: `$SLEAP_INFER_CACHE`, else that of the system (Linux: `~/.cache/sleap_infer`).
 
     Args:
         kind: one of `KINDS`, for its folder.
     """
+    import platformdirs  # here, so that commands without a cache start quickly
+
     named = os.environ.get(CACHE_VARIABLE)
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sleap_infer"
-    place = Path(named).expanduser() if named else base
-    return place / kind if kind else place
+    folder = Path(named).expanduser() if named else platformdirs.user_cache_path("sleap_infer", appauthor=False)
+    return folder / kind if kind else folder
 
 
 def state_directory() -> Path:
-    """Return the folder for details of unexpected errors.
+    """Return the folder for details of unexpected errors (Linux: `~/.local/state/sleap_infer`)."""
+    import platformdirs
 
-    It is `sleap_infer` in `$XDG_STATE_HOME` (`~/.local/state`), on macOS in `~/Library/Logs`, on Windows in
-    `%LOCALAPPDATA%`.
-    """
-    named = os.environ.get("XDG_STATE_HOME")
-    if named:
-        return Path(named).expanduser() / "sleap_infer"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "sleap_infer"
-    home = Path.home()
-    return home / "Library" / "Logs" / "sleap_infer" if sys.platform == "darwin" else home / ".local/state/sleap_infer"
+    if sys.platform == "linux":
+        return platformdirs.user_state_path("sleap_infer")
+    return platformdirs.user_log_path("sleap_infer", appauthor=False)
 
 
-def kept() -> dict[str, list[Path]]:
+def cached() -> dict[str, list[Path]]:
     """Return the cache entries of each kind."""
     places = {kind: cache_directory(kind) for kind in KINDS}
     return {kind: sorted(place.iterdir()) if place.is_dir() else [] for kind, place in places.items()}
@@ -100,7 +91,7 @@ def require_private(folder: Path, variable: str = CACHE_VARIABLE) -> None:
         CacheError: another user may.
     """
     found = None if os.environ.get(TRUST_VARIABLE) == "1" else find_writers(folder)
-    if found is not None:
+    if sys.platform != "win32" and found is not None:
         path, reason = found
         own = "chmod go-w" if "owner" not in reason else f"chown -R {os.geteuid()}"
         raise CacheError(
@@ -113,46 +104,10 @@ def require_private(folder: Path, variable: str = CACHE_VARIABLE) -> None:
 def find_writers(folder: Path) -> tuple[Path, str] | None:
     """Return the first of a folder and its parents that another user may change, and why; `None` if there is none.
 
-    Directories of root are fine, and so are parents with the sticky bit (`/tmp`), in which nobody can replace what
-    belongs to another user. So is a group that consists of this user only, as many systems give everybody. A parent
-    whose owner does not exist in this user namespace counts as root's. On Windows nothing is checked.
+    On Windows, where the default cache directory is open to its user alone, nothing is checked.
     """
-    if os.name != "posix":
+    if sys.platform == "win32":
         return None
-    leaves = dict.fromkeys((folder.resolve(), folder.absolute()))  # both where a link leads and where it is
-    paths = dict.fromkeys(path for leaf in leaves for path in (leaf, *leaf.parents))
-    for path in paths:
-        try:
-            found = path.stat()
-        except OSError:  # not there, or nobody's business but its owner's
-            continue
-        reason = _writers(found, path in leaves)
-        if reason:
-            return path, reason
-    return None
+    from sleap_infer.system import file_owners
 
-
-def _writers(found: os.stat_result, is_leaf: bool) -> str:
-    trusted = {ROOT, os.geteuid()} | (set() if is_leaf else {UNKNOWN})
-    if found.st_uid not in trusted:
-        return f"has another owner (user id {found.st_uid})"
-    if not is_leaf and found.st_mode & stat.S_ISVTX:
-        return ""
-    if found.st_mode & stat.S_IWOTH:
-        return f"may be written by everybody (mode {stat.S_IMODE(found.st_mode):o})"
-    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
-        return f"may be written by its group (mode {stat.S_IMODE(found.st_mode):o})"
-    return ""
-
-
-def _is_own_group(gid: int) -> bool:
-    """Whether a group has the name of this user and no other member. Never for root, whose group containers share."""
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    is_own = gid == user.pw_gid and group.gr_name == user.pw_name
-    return user.pw_uid != ROOT and is_own and set(group.gr_mem) <= {user.pw_name}
+    return file_owners.find_writers(folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import secrets
 import shutil
 import time
@@ -21,6 +20,7 @@ from typing import IO
 from sleap_infer.errors import OutputError
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, make_private, require_private
 from sleap_infer.system.files import STALE_S, replacing, sync, sync_tree
+from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 
 MAKING = ".making-"
 LOCK = ".lock"
@@ -208,17 +208,10 @@ def _locked(lock: Path) -> Iterator[bool]:
 
 def _lock(file: IO[str]) -> bool | None:
     """Lock a file, until it is closed or this process ends; `False` if another has it, `None` if there are no locks."""
-    if os.name != "posix":
-        return None
-    import fcntl
-
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
+        return try_lock(file)
+    except (OSError, LocksUnsupportedError):
         return None
-    return True
 
 
 def _names(folder: Path) -> Iterator[str]:

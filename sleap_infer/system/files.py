@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -142,10 +143,10 @@ def require_room(folder: Path, n_bytes: int) -> None:
 
 
 def _largest_file() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":  # it has no such limit
         return math.inf
+    import resource
+
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return math.inf if limit == resource.RLIM_INFINITY else limit
 
@@ -221,7 +222,7 @@ def sync(path: Path) -> None:
     Raises:
         OSError: the disk reports an error.
     """
-    if path.is_dir() and os.name == "nt":
+    if sys.platform == "win32" and path.is_dir():  # NTFS keeps the entries of folders in its own journal
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sleap_infer.benchmark import memory
-from sleap_infer.benchmark.machine import MachineFacts, others_seconds, package_versions, read_flags
+from sleap_infer.benchmark.machine import MachineFacts, package_versions, read_flags
+from sleap_infer.system.machine import busy_seconds_of_others
 
 needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux")
 
@@ -33,10 +34,10 @@ def test_this_machine() -> None:
 @needs_linux
 def test_our_own_work_is_not_that_of_others() -> None:
     """On an idle machine the difference would be 0; here others may be at work as well, on all cores but one."""
-    before, ours = others_seconds(), sum(os.times()[:4])
+    before, ours = busy_seconds_of_others(), sum(os.times()[:4])
     subprocess.run([sys.executable, "-c", "sum(range(20_000_000))"], check=True)
     assert sum(os.times()[:4]) > ours
-    after = others_seconds()
+    after = busy_seconds_of_others()
     assert before is not None
     assert after is not None
     assert after >= before - 0.1
@@ -45,7 +46,7 @@ def test_our_own_work_is_not_that_of_others() -> None:
 @needs_linux
 def test_peak_memory_is_ones_own() -> None:
     """Not that of the process that started it, which `getrusage` would count."""
-    program = "from sleap_infer.benchmark.memory import host_peak_mb; print(host_peak_mb())"
+    program = "from sleap_infer.system.machine import peak_memory_mb; print(peak_memory_mb())"
     ballast = np.ones(60_000_000)  # 480 MB
     small = float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
     large_program = f"import numpy as np; a = np.ones(30_000_000); del a; {program}"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from sleap_infer.choices import StageName
 from sleap_infer.cli.app import app
 from sleap_infer.errors import OptionError
-from sleap_infer.system.cache_directory import CACHE_VARIABLE, KINDS, cache_directory, kept
+from sleap_infer.system.cache_directory import CACHE_VARIABLE, KINDS, cache_directory, cached
 
 
 def run(*words: object) -> Result:
@@ -72,16 +72,16 @@ def test_the_cache_is_shown_and_cleared(place: Path) -> None:
     shown = run("cache")
     assert str(place) in shown.output
     assert "2.0 MB" in shown.output
-    assert {kind: len(entries) for kind, entries in kept().items()} == {
+    assert {kind: len(entries) for kind, entries in cached().items()} == {
         "choices": 1,
         "graphs": 1,
         "engines": 0,
         "compiled": 0,
     }
     assert run("cache", "--clear", "graphs").exit_code == 0
-    assert [len(entries) for entries in kept().values()] == [1, 0, 0, 0]
+    assert [len(entries) for entries in cached().values()] == [1, 0, 0, 0]
     run("cache", "--clear", "all")
-    assert not any(kept().values())
+    assert not any(cached().values())
 
 
 def test_only_what_is_known_is_cleared(place: Path) -> None:
@@ -94,7 +94,7 @@ def test_int8_of_a_trained_model(place: Path, models: Path, videos: Path, tmp_pa
     words = ("predict", videos / "two_flies.mp4", "-m", models / "centroid", "-n", 8, "-p", "int8", "-r", "onnx")
     found = run(*words, "-o", tmp_path / "a.slp")
     assert found.exit_code == 0, found.output
-    (entry,) = kept()["graphs"]
+    (entry,) = cached()["graphs"]
     assert entry.name.startswith("int8-")
     made = (entry / "model.onnx").stat().st_mtime_ns
     assert run(*words, "-o", tmp_path / "b.slp").exit_code == 0

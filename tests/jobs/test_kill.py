@@ -195,7 +195,7 @@ from sleap_infer.jobs.write import results as finishing
 from sleap_infer.jobs.run import range_runner as running
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.ranges import Range
-from sleap_infer.jobs.run.worker_session import resident_bytes
+from sleap_infer.system.machine import resident_bytes
 from sleap_infer.poses.labels import instance_skeleton
 from sleap_infer.model import read_spec
 from sleap_infer.predictors import SingleInstancePredictor

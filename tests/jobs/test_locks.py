@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from portalocker import portalocker as lockers
 
 from sleap_infer.errors import JobBusyError, OutputError
 from sleap_infer.jobs.store.locks import only_one, tidy
 
-fcntl = pytest.importorskip("fcntl")
+pytest.importorskip("fcntl")
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -31,12 +32,12 @@ def failing(code: int) -> Any:
     def lock(file: object, how: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    return lock
+    return staticmethod(lock)
 
 
 @pytest.mark.parametrize("code", WITHOUT_LOCKS)
 def test_record_locks_where_there_are_no_others(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(code))
+    monkeypatch.setattr(lockers.FlockLocker, "_locker", failing(code))
     path = tmp_path / "lock"
     with (
         only_one(path, "a.slp"),
@@ -60,8 +61,8 @@ def test_record_locks_where_there_are_no_others(code: int, tmp_path: Path, monke
 
 @pytest.mark.parametrize("code", WITHOUT_LOCKS)
 def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("flock", "lockf"):
-        monkeypatch.setattr(fcntl, name, failing(code))
+    for locker in (lockers.FlockLocker, lockers.LockfLocker):
+        monkeypatch.setattr(locker, "_locker", failing(code))
     with (
         pytest.raises(OutputError, match=r"has no file locks .*local disk") as caught,
         only_one(tmp_path / "lock", "a.slp"),
@@ -72,7 +73,7 @@ def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeyp
 
 
 def test_another_error_is_not_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing(errno.EIO))
+    monkeypatch.setattr(lockers.FlockLocker, "_locker", failing(errno.EIO))
     with pytest.raises(OutputError, match="Input/output error"), only_one(tmp_path / "lock", "a.slp"):
         pass
 

@@ -11,10 +11,11 @@ from sleap_infer.choices import OutputFormat
 from sleap_infer.cli.output.terminal import Terminal, say, words
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs import Models, Task
-from sleap_infer.jobs.run.worker_session import open_predictor, resident_bytes
+from sleap_infer.jobs.run.worker_session import open_predictor
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.predictors import read_clip
 from sleap_infer.predictors.describe import describe_stages
+from sleap_infer.system.machine import resident_bytes
 
 SECONDS = 2.0
 """For which the speed is measured, at most."""

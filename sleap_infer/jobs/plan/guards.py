@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -148,9 +149,11 @@ def _is_journal(path: Path) -> bool:
 
 
 def _longest_name(folder: Path) -> int:
+    if sys.platform == "win32":
+        return NAME_BYTES
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return NAME_BYTES
 
 

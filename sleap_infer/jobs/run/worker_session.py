@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from sleap_infer.model.settings import side_in_frame
 from sleap_infer.poses.labels import instance_skeleton
 from sleap_infer.predictors import Clip, Predictor, read_clip
 from sleap_infer.predictors.describe import describe_stages
+from sleap_infer.system.machine import resident_bytes, set_core_affinity
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class Session:
     """
 
     def __init__(self, request: Open, tell: Callable[[Answer], None]) -> None:
-        if request.cores is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, request.cores)
+        if request.cores is not None:
+            set_core_affinity(request.cores)
         self.predictor = open_predictor(request.models, request.clip, request.n_tasks)
         self._batch_size = self.predictor.batch_size
         self._opened: tuple[Task, Source] | None = None
@@ -162,11 +162,3 @@ def _read_clip(task: Task, remember: bool, n_tasks: int) -> Clip | None:
         return None
     n_frames = None if clip.n_frames is None else clip.n_frames * n_tasks
     return attrs.evolve(clip, remember=remember, n_frames=n_frames)
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in use, in bytes; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -17,12 +16,7 @@ from attrs import define
 from sleap_infer.errors import JobBusyError, OutputError
 from sleap_infer.jobs.store.journal_files import JOB_FILE, delete_own
 from sleap_infer.jobs.store.shard import translated
-
-BUSY = (errno.EAGAIN, errno.EACCES)
-"""Errors of a lock that another process holds."""
-
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
-"""Errors of a lock that the file system does not have."""
+from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 
 STALE_S = 300.0
 """A claim that was not renewed for so long is of a process that is gone."""
@@ -126,36 +120,13 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 def _lock(file: IO[str], shared: bool) -> bool:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return _lock_on_windows(file)
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-    for lock in (fcntl.flock, fcntl.lockf):  # record locks, where there are no others, as on some network file systems
-        try:
-            lock(file, how)
-            return True
-        except OSError as error:
-            if error.errno in BUSY:
-                return False
-            if error.errno not in UNSUPPORTED:
-                raise
-            reason = error.strerror
-    raise OutputError(
-        f"The file system of {file.name} has no file locks ({reason}): without them two processes could write to one "
-        "journal. Give an output on a local disk (-o), and copy the files afterwards; or have locks turned on (NFS: "
-        "its lock service; Lustre: mounted with -o flock)."
-    )
-
-
-def _lock_on_windows(file: IO[str]) -> bool:
-    import msvcrt
-
-    try:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True
+        return try_lock(file, shared)
+    except LocksUnsupportedError as error:
+        raise OutputError(
+            f"The file system of {file.name} has no file locks ({error}): without them two processes could write to "
+            "one journal. Give an output on a local disk (-o), and copy the files afterwards; or have locks turned on "
+            "(NFS: its lock service; Lustre: mounted with -o flock)."
+        ) from error
 
 
 class Claims:

@@ -21,7 +21,7 @@ from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.predictors.factory import Plan
 from sleap_infer.system.cache_directory import cache_directory, make_private, require_private
 from sleap_infer.system.files import replacing
-from sleap_infer.system.machine import available_cores
+from sleap_infer.system.machine import available_cores, cpu_info
 
 RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
 """Packages whose versions decide what is fast."""
@@ -168,11 +168,9 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    facts = dict(line.split("\t: ", 1) for line in cpu_info().splitlines() if "\t: " in line)
+    if not facts:
         return platform.processor()
-    facts = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
     return " ".join(facts.get(name, "") for name in ("model name", "cpu family", "model\t", "stepping"))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sleap_infer.system.cache_directory import cache_directory, require_private
 from sleap_infer.system.cache_entries import SUMS, add_sums, verify
+from sleap_infer.system.machine import cpu_info
 
 CODE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -50,10 +51,7 @@ def seal_code() -> None:
 @cache
 def cpu_key() -> str:
     """Return a short name of this CPU's instructions, and of the variables that limit them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = [platform.processor()]
+    lines = (cpu_info() or platform.processor()).splitlines()
     about = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
     limits = [os.environ.get(name, "") for name in LIMITS]
     return hashlib.sha256("\n".join([platform.machine(), *about, *limits]).encode()).hexdigest()[:12]

@@ -1,8 +1,8 @@
-"""Run a command so that no process of it outlives it, or the process that asked for it. A script; Linux only.
+"""Run a command so that no process of it outlives it or the process that started it. A script; Linux only.
 
-    python -I -S guard.py PID COMMAND...
+    python -I -S subreaper.py PID COMMAND...
 
-`PID` is the process that asks. When that one ends, also by SIGKILL, the kernel signals this process
+`PID` is the process that starts it. When that one ends, also by SIGKILL, the kernel signals this process
 (PR_SET_PDEATHSIG, prctl(2)), which ends the command. When the command ends, this process ends all that the command
 started: processes whose parent ended become its children (PR_SET_CHILD_SUBREAPER), also those in other sessions. It
 then ends as the command did. It stays in memory as long as the command runs, so it imports little.
@@ -14,18 +14,20 @@ import signal
 import sys
 from contextlib import suppress
 
+assert sys.platform == "linux"
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
     """Run the command, wait, and end what is left of it."""
-    asker, command = int(sys.argv[1]), sys.argv[2:]
+    parent, command = int(sys.argv[1]), sys.argv[2:]
     own, libc = os.getpid(), ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *_: end_like(signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides on it
-    if os.getppid() != asker:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # it ended before the kernel was asked
         return
     child = os.fork()
     if child == 0:
@@ -34,7 +36,7 @@ def main() -> None:
             run(command)
         os._exit(1)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):  # whoever reads what the command writes waits for the command alone
+    for stream in range(3):  # a reader of the command's output waits for the command alone
         os.dup2(nothing, stream)
     ended, status = os.wait()
     while ended != child:
