@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from sleap_infer.model import expand_model_path, find_model_files, read_spec
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.system.cache_directory import cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
+from sleap_infer.system.digest import digest
 
 logger = logging.getLogger(__name__)
 
@@ -62,4 +61,4 @@ def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
         [[hash_file(model.weights), hash_file(model.config)] for model in files],
         dict(given),
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return digest(facts)

@@ -6,8 +6,6 @@ version of this package. Several processes may fill the cache at once (`entries.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +29,7 @@ from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
+from sleap_infer.system.digest import digest
 
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""
@@ -117,7 +116,7 @@ def _key(model: Trained, options: GraphOptions) -> str:
         "conventions": attrs.asdict(model.spec.conventions),
         "scale": model.settings.images.input_scaling if inside_of([model], options) == "scaling" else None,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    return digest(facts)
 
 
 def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: Path) -> None:

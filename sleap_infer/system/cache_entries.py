@@ -6,7 +6,6 @@ process leaves is removed by the next one. The SHA-256 of each file lies with th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -19,6 +18,7 @@ from typing import IO
 
 from sleap_infer.errors import OutputError
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, make_private, require_private
+from sleap_infer.system.digest import file_digest
 from sleap_infer.system.files import STALE_S, replacing, sync, sync_tree
 from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 
@@ -100,7 +100,7 @@ def _explained(entry: Path) -> Iterator[None]:
 
 def seal(folder: Path) -> None:
     """Write the SHA-256 of each file of a folder into it."""
-    sums = {name: _sum(folder / name) for name in _names(folder)}
+    sums = {name: file_digest(folder / name) for name in _names(folder)}
     (folder / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
@@ -111,7 +111,7 @@ def find_damage(folder: Path) -> str:
         for name, expected in sums.items():
             if not (folder / name).is_file():
                 return f"{name} is missing"
-            if _sum(folder / name) != expected:
+            if file_digest(folder / name) != expected:
                 return f"{name} has changed"
     except FileNotFoundError:
         return f"{SUMS} is missing"
@@ -221,13 +221,8 @@ def _names(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _sum_if_there(path: Path) -> str | None:
     try:
-        return _sum(path)
+        return file_digest(path)
     except OSError:
         return None

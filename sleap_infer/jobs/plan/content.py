@@ -23,6 +23,7 @@ from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.store.journal_files import CONTENT_FILE
 from sleap_infer.jobs.store.shard import translated
+from sleap_infer.system.digest import digest
 from sleap_infer.system.files import write_text
 
 SAMPLES = 64
@@ -70,7 +71,7 @@ def stamp(paths: Sequence[Path]) -> str:
         OSError: a file is not there.
     """
     facts = [(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns) for found in (p.stat() for p in paths)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+    return digest(facts)
 
 
 def full(paths: Sequence[Path]) -> str | None:

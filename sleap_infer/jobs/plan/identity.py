@@ -17,6 +17,7 @@ from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.model.settings import SECOND_STAGES
 from sleap_infer.predictors.factory import Plan
+from sleap_infer.system.digest import digest
 
 HOW = ("backend", "device", "precision", "batch_size")
 
@@ -62,9 +63,9 @@ def how_it_runs(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**how, "device": str(how["device"]).partition(":")[0]}
 
 
-def digest(identity: Mapping[str, Any]) -> str:
-    """An identity in 32 letters."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Return an identity as 32 hexadecimal digits, the mark in files of its results."""
+    return digest(identity, 32)
 
 
 def differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
@@ -92,7 +93,7 @@ def plain(value: Any) -> Any:
 
 def _identify_video(part: VideoPart, source: Source, with_known: bool) -> dict[str, Any]:
     paths = files_of(part)
-    frames = None if part.frame_inds is None else _hash(json.dumps(part.frame_inds.to_plain()).encode())
+    frames = None if part.frame_inds is None else digest(part.frame_inds.to_plain())
     found = {"name": [path.name for path in paths[:3]], "content": samples(paths), "frames": frames}
     found |= how_it_is_read(part.reader)
     return {**found, "known": _known(part, source.node_names)} if with_known else found
@@ -112,10 +113,6 @@ def _known(part: VideoPart, nodes: Sequence[str] | None) -> str:
         found.update(f"{frame_idx} {points.shape}".encode())
         found.update(np.ascontiguousarray(points, np.float32).tobytes())
     return found.hexdigest()[:24]
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def _short(value: Any) -> str:

@@ -15,7 +15,7 @@ from sleap_infer.errors import JobBusyError, JobDiffersError, JournalError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.events import JobOptions
 from sleap_infer.jobs.plan.content import Contents, noted
-from sleap_infer.jobs.plan.identity import differences, digest, how_it_runs
+from sleap_infer.jobs.plan.identity import differences, how_it_runs, identity_key
 from sleap_infer.jobs.plan.tasks import Models, Task, chunk_size
 from sleap_infer.jobs.run.protocol import Opened
 from sleap_infer.jobs.store.journal import Journal
@@ -59,7 +59,7 @@ def is_done(task: Task, what: dict[str, Any], contents: Contents, options: JobOp
         return False
     targets = task.targets(options.formats).values()
     there = [target for target in targets if target.exists()]
-    strange = next((path for path in there if read_mark(path) != digest(what)), None)
+    strange = next((path for path in there if read_mark(path) != identity_key(what)), None)
     if strange is not None:
         raise JobDiffersError(
             f"{strange} is there already, and was made by something else: other models, settings "

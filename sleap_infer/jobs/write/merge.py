@@ -14,7 +14,7 @@ from sleap_infer.jobs.events import Listener, Note, TaskReport
 from sleap_infer.jobs.live_journal import recover
 from sleap_infer.jobs.plan.content import Contents, noted
 from sleap_infer.jobs.plan.guards import check_targets
-from sleap_infer.jobs.plan.identity import crops_are_known, differences, digest, identify_videos, plain
+from sleap_infer.jobs.plan.identity import crops_are_known, differences, identify_videos, identity_key, plain
 from sleap_infer.jobs.plan.tasks import SUFFIXES, Task, base_name
 from sleap_infer.jobs.store.columns import failed
 from sleap_infer.jobs.store.journal import Journal, listed
@@ -128,7 +128,7 @@ def _merge(
 ) -> TaskReport:
     task, begun = task_of(journal), perf_counter()
     targets = {form: task.target(form) for form in formats}
-    own = digest(journal.facts["what"])  # what this job has written, a run that was killed has not finished
+    own = identity_key(journal.facts["what"])  # what this job has written, a run that was killed has not finished
     there = [path for path in targets.values() if path.exists() and read_mark(path) != own]
     if there and not overwrite:
         raise OutputExistsError(

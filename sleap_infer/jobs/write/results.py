@@ -22,7 +22,7 @@ from sleap_infer.errors import JournalError, OutputError
 from sleap_infer.frames import Source
 from sleap_infer.frames.descriptions import located
 from sleap_infer.jobs.plan.content import Record, noted, read_records
-from sleap_infer.jobs.plan.identity import digest
+from sleap_infer.jobs.plan.identity import identity_key
 from sleap_infer.jobs.plan.tasks import numbered
 from sleap_infer.jobs.store.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.store.journal import Journal
@@ -249,7 +249,7 @@ def _fill_analysis(results: Results, labels_file: Path, number: int, path: Path)
 
 def _mark(path: Path, results: Results) -> None:
     with h5py.File(path, "r+") as file:
-        file.attrs[MARK] = digest(results.journal.facts["what"])
+        file.attrs[MARK] = identity_key(results.journal.facts["what"])
         if len(_noted(results)) < NOTED_BYTES:
             file.attrs[NOTED] = _noted(results)
 
@@ -262,7 +262,7 @@ def _put_text(target: Path, results: Results, fill: Callable[[Path], object]) ->
 
     def filled(path: Path) -> None:
         fill(path)
-        mark = digest(results.journal.facts["what"])
+        mark = identity_key(results.journal.facts["what"])
         write_text(mark_file(target), f"{mark} {path.stat().st_size} {_noted(results)}")
 
     return [put_in_place(target, filled)]
@@ -278,7 +278,7 @@ def mark_file(path: Path) -> Path:
 
 
 def read_mark(path: Path) -> str | None:
-    """Which job made a file, as `identity.digest` names it; `None` where that is not known."""
+    """Which job made a file, as `identity_key` names it; `None` where that is not known."""
     return _read_marks(path)[0]
 
 
@@ -312,7 +312,7 @@ def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> li
 
 
 def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    facts = {MARK: digest(results.journal.facts["what"]), NOTED: _noted(results)}
+    facts = {MARK: identity_key(results.journal.facts["what"]), NOTED: _noted(results)}
     return [put_in_place(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
 
 

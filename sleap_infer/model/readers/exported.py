@@ -6,7 +6,6 @@ graph and to name what it finds. The same text travels inside the graph.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sleap_infer.model.readers.known_settings import report
 from sleap_infer.model.readers.sleap_nn_exports.metadata import is_sleap_nn, read_foreign_spec
 from sleap_infer.model.readers.texts import explain, one_line, parse_json, read_text
 from sleap_infer.model.spec import ModelSpec
+from sleap_infer.system.digest import file_digest
 
 OUR_KEY = "sleap_infer"
 KERAS_ENDING = ".h5"
@@ -80,8 +80,7 @@ def hash_file(path: Path) -> str:
         ModelError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {explain(error)}.") from error
 

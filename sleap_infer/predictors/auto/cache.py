@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -20,6 +19,7 @@ from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.predictors.factory import Plan
 from sleap_infer.system.cache_directory import cache_directory, make_private, require_private
+from sleap_infer.system.digest import digest
 from sleap_infer.system.files import replacing
 from sleap_infer.system.machine import available_cores, cpu_info
 
@@ -100,7 +100,7 @@ def key_of(plan: Plan, asked: object) -> str:
         "machine": machine_facts(),
         "versions": {"sleap-infer": __version__, **{name: _version(name) for name in RUNTIMES}},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return digest(facts)
 
 
 def machine_facts() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def keep(key: str, size: tuple[int, int, int], choice: Choice) -> None:
         make_private(path.parent)
         with replacing(path) as beside:
             data = attrs.asdict(choice)
-            beside.write_text(json.dumps({"choice": data, "sha256": _sum(data)}, indent=1), encoding="utf-8")
+            beside.write_text(json.dumps({"choice": data, "sha256": digest(data, 64)}, indent=1), encoding="utf-8")
     except OSError:
         return
 
@@ -147,13 +147,9 @@ def choices_directory() -> Path:
 
 def _read(path: Path) -> Choice:
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["sha256"] != _sum(content["choice"]):
+    if content["sha256"] != digest(content["choice"], 64):
         raise ValueError("its checksum differs")
     return attrs.evolve(from_plain(Choice, content["choice"]), remembered=True)
-
-
-def _sum(data: object) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _name(size: tuple[int, int, int]) -> str:

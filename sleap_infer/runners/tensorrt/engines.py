@@ -26,6 +26,7 @@ from sleap_infer.runners.graph.io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_T
 from sleap_infer.runners.tensorrt.cuda import Gpu
 from sleap_infer.runners.tensorrt.timings import read_timings, write_timings
 from sleap_infer.system.cache_directory import cache_directory, is_private, make_private, require_private
+from sleap_infer.system.digest import digest, file_digest
 from sleap_infer.system.files import replacing
 from sleap_infer.system.runtimes import import_runtime
 
@@ -101,7 +102,7 @@ class EngineFacts:
     @property
     def key(self) -> str:
         """A name that is another one whenever anything differs."""
-        return hashlib.sha256(json.dumps(attrs.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return digest(attrs.asdict(self), 16)
 
     def anywhere(self) -> EngineFacts:
         """The same of an engine that was built without a GPU, and runs on any."""
@@ -299,7 +300,7 @@ def is_sound(engine: Path) -> bool:
     """Whether an engine is as it was built; a damaged one is reported."""
     try:
         expected = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine_sha256"]
-        is_same = hashlib.sha256(engine.read_bytes()).hexdigest() == expected
+        is_same = file_digest(engine) == expected
     except (OSError, ValueError, KeyError, TypeError):
         is_same = False
     if not is_same:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from sleap_infer.system.cache_directory import cache_directory, require_private
 from sleap_infer.system.cache_entries import SUMS, add_sums, verify
+from sleap_infer.system.digest import digest
 from sleap_infer.system.machine import cpu_info
 
 CODE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -54,4 +54,4 @@ def cpu_key() -> str:
     lines = (cpu_info() or platform.processor()).splitlines()
     about = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
     limits = [os.environ.get(name, "") for name in LIMITS]
-    return hashlib.sha256("\n".join([platform.machine(), *about, *limits]).encode()).hexdigest()[:12]
+    return digest([platform.machine(), *about, *limits], 12)
