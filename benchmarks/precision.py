@@ -117,7 +117,6 @@ def describe(
         "n_points": poses.n_points,
         "points_changed": poses.lost + poses.gained,
         "instances_changed": poses.instances_lost + poses.instances_gained,
-        "looked_twice": dict(report.looked_twice),
     }
 
 
@@ -135,11 +134,11 @@ def open_with_inputs(
 def line(row: dict[str, Any]) -> str:
     """A row of the table in docs/quantization.md."""
     time = row["ms_per_frame"]
-    kept, twice = ", ".join(row["kept"]) or "-", max(row["looked_twice"].values(), default=0.0)
+    kept = ", ".join(row["kept"]) or "-"
     return (
         f"| {row['pipeline']} | {row['precision']} | {row['backend']} | {time['median']:.2f} | "
         f"{row['megabytes']:.2f} | {row['p50_px']:.4f} | {row['p95_px']:.4f} | {row['max_px']:.2f} | "
-        f"{row['points_changed']} + {row['instances_changed']} | {row['verdict']} | {twice:.0%} | {kept} |"
+        f"{row['points_changed']} + {row['instances_changed']} | {row['verdict']} | {kept} |"
     )
 
 

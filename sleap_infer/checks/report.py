@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -146,7 +145,6 @@ class Report:
         budget_px: distance that points may have: all of them in fp32, 95 % of them else.
         raw: of each output of each graph.
         poses: of the whole pipeline.
-        looked_twice: share of the images that a second look was taken at, by kind of model; of those that take one.
     """
 
     frames: str
@@ -156,7 +154,6 @@ class Report:
     budget_px: float
     raw: tuple[RawErrors, ...]
     poses: PoseErrors
-    looked_twice: Mapping[str, float] = field(factory=dict)
 
     @property
     def raw_verdict(self) -> Verdict:
@@ -197,13 +194,12 @@ class Report:
         raw = f"; raw values within {max(values):.1g}" if values else ""
         where = f" ({printable(worst.node)}, frame {worst.frame})" if worst else ""
         full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
-        twice = f"; {max(self.looked_twice.values()):.0%} looked at twice" if self.looked_twice else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
         return (
             f"{self.verdict}: {poses.n_frames} frames ({printable(self.frames)}){kind}; {poses.n_points} points, "
             f"median {poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; "
             f"points lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
-            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}{twice}"
+            f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}"
         )
 
     def __str__(self) -> str:

@@ -27,7 +27,6 @@ from sleap_infer.model.settings import PipelineSettings, in_order, pipeline_kind
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners.graph.openvino import computes_lower
-from sleap_infer.runners.second_look import looked_twice
 from sleap_infer.runners.tensorrt.cuda import find_gpu
 
 BATCH_SIZE = 4
@@ -239,7 +238,6 @@ class Checker:
             budget_px=self._options.budget_px,
             raw=tuple(raw),
             poses=compare_poses(self.expected, found, nodes),
-            looked_twice=looked_twice(other.runners),
         )
 
 

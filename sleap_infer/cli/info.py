@@ -110,8 +110,6 @@ def export_facts(spec: ModelSpec) -> dict[str, str]:
     }
     if facts.kept:
         rows["kept in fp32"] = ", ".join(facts.kept)
-    if facts.second_look:
-        rows["second look"] = str(facts.second_look)
     return rows
 
 

@@ -110,9 +110,7 @@ class ExportOptions(GraphOptions):
         calibration: frames that int8 measures ranges on, as in `Predictor.predict`, and weights of int8 and bf16 are
             rounded by; `None`: those that are compared.
         calibration_frames: so many of these.
-        second_look: where poses of int8 or bf16 do not pass otherwise, images of which they are not sure (a peak near
-            its threshold, two pairings that score about the same) are looked at again by a more precise graph, which is
-            put beside.
+        second_look: deprecated and without effect: earlier versions ran some images again at higher precision.
         overwrite: replace an export that is there already.
     """
 
@@ -136,7 +134,7 @@ class ExportOptions(GraphOptions):
         None, "Video or .slp that weights are rounded and ranges measured by; by default that of --frames.", ROUNDING
     )
     calibration_frames: int = said(128, "Frames of it.", ROUNDING, validator=_positive)
-    second_look: bool = said(True, "If need be, look again at what a lower precision is not sure of.", ROUNDING)
+    second_look: bool | None = said(None, "Deprecated, no effect.", ROUNDING)
     overwrite: bool = said(False, "Replace an export that is there already.")
 
     @property

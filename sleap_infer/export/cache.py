@@ -57,7 +57,7 @@ def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:
     facts = [
         __version__,
         FORM,
-        "sealed",
+        "one graph",
         [[hash_file(model.weights), hash_file(model.config)] for model in files],
         dict(given),
     ]

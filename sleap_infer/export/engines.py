@@ -13,7 +13,7 @@ from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.graphs.build import GRAPH_NAME, network_size, of_network
 from sleap_infer.model.settings import SECOND_STAGES
-from sleap_infer.quantization.accuracy_search import Made
+from sleap_infer.quantization.accuracy_search import BuiltGraph
 from sleap_infer.runners.tensorrt.cuda import Gpu, find_gpu
 from sleap_infer.runners.tensorrt.engines import EngineStore, Profile, Range, require_tensorrt
 
@@ -49,7 +49,7 @@ def check_engines(source: Source, options: ExportOptions, frames: Any) -> None:
 
 
 def build_engines(
-    source: Source, made: Sequence[Made], options: ExportOptions, frames: Any, say: Callable[[str], None]
+    source: Source, made: Sequence[BuiltGraph], options: ExportOptions, frames: Any, say: Callable[[str], None]
 ) -> list[Path]:
     """Build the engine of every graph of a pipeline, beside the graph.
 
@@ -84,7 +84,7 @@ def gpu_here() -> Gpu | None:
         return None
 
 
-def engine_profile(source: Source, made: Made, options: ExportOptions, frames: Any) -> Profile:
+def engine_profile(source: Source, made: BuiltGraph, options: ExportOptions, frames: Any) -> Profile:
     """Sizes of images that the engine of a graph is made for."""
     facts = made.spec.exported
     assert facts is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +22,11 @@ from sleap_infer.graphs.build import GRAPH_NAME, Trained, make_graph
 from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.onnx_file import require_export_packages
 from sleap_infer.model.readers.directory import METADATA_NAME
-from sleap_infer.quantization.accuracy_search import Made, check_calibration, lower_pipeline
+from sleap_infer.quantization.accuracy_search import BuiltGraph, check_calibration, quantize_pipeline
 from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.files import check_folder
+
+logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 """Takes a line on how far the work is."""
@@ -66,7 +69,7 @@ def export(
     require_torch()
     require_export_packages()
     source = Source.read(models, {**inference_options, **_fixed_size(options, inference_options)})
-    _check(source, options)
+    check_options(source, options)
     check_engines(source, options, frames)
     if options.precision == "int8":
         check_calibration(source, options, frames)
@@ -83,7 +86,7 @@ def export(
 
 def _make_within_budget(
     source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
-) -> tuple[list[Made], Report | None]:
+) -> tuple[list[BuiltGraph], Report | None]:
     """Graphs and engines, and how they compare; fp16 that moves poses too far is made again with more in 32 bits."""
     attempts = [options]
     if options.precision == "fp16" and not options.force:
@@ -101,12 +104,12 @@ def _make_within_budget(
 
 def _make_and_check(
     source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
-) -> tuple[list[Made], Report | None]:
+) -> tuple[list[BuiltGraph], Report | None]:
     say(f"tracing {source.kind}")
     made = _make_all(source, work, options)
     report = None
     if options.precision in LOWERED:
-        made, report = lower_pipeline(source, work, made, options, frames, say)
+        made, report = quantize_pipeline(source, work, made, options, frames, say)
     if options.has_engines:
         build_engines(source, made, options, frames, say)
         if gpu_here() is None:
@@ -159,7 +162,12 @@ def _fixed_size(options: ExportOptions, given: Mapping[str, Any]) -> dict[str, i
     return fixed
 
 
-def _check(source: Source, options: ExportOptions) -> None:
+def check_options(source: Source, options: ExportOptions) -> None:
+    """Refuse options that contradict each other or the models, and warn of deprecated ones.
+
+    Raises:
+        OptionError: they do.
+    """
     if options.fused and len(source.models) != 2:
         raise OptionError("fused puts two models of a top-down pipeline into one graph: give both, or leave it out.")
     if options.self_contained and len(source.models) == 2 and not options.fused:
@@ -168,10 +176,8 @@ def _check(source: Source, options: ExportOptions) -> None:
         raise OptionError(
             f"calibration has no effect in {options.precision}: only int8 and bf16 look at frames. Leave it out."
         )
-    if not options.second_look and options.precision not in LOWERED:
-        raise OptionError(
-            f"second_look has no effect in {options.precision}: only int8 and bf16 have one. Leave it out."
-        )
+    if options.second_look is not None:
+        logger.warning("second_look is deprecated and has no effect: no export has a second pass. Leave it out.")
 
 
 @contextmanager
@@ -184,7 +190,7 @@ def _workplace(output: Path) -> Iterator[Path]:
         yield work
 
 
-def _make_all(source: Source, work: Path, options: ExportOptions) -> list[Made]:
+def _make_all(source: Source, work: Path, options: ExportOptions) -> list[BuiltGraph]:
     if options.fused or len(source.models) == 1:
         return [_make(source.models, source, work, options)]
     made = []
@@ -195,10 +201,10 @@ def _make_all(source: Source, work: Path, options: ExportOptions) -> list[Made]:
     return made
 
 
-def _make(models: Sequence[Trained], source: Source, place: Path, options: ExportOptions) -> Made:
+def _make(models: Sequence[Trained], source: Source, place: Path, options: ExportOptions) -> BuiltGraph:
     spec, inside = make_graph(models, source.settings.frames, place, options, source.given)
     write_metadata(place, spec)
-    return Made(place, spec, inside)
+    return BuiltGraph(place, spec, inside)
 
 
 def _judge(report: Report, source: Source, options: ExportOptions) -> None:
@@ -222,7 +228,7 @@ def draw_worst(report: Report, path: Path) -> None:
         write_image(path, picture)
 
 
-def _finish(made: Made, report: Report | None) -> Made:
+def _finish(made: BuiltGraph, report: Report | None) -> BuiltGraph:
     assert made.spec.exported is not None
     facts = attrs.evolve(made.spec.exported, verdict=report.line() if report else "")
     spec = attrs.evolve(made.spec, exported=facts)
@@ -230,7 +236,7 @@ def _finish(made: Made, report: Report | None) -> Made:
     return attrs.evolve(made, spec=spec)
 
 
-def _result(made: Made, work: Path, output: Path, report: Report | None) -> ExportResult:
+def _result(made: BuiltGraph, work: Path, output: Path, report: Report | None) -> ExportResult:
     place = output / made.directory.relative_to(work)
     engines = tuple(sorted(place.glob("*.engine")))
     return ExportResult(place, place / GRAPH_NAME, attrs.evolve(made.spec, path=place), made.inside, report, engines)

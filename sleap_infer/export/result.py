@@ -11,7 +11,6 @@ from attrs import frozen
 from sleap_infer.checks.report import Report
 from sleap_infer.choices import GraphKind
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.readers.directory import SECOND_LOOK
 from sleap_infer.runners.tensorrt.engines import ANY_GPU, read_facts
 from sleap_infer.system.printable import printable
 
@@ -65,8 +64,6 @@ class ExportResult:
             lines.append(f"  room for {facts.n_places} {PLACES[self.spec.kind]}; a frame that fills it is reported")
         if facts.kept:
             lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
-        if facts.second_look:
-            lines.append(f"  {SECOND_LOOK}/ again {facts.second_look}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
         return "\n".join([*map(printable, lines), "", self.snippet()])

@@ -17,7 +17,6 @@ from sleap_infer.model import ModelSpec
 from sleap_infer.model.readers.directory import METADATA_NAME
 from sleap_infer.model.readers.exported import OUR_KEY, hash_file, metadata_inside
 from sleap_infer.model.readers.exported_spec import spec_to_json
-from sleap_infer.model.spec import Margins
 
 PUBLISHED_BATCH = 8
 """Largest batch that other programs are told of where the graph takes any; sleap-nn's default, which needs a number."""
@@ -34,7 +33,6 @@ def restate(
     spec: ModelSpec,
     precision: Precision,
     kept: Sequence[str] = (),
-    second_look: Margins | None = None,
 ) -> ModelSpec:
     """Write what a graph is, inside and beside it, after it was brought to another precision.
 
@@ -43,7 +41,6 @@ def restate(
         spec: its facts until then.
         precision: of its networks.
         kept: blocks that stay in 32 bits.
-        second_look: where a second look is taken, if at all.
 
     Returns:
         The facts as they are now.
@@ -52,7 +49,7 @@ def restate(
 
     graph = place / GRAPH_NAME
     assert spec.exported is not None
-    facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), second_look=second_look, sha256="")
+    facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), sha256="")
     set_metadata(graph, metadata_inside(attrs.evolve(spec, exported=facts)))
     stated: ModelSpec = attrs.evolve(spec, exported=attrs.evolve(facts, sha256=hash_file(graph)))
     write_metadata(place, stated)

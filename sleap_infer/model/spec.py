@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from attrs import Attribute, field, frozen
-from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, lt, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, le, lt, optional
 
 from sleap_infer.choices import (
     BackboneKind,
@@ -181,32 +181,6 @@ class TrainedPreprocessing:
 
 
 @frozen
-class Margins:
-    """How far numbers of a graph in lower precision may be off."""
-
-    values: float = field(validator=POSITIVE)
-    """Of peaks."""
-    scores: float = field(default=0.0, validator=NOT_NEGATIVE)
-    """Of connections between peaks, or of classes."""
-
-    def __str__(self) -> str:
-        """When a second look is taken.
-
-        >>> print(Margins(0.0136, 0.028))
-        where a peak is within 0.014 of its threshold, or a pairing within 0.028 of another
-        """
-        pairing = f", or a pairing within {self.scores:.2g} of another" if self.scores else ""
-        return f"where a peak is within {self.values:.2g} of its threshold{pairing}"
-
-
-def _margins(given: Margins | dict[str, float] | float | None) -> Margins | None:
-    """As metadata have them; a number, in those of exports before margins of scores, is that of values, or 0."""
-    if isinstance(given, (int, float)):
-        return Margins(given) if given else None
-    return Margins(**given) if isinstance(given, dict) else given
-
-
-@frozen
 class ExportFacts:
     """What an exported graph has fixed."""
 
@@ -233,9 +207,6 @@ class ExportFacts:
     """Inference options that were given at the export, by name."""
     kept: tuple[str, ...] = ()
     """Groups of layers that stayed in 32-bit floats, in a graph of lower precision."""
-    second_look: Margins | None = field(default=None, converter=_margins, validator=optional(instance_of(Margins)))
-    """How far numbers may be off: images of which the graph is not surer are looked at again, by the graph in a
-    directory beside. `None`: there is none."""
     source: str = ""
     """The trained model that it was made from."""
     source_sha256: str = ""

@@ -98,7 +98,7 @@ class BaseInferenceRunner(ABC):
         backend_options: Mapping[str, Any] | None = None,
         **options: Unpack[OptionValues],
     ) -> Self:
-        """Open one model. Of an export that takes a second look, this is the first; predictors take both.
+        """Open one model.
 
         Args:
             path: a model directory, or its configuration or checkpoint file.

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sleap_infer.errors import DeviceError
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
 from sleap_infer.runners.outer import OuterRunner
-from sleap_infer.runners.second_look import open_with_second_look
 
 
 class SpreadRunner(OuterRunner):
@@ -75,11 +74,11 @@ def open_runner(runner: type[BaseInferenceRunner], opening: Opening) -> BaseInfe
     """
     names = split_devices(opening.device)
     if len(names) == 1:
-        return open_with_second_look(runner, opening)
+        return runner.open(opening)
     opened: list[Any] = []
     try:
         for name in names:
-            opened.append(open_with_second_look(runner, attrs.evolve(opening, device=name)))
+            opened.append(runner.open(attrs.evolve(opening, device=name)))
     except BaseException:
         for other in opened:
             other.close()

@@ -21,8 +21,14 @@ from sleap_infer.export import ExportOptions, ExportResult, Report, export, vali
 from sleap_infer.graphs.bfloat16 import round_weights
 from sleap_infer.model import read_spec
 from sleap_infer.model.blocks import block_of
-from sleap_infer.model.spec import ExportFacts, Margins
-from sleap_infer.quantization.accuracy_search import Attempt, Lowered, Made, back_off, find_kept
+from sleap_infer.model.spec import ExportFacts
+from sleap_infer.quantization.accuracy_search import (
+    Attempt,
+    BuiltGraph,
+    QuantizableGraph,
+    find_excluded,
+    revert_blocks,
+)
 
 
 def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_int8_keeps_its_budget_on_other_frames(models: Path, videos: Path, tmp_p
     assert facts is not None
     assert facts.precision == "int8"
     names = sorted(path.name for path in result.directory.iterdir())
-    assert names == ["export_metadata.json", "model.onnx"]  # one look is enough
+    assert names == ["export_metadata.json", "model.onnx"]
     assert any("measure ranges" in line for line in said)
     for backend in ("onnx", "openvino"):
         report = validate(result.directory, models / "bottomup", videos / "two_flies_rgb.mp4", options, backend)
@@ -172,85 +178,45 @@ def attempt_with(harms: dict[str, float], kept: list[str]) -> Attempt:
     ],
 )
 def test_groups_that_harm_most_are_kept_first(harms: dict[str, float], kept: set[str]) -> None:
-    best = back_off(list(harms), lambda names: attempt_with(harms, list(names)))
-    assert set(best.kept) == kept
-
-
-BOTH, VALUES = Margins(0.01, 0.02), Margins(0.01)
+    best = revert_blocks(list(harms), lambda names: attempt_with(harms, list(names)))
+    assert set(best.excluded) == kept
 
 
 @pytest.mark.parametrize(
-    ("harms", "margins", "share", "kept", "expected", "n_tried"),
+    ("harms", "given", "excluded", "n_tried"),
     [
-        ({"a": 0.2, "b": 0.2}, BOTH, 0.2, (), None, 0),  # one look is enough, and nothing is measured
-        ({"a": 0.4, "b": 0.4}, BOTH, 0.2, (), VALUES, 1),  # a second look at values leaves half of what is harmed
-        ({"a": 0.8, "b": 0.4}, BOTH, 0.2, (), BOTH, 2),  # one at scores too, a quarter
-        ({"a": 4.0, "b": 0.4}, BOTH, 0.2, ("a",), BOTH, 2),
-        ({"a": 2.0, "b": 0.4}, VALUES, 0.2, ("a",), VALUES, 1),  # no pairs, no scores
-        ({"a": 2.0, "b": 0.4}, None, 0.2, ("a",), None, 0),  # no peaks, no margins
-        ({"a": 4.0, "b": 4.0}, BOTH, 0.2, ("a", "b"), None, 2),  # nothing is left to look at twice
-        ({"a": 0.8, "b": 0.4}, BOTH, 0.3, ("a",), VALUES, 2),  # by scores, most would be looked at twice
-        ({"a": 0.4, "b": 0.4}, BOTH, 0.6, ("a",), None, 1),  # by values, too
-        ({"a": 4.0, "b": 0.4}, BOTH, 0.0, ("a",), None, 2),  # nothing is unsure
+        ({"a": 0.2, "b": 0.2}, {}, (), 1),
+        ({"a": 4.0, "b": 0.4}, {}, ("a",), 3),
+        ({"a": 4.0, "b": 4.0}, {}, ("a", "b"), 4),
+        ({"a": 4.0, "b": 4.0}, {"force": True}, (), 0),
+        ({"a": 4.0, "b": 4.0}, {"validate": False}, (), 0),
     ],
 )
-def test_a_second_look_comes_before_blocks_are_kept(
+def test_blocks_are_reverted_only_if_the_whole_does_not_pass(
     harms: dict[str, float],
-    margins: Margins | None,
-    share: float,
-    kept: tuple[str, ...],
-    expected: Margins | None,
+    given: dict[str, bool],
+    excluded: tuple[str, ...],
     n_tried: int,
-    exports: Mapping[str, ExportResult],
+    models: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    written: list[tuple[Sequence[str], Margins | None]] = []
-    measured: list[Margins | None] = []
+    written: list[Sequence[str]] = []
 
     class Pretended:
         def check_on_cpu(self, _work: Path, poses_only: bool) -> Report:
-            names, twice = written[-1]
-            left = 1.0 if twice is None else 0.25 if twice.scores else 0.5
-            report = attempt_with({name: harm * left for name, harm in harms.items()}, list(names)).report
-            return attrs.evolve(report, looked_twice={made.spec.kind: share * round(0.5 / left)} if twice else {})
+            return attempt_with(harms, list(written[-1])).report
 
     def write(
-        _made: Made, _graph: Lowered, names: Sequence[str], used: Margins | None, _options: ExportOptions
+        _graph: BuiltGraph, _quantizable: QuantizableGraph, names: Sequence[str], _options: ExportOptions
     ) -> None:
-        written.append((names, used))
-
-    def measure() -> Margins | None:
-        measured.append(margins)
-        return margins
+        written.append(names)
 
     monkeypatch.setattr("sleap_infer.quantization.accuracy_search._write", write)
-    result = exports["centroid"]
-    made = Made(result.directory, result.spec, dict(result.inside))
-    graph, options = Lowered(list(harms), lambda *_: None), ExportOptions(precision="int8")
-    found = find_kept(made, graph, measure, cast(Checker, Pretended()), Path(), options, lambda _: None)
-    assert (tuple(sorted(found[0])), found[1]) == (kept, expected)
-    assert len(measured) == (expected is not None or n_tried > 0 or len(kept) > 0)
-    assert len([used for names, used in written if used and not names]) == n_tried
-
-
-@pytest.mark.parametrize(
-    ("given", "measured", "expected"),
-    [
-        ({"force": True}, BOTH, BOTH),
-        ({"force": True}, None, None),
-        ({"validate": False}, BOTH, VALUES),
-        ({"validate": False}, None, None),
-        ({"validate": False, "force": True}, BOTH, VALUES),
-    ],
-)
-def test_a_second_look_where_nothing_goes_back(
-    given: dict[str, bool], measured: Margins | None, expected: Margins | None, exports: Mapping[str, ExportResult]
-) -> None:
-    result = exports["centroid"]
-    made = Made(result.directory, result.spec, dict(result.inside))
-    graph, options = Lowered(["a"], lambda *_: None), ExportOptions(precision="int8", **given)
-    found = find_kept(made, graph, lambda: measured, cast(Checker, None), Path(), options, lambda _: None)
-    assert found == ((), expected)
+    graph = BuiltGraph(Path(), read_spec(models / "centroid"), {})
+    quantizable = QuantizableGraph(list(harms), lambda *_: None)
+    options = ExportOptions(precision="int8", **given)
+    found = find_excluded(graph, quantizable, cast(Checker, Pretended()), Path(), options, lambda _: None)
+    assert (tuple(sorted(found)), len(written)) == (excluded, n_tried)
 
 
 @pytest.mark.parametrize("n_kept", range(1, 16))
@@ -262,7 +228,7 @@ def test_halving_tries_few(n_kept: int) -> None:
         tried.append(len(names))
         return attempt_with(harms, list(names))
 
-    assert len(back_off(list(harms), attempt).kept) == n_kept
+    assert len(revert_blocks(list(harms), attempt).excluded) == n_kept
     assert len(tried) <= 16 + 1 + 4
 
 

@@ -16,9 +16,6 @@ from sleap_infer.errors import ModelNotFoundError, SleapInferError
 
 METADATA_NAME = "export_metadata.json"
 
-SECOND_LOOK = "second_look"
-"""Directory in that of an export in lower precision: the same model in a higher one."""
-
 CONFIG_NAMES: tuple[tuple[str, ModelFormat], ...] = (
     (METADATA_NAME, "onnx"),
     ("training_config.yaml", "sleap-nn"),

@@ -7,6 +7,8 @@ graph and to name what it finds. The same text travels inside the graph.
 from __future__ import annotations
 
 import json
+import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from sleap_infer.system.digest import file_digest
 OUR_KEY = "sleap_infer"
 KERAS_ENDING = ".h5"
 """Of the weights of SLEAP models."""
+
+logger = logging.getLogger(__name__)
 
 
 def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
@@ -47,7 +51,7 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
             "-o DIR."
         )
     _check_conventions(metadata[OUR_KEY], files)
-    spec = _read_ours(files, metadata[OUR_KEY], ignore_unknown)
+    spec = _read_ours(files, _without_second_pass(metadata[OUR_KEY], files.directory), ignore_unknown)
     assert spec.exported is not None
     if beside and (found := hash_file(files.weights)) != spec.exported.sha256:
         raise ExportedModelError(
@@ -66,6 +70,26 @@ def _read_ours(files: ModelFiles, data: Any, ignore_unknown: bool) -> ModelSpec:
         ) from error
     report([f"{files.config}: {name!r} is not known" for name in unknown_in(data)], ignore_unknown)
     return spec
+
+
+def _without_second_pass(data: Any, directory: Path) -> Any:
+    """Return metadata without the margins of a second pass, which earlier versions exported with some models."""
+    facts = data.get("exported") if isinstance(data, dict) else None
+    if not isinstance(facts, dict) or "second_look" not in facts:
+        return data
+    if facts["second_look"]:
+        _warn_of_second_pass(directory)
+    return {**data, "exported": {name: value for name, value in facts.items() if name != "second_look"}}
+
+
+@cache
+def _warn_of_second_pass(directory: Path) -> None:
+    """Warn once per process and export."""
+    logger.warning(
+        "%s was exported with a second pass at higher precision (second_look), which this version does not run: only "
+        "the first graph is used, and poses near thresholds may differ. Export the model again, or use fp32.",
+        directory,
+    )
 
 
 def metadata_inside(spec: ModelSpec) -> dict[str, str]:

@@ -65,10 +65,9 @@ def spec_from_json(data: Any, path: Path) -> ModelSpec:
     _require_all(BACKBONES[kind], backbone, "backbone")
     if "conventions" in data:
         _require_all(Conventions, data["conventions"], "conventions")
-    rest = {**data, "exported": _upgraded(data["exported"])}
     try:
         given = {
-            name: read_value(hints[name], rest[name], name) for name in fields if name in rest and name not in BY_HAND
+            name: read_value(hints[name], data[name], name) for name in fields if name in data and name not in BY_HAND
         }
         spec = ModelSpec(
             backbone=read_value(BACKBONES[kind], backbone, "backbone"),
@@ -100,14 +99,6 @@ def _head_class(head: Any) -> type[Any]:
 def _read_head(head: Any, where: str) -> HeadSpec:
     found: HeadSpec = read_value(_head_class(head), head, where)
     return found
-
-
-def _upgraded(facts: Any) -> Any:
-    """Return facts in today's form: exports before margins of scores have one number, that of values, or 0."""
-    look = facts.get("second_look") if isinstance(facts, dict) else None
-    if isinstance(look, (int, float)) and not isinstance(look, bool):
-        return {**facts, "second_look": {"values": look} if look else None}
-    return facts
 
 
 def _require_all(kind: type[Any], data: Any, where: str) -> None:
