@@ -80,6 +80,7 @@ def benchmark(
 
     Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
     """
+    from sleap_infer.benchmark.report.html import require_templates
     from sleap_infer.benchmark.report.schema import check_file, read_report
     from sleap_infer.jobs.plan.guards import model_files, refuse_targets
 
@@ -97,6 +98,8 @@ def benchmark(
         ignore_unknown_settings=ignore_unknown_settings,
     )
     reports = report_files(output, html)
+    if ".html" in reports.values():
+        require_templates()
     for path in reports:
         check_file(path, overwrite)
     read = [path for model in models for path in model_files(model)] + [
@@ -185,8 +188,8 @@ def run(options: BenchmarkOptions) -> Report:
 
 def show(report: Report) -> None:
     """Print a report for people: the table, what is not run, and the result in one line."""
-    from sleap_infer.benchmark.report.html import busy_note, subtitle
     from sleap_infer.benchmark.report.ranking import conclude
+    from sleap_infer.benchmark.report.summary import busy_note, subtitle
     from sleap_infer.cli.output.terminal import Terminal
 
     console = Terminal()
@@ -206,12 +209,12 @@ def show(report: Report) -> None:
 
 def _show_reasons(report: Report, console: Terminal) -> None:
     """What differs, failed, came out otherwise or is not run, and why."""
+    from sleap_infer.benchmark.report.summary import notes
     from sleap_infer.cli.output.terminal import words
     from sleap_infer.system.printable import printable
 
-    notes = {note: [row.name for row in report.rows if note in row.notes] for row in report.rows for note in row.notes}
     lines = [(row.name, row.reason) for row in report.rows if row.reason]
-    lines += [(", ".join(names), note) for note, names in notes.items()]
+    lines += [(", ".join(names), note) for note, names in notes(report).items()]
     lines += [(f"{item.backend} {item.precision or ''}".strip(), item.reason) for item in report.absent]
     for number, (name, reason) in enumerate(dict.fromkeys(lines)):
         if number == 0:
@@ -240,7 +243,7 @@ def table(report: Report) -> Table:
 
 
 def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> list[Text]:
-    from sleap_infer.benchmark.report.svg import number, pixels
+    from sleap_infer.benchmark.report.numbers import number, pixels
     from sleap_infer.cli.output.terminal import words
 
     def marked(text: str, name: str) -> Text:
@@ -259,7 +262,7 @@ def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> li
         words(row.status, STATES[row.status]),
         words(pixels(row.agreement.max_px) if row.agreement else "-"),
         figure(fps, "end_to_end_fps"),
-        words(f"{number(fps.low)} to {number(fps.high)}" if fps else ""),
+        words(f"{number(fps.low)} to {number(fps.high)}" if fps and fps.has_quartiles else ""),
         figure(row.forward_ms, "forward_ms"),
         marked(" / ".join(percentiles) or "-", "latency_ms"),
         figure(row.host_mb, "host_mb"),

@@ -22,7 +22,8 @@ MACHINE = MachineFacts("Linux-6.1", "3.12.1", "Some <fast> CPU", 8, 16.0, ("avx2
 
 def spread(median: float, half: float = 0.01) -> Spread:
     """A median with quartiles at a share of it to both sides."""
-    return Spread(median, median * (1 - half), median * (1 + half), (median,))
+    low, high = median * (1 - half), median * (1 + half)
+    return Spread(median, low, high, (low, median, high))
 
 
 def agreement(max_px: float = 0.0, agrees: bool = True) -> PoseComparison:

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import attrs
+import numpy as np
 import pytest
 from made_reports import MACHINE, agreement, report, row, spread
 
 from sleap_infer.benchmark.report.charts import (
     bar_chart,
     curve_chart,
+    group_dots,
     latency_chart,
-    neighbours,
     scatter_chart,
     stacked_chart,
 )
-from sleap_infer.benchmark.report.html import as_html
+from sleap_infer.benchmark.report.html import as_html, require_templates
+from sleap_infer.benchmark.report.labels import Box, place_labels
 from sleap_infer.benchmark.report.ranking import rank
-from sleap_infer.benchmark.report.schema import Absent, Report, Row, Scaling
-from sleap_infer.benchmark.report.svg import decades, linear, logarithmic, spread_out, ticks
+from sleap_infer.benchmark.report.schema import Absent, ColdStart, Report, Row, Scaling
+from sleap_infer.benchmark.report.statistics import Spread
+from sleap_infer.benchmark.report.svg import decades, linear, logarithmic, ticks
+from sleap_infer.errors import BackendNotInstalledError
 
 TORCH = row("torch", "fp32", 1, 50.0)
 ONNX = row("onnx", "fp32", 1, 100.0, build_seconds=10.0)
@@ -156,7 +160,7 @@ def numbers(element: ET.Element, *names: str) -> list[float]:
 
 
 def test_bars_are_as_long_as_their_figures_and_whiskers_end_at_the_quartiles() -> None:
-    chart = ET.fromstring(bar_chart([TORCH, ONNX], lambda one: one.end_to_end_fps, "t", "frames/s", falling=True))
+    chart = ET.fromstring(bar_chart([TORCH, ONNX], lambda one: one.end_to_end_fps, "t", "frames/s", descending=True))
     (first, second) = chart.iter(f"{SVG}rect")
     (left, long), (_, short) = (numbers(bar, "x", "width") for bar in (first, second))
     assert "onnx" in first.get("class", "")
@@ -169,7 +173,7 @@ def test_bars_are_as_long_as_their_figures_and_whiskers_end_at_the_quartiles() -
 
 
 def test_bars_of_poses_that_differ_are_hollow() -> None:
-    chart = ET.fromstring(bar_chart([ONNX, OFF], lambda one: one.end_to_end_fps, "t", "frames/s", falling=True))
+    chart = ET.fromstring(bar_chart([ONNX, OFF], lambda one: one.end_to_end_fps, "t", "frames/s", descending=True))
     kinds = [bar.get("class", "").split() for bar in chart.iter(f"{SVG}rect")]
     assert kinds == [["bar", "openvino", "off"], ["bar", "onnx", "on"]]
 
@@ -213,16 +217,83 @@ def test_a_flat_curve_is_flat_and_a_wide_range_is_drawn_by_powers_of_ten() -> No
     assert {"100", "1,000", "10,000", "100,000"} <= {text.text for text in chart.iter(f"{SVG}text")}
 
 
-def test_labels_stand_apart_and_stay_inside() -> None:
-    places = spread_out([50, 51, 52, 98, 99], 10, 0, 100)
-    assert all(b - a >= 10 - 1e-9 for a, b in pairwise(sorted(places)))
-    assert sorted(places) == places
-    assert 0 <= min(places) <= max(places) <= 100
+def rectangle(text: ET.Element) -> Box:
+    """A box around a text of the scatter chart, of which letters are at least 6 px wide and 10 px high."""
+    x, y = numbers(text, "x", "y")
+    return Box(x, y - 8, x + 6 * len(text.text or ""), y + 2)
 
 
-def test_dots_that_are_near_each_other_are_labelled_together() -> None:
-    groups = neighbours([(TORCH, 10.0, 1.0), (ONNX, 300.0, 1.0), (OFF, 20.0, 1.0)])
-    assert [[one.backend for one, _, _ in group] for group in groups] == [["torch", "openvino"], ["onnx"]]
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_rows", [3, 20, 60])
+def test_labels_of_the_scatter_chart_never_overlap(seed: int, n_rows: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = [
+        row(
+            str(random.choice(["torch", "onnx", "openvino"])),
+            str(random.choice(["fp32", "fp16", "bf16", "int8"])),
+            1 + 3 * (number % 2),
+            50 + float(random.normal(0, 5)),  # all near each other, as backends of one machine are
+            agreement=agreement(float(random.choice([0.0, 0.002, 0.003]))),
+        )
+        for number in range(n_rows)
+    ]
+    chart = ET.fromstring(scatter_chart(rows, "t"))
+    labels = [rectangle(text) for text in chart.iter(f"{SVG}text") if "name" in text.get("class", "").split()]
+    dots = [
+        Box(x - r, y - r, x + r, y + r)
+        for x, y, r in (numbers(dot, "cx", "cy", "r") for dot in chart.iter(f"{SVG}circle"))
+    ]
+    assert labels
+    assert len(dots) == n_rows
+    for index, label in enumerate(labels):
+        assert Box(0, 0, 640, 330 - 44).contains(label)
+        assert not any(label.overlaps(other) for other in labels[index + 1 :] + dots)
+
+
+def test_a_label_is_as_near_to_its_dot_as_there_is_space_and_left_out_where_there_is_none() -> None:
+    area = Box(0, 0, 200, 100)
+    (alone,) = place_labels([(50, 50, 5)], [(20, 10)], area)
+    assert alone is not None
+    assert 55 < alone.left < 65
+    assert (alone.top, alone.bottom) == (45, 55)
+    (at_the_edge,) = place_labels([(190, 50, 5)], [(20, 10)], area)
+    assert at_the_edge is not None
+    assert area.contains(at_the_edge)
+    assert place_labels([(50, 50, 5)], [(300, 10)], area) == [None]
+
+
+def test_dots_of_one_backend_that_touch_share_a_label() -> None:
+    near, int8 = row("onnx", "fp32", 4, 101.0), row("onnx", "int8", 1, 102.0)
+    groups = group_dots([(ONNX, 10.0, 1.0), (TORCH, 10.0, 2.0), (int8, 30.0, 1.0), (near, 20.0, 1.0)])
+    assert [[one.name for one, _, _ in group] for group in groups] == [
+        ["torch fp32 b1"],
+        ["onnx fp32 b1", "onnx int8 b1", "onnx fp32 b4"],
+    ]
+
+
+def test_a_single_repeat_has_no_quartiles() -> None:
+    once = {name: Spread.of([value]) for name, value in (("end_to_end_fps", 50.0), ("forward_ms", 10.0))}
+    cold = ColdStart(*map(Spread.of, ([1.0], [0.1], [0.6], [0.2], [0.1])))
+    one = row("torch", "fp32", 1, 50.0, **once, cold_start_s=cold, host_mb=Spread.of([300.0]))
+    page = as_html(report(*rank([one]), settings=attrs.evolve(report().settings, repeats=1)))
+    assert "quartile" not in page
+    assert 'class="whisker"' not in page
+    assert "torch fp32 b1: 50.0 frames/s<" in page
+    assert "50.0<small>" not in page
+    assert 'class="whisker"' in as_html(FULL)
+
+
+def test_without_jinja2_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sleap_infer.benchmark.report.html.find_spec", lambda name: None)
+    for write in (require_templates, lambda: as_html(FULL)):
+        with pytest.raises(BackendNotInstalledError, match=r"pip install 'sleap-infer\[report\]'"):
+            write()
+
+
+def test_a_backend_of_another_package_has_a_colour_too() -> None:
+    page = as_html(report(*rank([row("some backend", "fp32", 1, 50.0)])))
+    parsed(page)
+    assert re.search(r":root \{ --hue: var\(--other\); \}", page)
 
 
 def test_scales_and_ticks() -> None:

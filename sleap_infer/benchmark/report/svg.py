@@ -1,4 +1,4 @@
-"""SVG shapes, scales, ticks and placement of labels. The style sheet of the page sets colours by class."""
+"""SVG shapes, scales and ticks. The style sheet of the page sets colours by class."""
 
 from __future__ import annotations
 
@@ -114,52 +114,3 @@ def decades(low: float, high: float) -> list[float]:
     """
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(max(high, low)) - 1e-9)
     return [10.0**exponent for exponent in range(first, max(last, first + 1) + 1)]
-
-
-def number(value: float) -> str:
-    """Format a number with two or three significant digits.
-
-    >>> number(1234.5), number(61.04), number(0.6), number(0.0371), number(12000), number(0)
-    ('1,234', '61.0', '0.60', '0.037', '12,000', '0')
-    """
-    size = abs(value)
-    if size >= 100:
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
-
-
-def pixels(value: float) -> str:
-    """Format a distance in pixels.
-
-    >>> pixels(0), pixels(0.0000076), pixels(0.0123), pixels(4.2)
-    ('0', '< 0.001', '0.012', '4.20')
-    """
-    return "< 0.001" if 0 < value < 0.001 else number(value)
-
-
-def plain_number(value: float) -> str:
-    """Format the number of a tick.
-
-    >>> plain_number(20.0), plain_number(0.001), plain_number(100000.0)
-    ('20', '0.001', '100,000')
-    """
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.10g}"
-
-
-def spread_out(places: Sequence[float], gap: float, lowest: float, highest: float) -> list[float]:
-    """Places for labels that are to stand near others, at least `gap` apart, in the same order.
-
-    >>> spread_out([10, 11, 40], 12, 0, 100)
-    [10.0, 22.0, 40.0]
-    """
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = [0.0] * len(places)
-    last = lowest - gap
-    for index in order:
-        last = moved[index] = max(float(places[index]), last + gap)
-    last = highest + gap
-    for index in reversed(order):
-        last = moved[index] = min(moved[index], last - gap)
-    return moved
