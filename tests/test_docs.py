@@ -1,18 +1,23 @@
 """The code of the documentation runs, its links resolve, and it uses the words of the field.
 
-Python blocks of a page run one after the other, commands as they stand.
+Python blocks of a page run one after the other, commands as they stand. Most pages run only with --exhaustive: what
+they do is tested elsewhere. Names and options of all pages are checked each time.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import json
 import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -21,6 +26,7 @@ from sleap_infer.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+QUICK = ("README.md", "python.md")
 NEEDS_A_SHELL = ("make", "pip")
 PROSE = [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
 PRIVATE_WORDS = (
@@ -70,23 +76,51 @@ def workplace(tmp_path: Path, models: Path, videos: Path, monkeypatch: pytest.Mo
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def run_or_exhaustive(page: Path) -> Any:
+    """Return a page as a parameter: that of README runs in each run of the tests, that of others is exhaustive."""
+    return pytest.param(page, id=page.name, marks=[] if page.name in QUICK else pytest.mark.exhaustive)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the words of each command of a page."""
+    found = [shlex.split(line, comments=True) for block in blocks(page, "bash") for line in block.splitlines()]
+    assert {words[0] for words in found if words} <= {"sleap-infer", *NEEDS_A_SHELL}, f"{page.name}: not tested"
+    return [words for words in found if words and words[0] == "sleap-infer"]
+
+
+@pytest.mark.parametrize("page", [run_or_exhaustive(page) for page in PAGES])
 def test_python_blocks_run(page: Path, workplace: Path) -> None:
     namespace: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [run_or_exhaustive(page) for page in PAGES])
 def test_commands_run(page: Path, workplace: Path) -> None:
-    for block in blocks(page, "bash"):
-        for line in block.splitlines():
-            program, *arguments = shlex.split(line, comments=True) or [""]
-            if program == "sleap-infer":
-                result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-                assert result.exit_code == 0, result.output
-            else:
-                assert program in ("", *NEEDS_A_SHELL), f"{page.name}: {line!r} is not tested"
+    for words in commands(page):
+        result = CliRunner().invoke(app, words[1:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_name_what_exists(page: Path) -> None:
+    """Whatever they import is there; they run where a test of the same name does not."""
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block, str(page))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = importlib.import_module(node.module)
+                for item in node.names:
+                    assert hasattr(module, item.name) or importlib.import_module(f"{node.module}.{item.name}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_these_options(page: Path, workplace: Path) -> None:
+    """Each line is parsed, with its files in place."""
+    group: Any = typer.main.get_command(app)
+    for words in commands(page):
+        context = group.make_context("sleap-infer", words[1:])
+        name, command, rest = group.resolve_command(context, words[1:])
+        command.make_context(name, rest, parent=context)
 
 
 def slug(heading: str) -> str:
