@@ -32,12 +32,12 @@ import torch
 from attrs import frozen
 
 from sleap_infer import Outputs, open_source, save_labels
-from sleap_infer.choices import GraphKind
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.config.options import FilterOptions, ReturnOptions, StreamOptions
 from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
 from sleap_infer.ops.pafs import LineScoring, score_lines
-from sleap_infer.poses.candidates import CANDIDATE_NAMES, Candidates
+from sleap_infer.poses.candidates import Candidates
 from sleap_infer.poses.geometry import Geometry
 from sleap_infer.poses.labels import LabelsBuilder
 from sleap_infer.poses.postprocess import filter_instances, postprocess
@@ -46,8 +46,8 @@ N_NODES, BATCH_SIZE, SEED = 13, 4, 0
 EDGES = tuple(((node - 1) // 2, node) for node in range(1, N_NODES))
 SIZE = 20.0
 """Of an animal, in pixels; in a crowd, neighbours are as far apart."""
-WHOLE_FRAMES: tuple[GraphKind, ...] = ("centroid", "topdown", "multi_class_topdown_combined")
-GROUPED: tuple[GraphKind, ...] = ("bottomup", "multi_class_bottomup")
+WHOLE_FRAMES: tuple[str, ...] = ("centroid", "topdown", "multi_class_topdown_combined")
+GROUPED: tuple[str, ...] = ("bottomup", "multi_class_bottomup")
 
 
 @frozen
@@ -175,7 +175,7 @@ def crop(seed: int) -> Candidates:
     return {"peaks": dice.random((N_NODES, 2), np.float32), "peak_vals": dice.random(N_NODES, np.float32)}
 
 
-def postprocess_case(name: str, kind: GraphKind, scenes: Sequence[Candidates], n_animals: int) -> Case:
+def postprocess_case(name: str, kind: str, scenes: Sequence[Candidates], n_animals: int) -> Case:
     """Candidates to outputs, a batch at a time."""
     per_frame = n_animals if kind == "centered_instance" else 1
     at_once = BATCH_SIZE * per_frame
@@ -190,9 +190,9 @@ def postprocess_case(name: str, kind: GraphKind, scenes: Sequence[Candidates], n
     return Case(name, len(scenes) // per_frame, "frames", work)
 
 
-def stack(scenes: Sequence[Candidates], kind: GraphKind) -> Candidates:
+def stack(scenes: Sequence[Candidates], kind: str) -> Candidates:
     """A batch of what one kind of model gives; of crops in a graph, per animal and not per node."""
-    batch = {name: np.stack([one[name] for one in scenes]) for name in CANDIDATE_NAMES[kind]}
+    batch = {name: np.stack([one[name] for one in scenes]) for name in KINDS[kind].arrays}
     if "centroids" in batch and "peaks" in batch:
         batch |= {name: np.ascontiguousarray(batch[name].swapaxes(1, 2)) for name in ("peaks", "peak_vals")}
     if kind == "multi_class_topdown_combined":
@@ -258,7 +258,7 @@ def poses(n_frames: int) -> list[Outputs]:
     return [attrs.evolve(outputs, frame_idx=number, video_idx=0) for number, outputs in enumerate(found)]
 
 
-def model(kind: GraphKind, n_classes: int) -> ModelSpec:
+def model(kind: str, n_classes: int) -> ModelSpec:
     """Facts of a model."""
     nodes = tuple(f"node{number}" for number in range(N_NODES))
     skeleton = SkeletonSpec(nodes, tuple((nodes[source], nodes[end]) for source, end in EDGES))

@@ -2,33 +2,6 @@
 
 from typing import Literal, TypeAlias, get_args
 
-ModelKind: TypeAlias = Literal[
-    "single_instance",
-    "centroid",
-    "centered_instance",
-    "bottomup",
-    "multi_class_bottomup",
-    "multi_class_topdown",
-]
-"""What one trained model finds, in the words of its configuration file."""
-
-FusedKind: TypeAlias = Literal["topdown", "multi_class_topdown_combined"]
-"""Two trained models in one exported graph, in the words of sleap-nn's exports."""
-
-GraphKind: TypeAlias = ModelKind | FusedKind
-"""What one network, trained or exported, finds."""
-
-PipelineKind: TypeAlias = Literal[
-    "single_instance",
-    "centroid",
-    "centered_instance",
-    "topdown",
-    "bottomup",
-    "multi_class_bottomup",
-    "multi_class_topdown",
-]
-"""What one or two models find together. `topdown` is a centroid and a centered-instance model."""
-
 BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
 
 ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a runtime is imported: each process of a run has one core
 
@@ -13,7 +13,7 @@ import pytest
 from build_cache import Exports, remember_traces
 from hypothesis import settings
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import model_kinds
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -98,4 +98,4 @@ def each_graph_is_traced_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def exports(models: Path) -> Mapping[str, ExportResult]:
     """Each kind of model, exported with much room for peaks, and checked; shared by all processes: read only."""
-    return Exports(models, get_args(ModelKind), max_peaks_per_node=60)
+    return Exports(models, model_kinds(), max_peaks_per_node=60)

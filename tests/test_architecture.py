@@ -223,7 +223,7 @@ def test_the_error_tree_is_drawn_as_it_is() -> None:
 def test_every_option_says_what_it_does_and_where() -> None:
     for name, option in options.option_fields().items():
         assert option.metadata["help"].endswith("."), name
-        assert set(option.metadata["applies"]) <= set(options.EVERY), name
+        assert options.applies_to(option), name
     names = [item.name for group in options.option_groups().values() for item in attrs.fields(group)]
     assert len(names) == len(set(names))
 

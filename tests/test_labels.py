@@ -9,7 +9,6 @@ import pytest
 import sleap_io as sio
 
 from sleap_infer import Outputs, open_source, save_labels
-from sleap_infer.choices import ModelKind
 from sleap_infer.config.options import FilterOptions, ReturnOptions, StreamOptions
 from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
@@ -21,7 +20,7 @@ SKELETON = SkeletonSpec(("a", "b", "c"), (("a", "b"), ("b", "c")))
 N_FRAMES = 10
 
 
-def make_builder(kind: ModelKind, skeleton: SkeletonSpec = SKELETON) -> LabelsBuilder:
+def make_builder(kind: str, skeleton: SkeletonSpec = SKELETON) -> LabelsBuilder:
     spec = ModelSpec(kind, skeleton, UNetSpec(), heads=(), classes=("f", "m"))
     stages = (StageSettings(kind),)
     return LabelsBuilder(

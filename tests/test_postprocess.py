@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sleap_infer.choices import GraphKind, ModelKind
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.config.options import FilterOptions, GroupingOptions, PeakOptions
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, UNetSpec
-from sleap_infer.poses.candidates import CANDIDATE_NAMES, MAP_NAMES
+from sleap_infer.poses.candidates import MAP_NAMES
 from sleap_infer.poses.geometry import Geometry
 from sleap_infer.poses.outputs import Outputs
-from sleap_infer.poses.postprocess import DECODERS, assign_crop_classes, filter_instances, find_rows, postprocess
+from sleap_infer.poses.postprocess import assign_crop_classes, filter_instances, find_rows, postprocess
 
 NAN = np.float32(np.nan)
 GEOMETRY = Geometry((100, 100), size_factor=0.5, input_scaling=0.5)
 
 
-def spec(kind: GraphKind) -> ModelSpec:
+def spec(kind: str) -> ModelSpec:
     skeleton = SkeletonSpec(("a", "b"), (("a", "b"),))
     return ModelSpec(kind, skeleton, UNetSpec(), heads=(), paf_edges=((0, 1),), classes=("f", "m"))
 
 
-def run(kind: ModelKind, candidates: dict[str, np.ndarray], **settings: object) -> Outputs:
+def run(kind: str, candidates: dict[str, np.ndarray], **settings: object) -> Outputs:
     one = {name: np.asarray(value)[None] for name, value in candidates.items()}
     (found,) = postprocess(one, GEOMETRY, spec(kind), StageSettings(kind=kind, **settings))  # type: ignore[arg-type]
     return found
@@ -178,7 +178,7 @@ def test_filters_that_drop_nothing_make_no_copy() -> None:
     assert len(filter_instances(two.select(np.array([], int)), FilterOptions(max_overlap=0.5))) == 0
 
 
-def batch_of(kind: GraphKind, n_images: int, seed: int) -> dict[str, np.ndarray]:
+def batch_of(kind: str, n_images: int, seed: int) -> dict[str, np.ndarray]:
     """Candidates of images with up to five peaks a node, of which some are missing, with ties; and maps."""
     dice = np.random.default_rng(seed)
     sizes = {"B": n_images, "N": 2, "K": 5, "I": 5, "E": 1, "C": 2}
@@ -186,7 +186,7 @@ def batch_of(kind: GraphKind, n_images: int, seed: int) -> dict[str, np.ndarray]
     crops = {"peaks": "BN2", "peak_vals": "BN", "class_probs": "BC"}
     fused = {"peaks": "BIN2", "peak_vals": "BIN", "class_probs": "BIC"}
     both = {"centroids": "BI2", "centroid_vals": "BI", "instance_valid": "BI", "candidate_mask": "BEKK"}
-    names = CANDIDATE_NAMES[kind]
+    names = KINDS[kind].arrays
     axes = both | (local if "peak_mask" in names else fused if "centroids" in names else crops)
     made = {}
     for name in names:
@@ -202,11 +202,9 @@ def batch_of(kind: GraphKind, n_images: int, seed: int) -> dict[str, np.ndarray]
     return {**made, "confmaps": np.float32(dice.random((n_images, 2, 3, 3)))}
 
 
-@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.integers(0, 4), st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2]))
-def test_a_batch_gives_what_its_images_give_one_by_one(
-    kind: GraphKind, n_images: int, seed: int, most: int | None
-) -> None:
+def test_a_batch_gives_what_its_images_give_one_by_one(kind: str, n_images: int, seed: int, most: int | None) -> None:
     batch = batch_of(kind, n_images, seed)
     origin = np.random.default_rng(seed).random((n_images, 2)).astype(np.float32)
     facts = spec(kind), StageSettings(kind=kind, peaks=PeakOptions(max_instances=most, max_peaks_per_node=4))
@@ -220,8 +218,8 @@ def test_a_batch_gives_what_its_images_give_one_by_one(
             np.testing.assert_array_equal(getattr(outputs, name), value, strict=isinstance(value, np.ndarray))
 
 
-@pytest.mark.parametrize("kind", DECODERS)
-def test_rows_of_a_batch_are_those_of_its_outputs_one_after_the_other(kind: GraphKind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_a_batch_are_those_of_its_outputs_one_after_the_other(kind: str) -> None:
     batch, facts = batch_of(kind, 3, seed=5), (spec(kind), StageSettings(kind=kind))
     images, rows = find_rows(batch, GEOMETRY, *facts)
     found = postprocess(batch, GEOMETRY, *facts)

@@ -7,14 +7,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from sleap_infer.choices import ModelKind
 from sleap_infer.config.options import InferenceOptions
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
 from sleap_infer.model.settings import in_order, pipeline_kind, resolve
 from sleap_infer.model.spec import ModelSpec, SkeletonSpec, TrainedPreprocessing, UNetSpec
 
 
-def spec(kind: ModelKind, **preprocessing: object) -> ModelSpec:
+def spec(kind: str, **preprocessing: object) -> ModelSpec:
     return ModelSpec(
         kind=kind,
         skeleton=SkeletonSpec(("a", "b"), (("a", "b"),)),
@@ -78,7 +77,7 @@ def test_each_stage_has_its_threshold(given: object, expected: tuple[float, floa
         (["centroid", "multi_class_topdown"], "multi_class_topdown"),
     ],
 )
-def test_models_make_a_pipeline(kinds: list[ModelKind], expected: str) -> None:
+def test_models_make_a_pipeline(kinds: list[str], expected: str) -> None:
     assert pipeline_kind(in_order([spec(kind) for kind in kinds])) == expected
 
 
@@ -91,7 +90,7 @@ def test_models_make_a_pipeline(kinds: list[ModelKind], expected: str) -> None:
         (["centroid", "centered_instance", "bottomup"], "do not make a pipeline"),
     ],
 )
-def test_models_that_do_not_go_together(kinds: list[ModelKind], found: str) -> None:
+def test_models_that_do_not_go_together(kinds: list[str], found: str) -> None:
     with pytest.raises(ModelCombinationError, match=f"(?i){found}"):
         pipeline_kind(in_order([spec(kind) for kind in kinds]))
 

@@ -17,7 +17,6 @@ from targets import CLASS_SIGMA, CONFMAP_SIGMA, PAF_SIGMA, class_maps, confmaps,
 from torch import Tensor
 from torch.nn import functional as F
 
-from sleap_infer.choices import ModelKind
 from sleap_infer.model.networks import Network
 from sleap_infer.model.readers.backbone import read_backbone
 from sleap_infer.model.readers.heads import read_heads
@@ -34,7 +33,7 @@ CROP = 80
 class Recipe:
     """How one model is made."""
 
-    kind: ModelKind
+    kind: str
     filters: int = 12
     filters_rate: float = 1.5
     max_stride: int = 16
@@ -160,7 +159,7 @@ def config(recipe: Recipe, n_params: int = 0) -> dict[str, Any]:
 PAIRED = ("bottomup", "multi_class_bottomup")
 
 
-def is_cropped(kind: ModelKind) -> bool:
+def is_cropped(kind: str) -> bool:
     """Whether a kind of model looks at crops around centroids."""
     return kind in ("centered_instance", "multi_class_topdown")
 

@@ -73,9 +73,8 @@ def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int],
     if not frames:
         return None
     from sleap_infer.model import read_spec
-    from sleap_infer.model.settings import SECOND_STAGES
 
-    if len(models) == 1 and read_spec(models[0], ignore_unknown).kind in SECOND_STAGES:
+    if len(models) == 1 and read_spec(models[0], ignore_unknown).row.on_crops:
         return video
     import numpy as np
 

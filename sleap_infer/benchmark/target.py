@@ -8,11 +8,11 @@ from pathlib import Path
 from attrs import frozen
 
 from sleap_infer.benchmark.report.schema import ModelFacts, VideoFacts
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.errors import EmptySourceError
 from sleap_infer.frames import open_source
 from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
-from sleap_infer.model.settings import SECOND_STAGES
 from sleap_infer.predictors.factory import read_plan
 
 VIDEOS = Path(__file__).resolve().parents[1] / "assets" / "videos"
@@ -61,12 +61,12 @@ class Target:
             paths=tuple(map(str, plan.paths)),
             exported=bool(exports),
             precision=exports[-1].precision if exports else "fp32",
-            crops_alone=len(plan.specs) == 1 and plan.specs[0].kind in SECOND_STAGES,
+            crops_alone=len(plan.specs) == 1 and plan.specs[0].row.on_crops,
         )
 
     def default_video(self) -> str:
         """Return the path of a suitable video of the package, with one animal or with two."""
-        return str(VIDEOS / f"{'one_fly' if self.facts.kind == 'single_instance' else 'two_flies'}.mp4")
+        return str(VIDEOS / f"{'two_flies' if 'several' in KINDS[self.facts.kind].scopes else 'one_fly'}.mp4")
 
 
 def read_video(video: str) -> VideoFacts:

@@ -11,10 +11,11 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames import open_source
 from sleap_infer.frames.opening import FrameSelection
-from sleap_infer.model.settings import SECOND_STAGES, PipelineSettings
+from sleap_infer.model.settings import PipelineSettings
 
 FALLBACK_SIDE = 192
 LABELS = ("labels_val*.slp", "labels_gt.val*.slp", "labels_train*.slp", "labels_gt.train*.slp")
@@ -144,7 +145,7 @@ def structured_images(n_images: int, size: tuple[int, int], channels: int, seed:
 
 
 def _needs_crops(frames: CheckFrames, settings: PipelineSettings) -> bool:
-    if settings.kind not in SECOND_STAGES or len(settings.stages) > 1:
+    if not KINDS[settings.kind].on_crops or len(settings.stages) > 1:
         return False
     with open_source(frames.source, frames.selection) as source:
         return source.node_names is None

@@ -228,8 +228,8 @@ class Checker:
             if seen.inputs and not poses_only
             for row in compare_raw(graph, seen)
         ]
-        kind = self._source.kind
-        nodes = self._predictor.runners[-1].spec.skeleton.nodes if kind != "centroid" else ("centroid",)
+        spec = self._predictor.runners[-1].spec
+        nodes = spec.skeleton.nodes if spec.row.finds_points else ("centroid",)
         return Report(
             frames=", ".join(item.name for item in self._frames),
             are_real=self._are_real,

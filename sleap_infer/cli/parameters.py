@@ -11,7 +11,8 @@ import attrs
 import typer
 
 from sleap_infer.config.graph_options import ExportOptions
-from sleap_infer.config.options import EVERY, option_fields, option_groups
+from sleap_infer.config.kinds import pipeline_kinds
+from sleap_infer.config.options import applies_to, option_fields, option_groups
 from sleap_infer.errors import OptionError
 
 PANELS = {
@@ -188,9 +189,9 @@ def _plain(hint: Any) -> Any:
 
 
 def _help(option: Any) -> str:
-    applies = option.metadata["applies"]
+    applies, every = applies_to(option), pipeline_kinds()
     default = "" if option.default is None else f" Default: {option.default}."
-    others = [kind for kind in EVERY if kind not in applies]
+    others = [kind for kind in every if kind not in applies]
     only = f" Not for {', '.join(others)}." if len(others) < len(applies) else f" Only for {', '.join(applies)}."
-    kinds = "" if applies == EVERY else only
+    kinds = "" if applies == every else only
     return f"{option.metadata['help']}{kinds}{default}"

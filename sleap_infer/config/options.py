@@ -15,7 +15,8 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import ge, gt, optional
 
-from sleap_infer.choices import Aim, Decoder, OnFrameError, OverlapMethod, PipelineKind, Refinement
+from sleap_infer.choices import Aim, Decoder, OnFrameError, OverlapMethod, Refinement
+from sleap_infer.config.kinds import Scope, pipeline_kinds
 from sleap_infer.errors import OptionError
 
 DEFAULT_BATCH_SIZE = 4
@@ -24,17 +25,15 @@ DEFAULT_BATCH_SIZE = 4
 DEFAULT_PLACES = 20
 """Room for centroids, and for peaks of each node, in an exported graph."""
 
-EVERY: tuple[PipelineKind, ...] = get_args(PipelineKind)
-FULL_FRAME: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centered_instance")
-CROPPING: tuple[PipelineKind, ...] = ("centered_instance", "topdown", "multi_class_topdown")
-SEVERAL: tuple[PipelineKind, ...] = ("centroid", "topdown", "bottomup", "multi_class_bottomup", "multi_class_topdown")
-GROUPED: tuple[PipelineKind, ...] = ("bottomup", "multi_class_bottomup")
-POSES: tuple[PipelineKind, ...] = tuple(kind for kind in EVERY if kind != "centroid")
+
+def option(default: Any, help: str, scope: Scope | None = None, validator: Any = None) -> Any:
+    """Define an option: its default, its help, the scope of the pipelines on which it has an effect (`None`: all)."""
+    return field(default=default, validator=validator, metadata={"help": help, "scope": scope})
 
 
-def option(default: Any, help: str, applies: tuple[PipelineKind, ...] = EVERY, validator: Any = None) -> Any:
-    """One option: its default, what it does, which pipelines it has an effect on, and what values it may have."""
-    return field(default=default, validator=validator, metadata={"help": help, "applies": applies})
+def applies_to(item: attrs.Attribute[Any]) -> tuple[str, ...]:
+    """Return the kinds of pipelines on which an option has an effect."""
+    return pipeline_kinds(item.metadata["scope"])
 
 
 def _count_or_share(_group: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -55,24 +54,22 @@ def _pairs(values: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
 class PreprocessOptions:
     """What is done to frames before the network. `None`: as the model was trained."""
 
-    ensure_rgb: bool | None = option(None, "Turn gray frames into three channels before the network.", FULL_FRAME)
-    ensure_grayscale: bool | None = option(None, "Turn colour frames into gray before the network.", FULL_FRAME)
+    ensure_rgb: bool | None = option(None, "Turn gray frames into three channels before the network.", "frames")
+    ensure_grayscale: bool | None = option(None, "Turn colour frames into gray before the network.", "frames")
     max_height: int | None = option(
-        None, "Fit frames into this height, enlarging or reducing them.", EVERY, optional(gt(0))
+        None, "Fit frames into this height, enlarging or reducing them.", None, optional(gt(0))
     )
     max_width: int | None = option(
-        None, "Fit frames into this width, enlarging or reducing them.", EVERY, optional(gt(0))
+        None, "Fit frames into this width, enlarging or reducing them.", None, optional(gt(0))
     )
     input_scaling: float | None = option(
-        None, "Scale frames (and crops) by this factor before the network.", EVERY, optional(gt(0))
+        None, "Scale frames (and crops) by this factor before the network.", None, optional(gt(0))
     )
-    pad_to_stride: int | None = option(None, "Pad images to a multiple of this many pixels.", EVERY, optional(gt(0)))
+    pad_to_stride: int | None = option(None, "Pad images to a multiple of this many pixels.", None, optional(gt(0)))
     crop_size: int | None = option(
-        None, "Side of the square crop around each centroid, in pixels.", CROPPING, optional(gt(0))
+        None, "Side of the square crop around each centroid, in pixels.", "crops", optional(gt(0))
     )
-    anchor_part: str | None = option(
-        None, "Node that known instances are cropped around.", ("centered_instance", "multi_class_topdown")
-    )
+    anchor_part: str | None = option(None, "Node that known instances are cropped around.", "known instances")
 
 
 @frozen
@@ -84,18 +81,16 @@ class PeakOptions:
         converter=_pair,
         metadata={
             "help": "Confidence a peak needs; a pair gives the centroid stage and the keypoint stage each its own.",
-            "applies": EVERY,
+            "scope": None,
         },
     )
     refinement: Refinement = option("integral", "Place peaks between pixels by the centre of mass around them, or not.")
-    integral_patch_size: int = option(
-        5, "Side of the patch for integral refinement, in cells of the map.", EVERY, gt(0)
-    )
+    integral_patch_size: int = option(5, "Side of the patch for integral refinement, in cells of the map.", None, gt(0))
     max_instances: int | None = option(
-        None, "Keep at most this many instances per frame, the strongest.", SEVERAL, optional(gt(0))
+        None, "Keep at most this many instances per frame, the strongest.", "several", optional(gt(0))
     )
     max_peaks_per_node: int | None = option(
-        None, "Keep at most this many peaks per node, the strongest.", GROUPED, optional(gt(0))
+        None, "Keep at most this many peaks per node, the strongest.", "peaks per node", optional(gt(0))
     )
 
 
@@ -103,14 +98,14 @@ class PeakOptions:
 class GroupingOptions:
     """How a bottom-up model's peaks are joined into instances."""
 
-    n_points: int = option(10, "Points sampled along each candidate connection.", ("bottomup",), gt(0))
+    n_points: int = option(10, "Points sampled along each candidate connection.", "connections", gt(0))
     max_edge_length_ratio: float = option(
-        0.25, "Connections longer than this share of the image are penalised.", ("bottomup",), gt(0)
+        0.25, "Connections longer than this share of the image are penalised.", "connections", gt(0)
     )
-    dist_penalty_weight: float = option(1.0, "Weight of that penalty.", ("bottomup",), ge(0))
-    min_line_scores: float = option(0.25, "Score a connection needs.", ("bottomup",))
+    dist_penalty_weight: float = option(1.0, "Weight of that penalty.", "connections", ge(0))
+    min_line_scores: float = option(0.25, "Score a connection needs.", "connections")
     min_instance_peaks: int | float = option(
-        0, "Points an instance needs: a whole count, or a share of the nodes.", ("bottomup",), _count_or_share
+        0, "Points an instance needs: a whole count, or a share of the nodes.", "connections", _count_or_share
     )
 
 
@@ -118,16 +113,18 @@ class GroupingOptions:
 class FilterOptions:
     """Which instances are kept in the end. All off by default."""
 
-    min_visible_nodes: int = option(0, "Drop instances with fewer points.", POSES, ge(0))
-    min_visible_node_fraction: float = option(0.0, "Drop instances with a smaller share of their points.", POSES, ge(0))
-    min_instance_score: float = option(0.0, "Drop instances with a lower score.", SEVERAL, ge(0))
-    min_mean_node_score: float = option(0.0, "Drop instances whose points score less on average.", POSES, ge(0))
-    max_overlap: float | None = option(
-        None, "Drop the weaker of two instances that overlap more than this.", SEVERAL, optional(ge(0))
+    min_visible_nodes: int = option(0, "Drop instances with fewer points.", "points", ge(0))
+    min_visible_node_fraction: float = option(
+        0.0, "Drop instances with a smaller share of their points.", "points", ge(0)
     )
-    overlap_method: OverlapMethod = option("iou", "Measure overlap by boxes (iou) or by keypoints (oks).", SEVERAL)
+    min_instance_score: float = option(0.0, "Drop instances with a lower score.", "several", ge(0))
+    min_mean_node_score: float = option(0.0, "Drop instances whose points score less on average.", "points", ge(0))
+    max_overlap: float | None = option(
+        None, "Drop the weaker of two instances that overlap more than this.", "several", optional(ge(0))
+    )
+    overlap_method: OverlapMethod = option("iou", "Measure overlap by boxes (iou) or by keypoints (oks).", "several")
     min_centroid_distance: float = option(
-        0.0, "Drop the weaker of two centroids that are nearer, in pixels.", ("centroid",), ge(0)
+        0.0, "Drop the weaker of two centroids that are nearer, in pixels.", "centroids", ge(0)
     )
 
 
@@ -137,8 +134,8 @@ class ReturnOptions:
 
     return_images: bool = option(False, "Keep the frames and what the network saw.")
     return_confmaps: bool = option(False, "Keep confidence maps.")
-    return_pafs: bool = option(False, "Keep part affinity fields.", ("bottomup",))
-    return_class_maps: bool = option(False, "Keep class maps.", ("multi_class_bottomup",))
+    return_pafs: bool = option(False, "Keep part affinity fields.", "connections")
+    return_class_maps: bool = option(False, "Keep class maps.", "class maps")
 
 
 @frozen
@@ -148,8 +145,8 @@ class StreamOptions:
     on_frame_error: OnFrameError = option("keep_place", "An unreadable frame: leave its place empty, or stop.")
     decoder: Decoder = option("cpu", "Decode video files on the host, or on the NVIDIA GPU that runs the network.")
     aim: Aim = option("throughput", "Divide a processor's cores for many frames at a time, or for the next one.")
-    crop_batch_size: int = option(16, "Crops that go through the network at once.", CROPPING, gt(0))
-    queue_size: int = option(2, "Batches that wait between two stages.", EVERY, gt(0))
+    crop_batch_size: int = option(16, "Crops that go through the network at once.", "crops", gt(0))
+    queue_size: int = option(2, "Batches that wait between two stages.", None, gt(0))
 
 
 @frozen
@@ -189,7 +186,7 @@ class InferenceOptions:
     reading: ReadingOptions = field(factory=ReadingOptions)
 
     @classmethod
-    def from_names(cls, options: Mapping[str, Any], kind: PipelineKind | None = None) -> InferenceOptions:
+    def from_names(cls, options: Mapping[str, Any], kind: str | None = None) -> InferenceOptions:
         """Sort options given by name into their groups.
 
         Args:
@@ -206,7 +203,7 @@ class InferenceOptions:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else f" Known options: {', '.join(sorted(known))}."
                 raise OptionError(f"Unknown option {name!r}.{hint}")
-            applies = known[name].metadata["applies"]
+            applies = applies_to(known[name])
             if kind is not None and kind not in applies:
                 raise OptionError(
                     f"{name!r} has no effect on a {kind} model; it applies to {', '.join(applies)}. Leave it out."

@@ -12,7 +12,6 @@ from sleap_infer.config.options import DEFAULT_BATCH_SIZE, StreamOptions
 from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.graphs.build import GRAPH_NAME, network_size, of_network
-from sleap_infer.model.settings import SECOND_STAGES
 from sleap_infer.quantization.accuracy_search import BuiltGraph
 from sleap_infer.runners.tensorrt.cuda import Gpu, find_gpu
 from sleap_infer.runners.tensorrt.engines import EngineStore, Profile, Range, require_tensorrt
@@ -44,7 +43,7 @@ def check_engines(source: Source, options: ExportOptions, frames: Any) -> None:
             "Export with --format onnx, and let backend='tensorrt' build them where they run; or install tensorrt-rtx."
         )
     for model in source.models:
-        if model.spec.kind not in SECOND_STAGES:
+        if not model.spec.row.on_crops:
             _sizes(source, options, frames)
 
 
@@ -88,7 +87,7 @@ def engine_profile(source: Source, made: BuiltGraph, options: ExportOptions, fra
     """Sizes of images that the engine of a graph is made for."""
     facts = made.spec.exported
     assert facts is not None
-    on_crops = made.spec.kind in SECOND_STAGES
+    on_crops = made.spec.row.on_crops
     stage = source.settings.stages[-1 if on_crops else 0]
     if on_crops:
         assert stage.crop_size is not None

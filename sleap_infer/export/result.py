@@ -9,7 +9,6 @@ from typing import Any
 from attrs import frozen
 
 from sleap_infer.checks.report import Report
-from sleap_infer.choices import GraphKind
 from sleap_infer.model import ModelSpec
 from sleap_infer.runners.tensorrt.engines import ANY_GPU, read_facts
 from sleap_infer.system.printable import printable
@@ -19,16 +18,6 @@ INSIDE_WORDS = {
     "scaling": "scaling, padding, normalisation, networks, crops, peaks; frames are fitted before it",
     "fitting": "everything from frames of any size to points in their pixels",
 }
-
-
-PLACES: Mapping[GraphKind, str] = {
-    "centroid": "centroids",
-    "topdown": "centroids",
-    "multi_class_topdown_combined": "centroids",
-    "bottomup": "peaks of each node",
-    "multi_class_bottomup": "peaks of each node",
-}
-"""What a graph has a fixed number of places for."""
 
 
 @frozen
@@ -60,8 +49,8 @@ class ExportResult:
         lines += [f"  in   {name}: {form}" for name, form in self.inside["inputs"].items()]
         lines += [f"  out  {name}: {form}" for name, form in self.inside["outputs"].items()]
         lines.append(f"  inside: {INSIDE_WORDS[facts.inside]}")
-        if self.spec.kind in PLACES:
-            lines.append(f"  room for {facts.n_places} {PLACES[self.spec.kind]}; a frame that fills it is reported")
+        if self.spec.row.capacity:
+            lines.append(f"  room for {facts.n_places} {self.spec.row.capacity}; a frame that fills it is reported")
         if facts.kept:
             lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import frozen
 
-from sleap_infer.choices import GraphInside, GraphKind
+from sleap_infer.choices import GraphInside
 from sleap_infer.config.graph_options import LOWERED, GraphOptions
-from sleap_infer.config.options import GROUPED
+from sleap_infer.config.kinds import KINDS, kind_of_stages
 from sleap_infer.errors import OptionError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.blocks import HEADS
 from sleap_infer.model.readers.directory import WEIGHTS_NAMES
 from sleap_infer.model.readers.exported import hash_file, metadata_inside
-from sleap_infer.model.settings import FUSED, SECOND_STAGES, ImageSettings, StageSettings, cuts_from_scaled
+from sleap_infer.model.settings import ImageSettings, StageSettings, cuts_from_scaled
 from sleap_infer.model.spec import ExportFacts
 from sleap_infer.poses.preprocess import scaled_size
 
@@ -93,7 +93,7 @@ def build_graph(models: Sequence[Trained], frames: ImageSettings, options: Graph
     from sleap_infer.graphs.modules import Frame, Graph, OneStage, TopDown
 
     kind = graph_kind(models)
-    images = frames if models[0].spec.kind not in SECOND_STAGES else ImageSettings(conventions=frames.conventions)
+    images = frames if not models[0].spec.row.on_crops else ImageSettings(conventions=frames.conventions)
     if inside_of(models, options) == "scaling":
         images = ImageSettings(conventions=frames.conventions)
     frame = Frame(kind, inside_of(models, options), images, options.layout, options.before, options.after)
@@ -109,16 +109,16 @@ def inside_of(models: Sequence[Trained], options: GraphOptions) -> GraphInside:
     """
     images = models[0].settings.images
     is_whole = images.conventions.resizing == "antialiased" or images.input_scaling == 1.0
-    if options.inside == "network" and not is_whole and models[0].spec.kind not in SECOND_STAGES:
+    if options.inside == "network" and not is_whole and not models[0].spec.row.on_crops:
         return "scaling"
     return options.inside
 
 
-def graph_kind(models: Sequence[Trained]) -> GraphKind:
+def graph_kind(models: Sequence[Trained]) -> str:
     """What a graph of these models finds."""
-    if len(models) == 1:
-        return models[0].spec.kind
-    return "multi_class_topdown_combined" if models[1].spec.kind == "multi_class_topdown" else "topdown"
+    row = kind_of_stages(tuple(model.spec.kind for model in models))
+    assert row is not None
+    return row.name
 
 
 def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
@@ -131,7 +131,7 @@ def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
     for model in models:
         if model.spec.exported:
             raise UnsupportedModelError(f"{model.path} is an exported model already. Give the trained model.")
-    if options.input_size and models[0].spec.kind in SECOND_STAGES:
+    if options.input_size and models[0].spec.row.on_crops:
         raise OptionError("input_size has no effect on a model that looks at crops: crop_size decides. Leave it out.")
 
 
@@ -145,7 +145,7 @@ def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
 
 
 def _room(spec: ModelSpec, options: GraphOptions) -> int:
-    return options.max_instances if spec.kind == "centroid" else options.max_peaks_per_node
+    return options.max_instances if spec.row.capacity == "centroids" else options.max_peaks_per_node
 
 
 def _input_form(models: Sequence[Trained], frames: ImageSettings, options: GraphOptions) -> Any:
@@ -201,7 +201,7 @@ def _exported_spec(
     weights = [find_model_files(model.path).weights for model in models]
     facts = ExportFacts(
         sha256="",
-        n_places=options.max_instances if kind in FUSED else _room(last.spec, options),
+        n_places=options.max_instances if KINDS[kind].is_fused else _room(last.spec, options),
         baked=baked_options(kind, last.settings, options, given) | _baked_scaling(inside, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
         precision="fp32" if options.precision in LOWERED else options.precision,
@@ -221,7 +221,7 @@ def _exported_spec(
         kind=kind,
         backbone=models[0].spec.backbone,
         preprocessing=preprocessing,
-        anchor_part=models[0].spec.anchor_part if kind in FUSED else last.spec.anchor_part,
+        anchor_part=models[0].spec.anchor_part if KINDS[kind].is_fused else last.spec.anchor_part,
         exported=facts,
         format="onnx",
     )
@@ -231,18 +231,16 @@ def _baked_scaling(inside: GraphInside, given: dict[str, Any]) -> dict[str, Any]
     return {name: given.get(name) for name in BAKED_SCALING} if inside == "scaling" else {}
 
 
-def baked_options(
-    kind: GraphKind, settings: StageSettings, options: GraphOptions, given: dict[str, Any]
-) -> dict[str, Any]:
+def baked_options(kind: str, settings: StageSettings, options: GraphOptions, given: dict[str, Any]) -> dict[str, Any]:
     """Options that are part of the graph, by name, with the values that they have for good."""
     baked = {name: getattr(settings.peaks, name) for name in BAKED_PEAKS}
-    if kind == "bottomup":
+    if KINDS[kind].finds_edges:
         baked |= {name: getattr(settings.grouping, name) for name in BAKED_LINES}
-    if kind in GROUPED:
+    if KINDS[kind].capacity == "peaks of each node":
         baked["max_peaks_per_node"] = options.max_peaks_per_node
     inside = (*BAKED_SCALING, *BAKED_FITTING) if options.inside == "fitting" else ()
-    names = (*inside, *(BAKED_CROPS if kind in FUSED else ()))
-    baked |= {name: given.get(name) for name in names if kind not in SECOND_STAGES or name not in BAKED_FITTING[:2]}
+    names = (*inside, *(BAKED_CROPS if KINDS[kind].is_fused else ()))
+    baked |= {name: given.get(name) for name in names if not KINDS[kind].on_crops or name not in BAKED_FITTING[:2]}
     if options.input_size:
         baked |= {"max_height": options.input_size[0], "max_width": options.input_size[1]}
     return baked

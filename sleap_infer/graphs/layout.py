@@ -12,42 +12,51 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sleap_infer.choices import GraphKind
-
-ONE_ANIMAL = ("single_instance", "centered_instance", "multi_class_topdown")
+from sleap_infer.config.kinds import KINDS
 
 
-def flat_names(kind: GraphKind) -> tuple[str, ...]:
-    """Outputs of a graph in the flat layout, in their order."""
-    if kind == "bottomup":
-        return ("points", "connections")
-    return ("points", "class_probs") if kind.startswith("multi_class") else ("points",)
+def flat_names(kind: str) -> tuple[str, ...]:
+    """Return the names of the outputs of a graph in the flat layout, in their order."""
+    arrays = KINDS[kind].arrays
+    extra = {"connections": "line_scores", "class_probs": "class_probs"}
+    return ("points", *(table for table, array in extra.items() if array in arrays))
 
 
-def flatten(found: dict[str, Tensor], kind: GraphKind) -> dict[str, Tensor]:
-    """Candidates (B, ...) of a graph of some kind as tables.
+def flatten(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Return candidates (B, ...) of a graph of some kind as tables.
 
     Images whose values are NaN (the network's maps are not finite) have a row for each of them.
     """
-    if kind in ONE_ANIMAL:
-        peaks, values = found["peaks"][:, None], found["peak_vals"][:, None]
-        flat = {"points": _rows(peaks, values, ~peaks[..., 0].isnan() | values.isnan())}
-        return {**flat, "class_probs": found["class_probs"]} if "class_probs" in found else flat
-    if kind in ("bottomup", "multi_class_bottomup"):
-        peaks, values, mask = (found[name].transpose(1, 2) for name in ("peaks", "peak_vals", "peak_mask"))
-        mask = mask | values.isnan()
-        flat = {"points": _rows(peaks, values, mask)}
-        if kind == "bottomup":
-            return {**flat, "connections": _connections(found["line_scores"], found["candidate_mask"], mask.shape[1])}
-        return {**flat, "class_probs": found["class_probs"].transpose(1, 2)[mask]}
-    valid = found["instance_valid"] | found["centroid_vals"].isnan()
-    centroids = _rows(found["centroids"][:, :, None], found["centroid_vals"][..., None], valid[..., None])
-    if kind == "centroid":
-        return {"points": centroids}
-    is_centroid = centroids.new_tensor([0, 0, 1, 0, 0, 0])
-    poses = _rows(found["peaks"], found["peak_vals"], ~found["peaks"][..., 0].isnan() | found["peak_vals"].isnan())
-    flat = {"points": torch.cat([centroids - is_centroid, poses])}
-    return {**flat, "class_probs": found["class_probs"][valid]} if "class_probs" in found else flat
+    axes = KINDS[kind].arrays
+    tables, shown = [], {}
+    if "centroids" in axes:
+        valid = found["instance_valid"] | found["centroid_vals"].isnan()
+        rows = _rows(found["centroids"][:, :, None], found["centroid_vals"][..., None], valid[..., None])
+        tables.append(rows - rows.new_tensor([0, 0, 1, 0, 0, 0]) if "peaks" in axes else rows)
+        shown["BIC"] = valid
+    if "peaks" in axes:
+        peaks, values = found["peaks"], found["peak_vals"]
+        if axes["peaks"] == "BNK2":
+            peaks, values, mask = (found[name].transpose(1, 2) for name in ("peaks", "peak_vals", "peak_mask"))
+            mask = mask | values.isnan()
+            shown["BNKC"] = mask
+        else:
+            if axes["peaks"] == "BN2":
+                peaks, values = peaks[:, None], values[:, None]
+            mask = ~peaks[..., 0].isnan() | values.isnan()
+        tables.append(_rows(peaks, values, mask))
+    flat = {"points": torch.cat(tables) if len(tables) > 1 else tables[0]}
+    if "line_scores" in axes:
+        flat["connections"] = _connections(found["line_scores"], found["candidate_mask"], found["peaks"].shape[2])
+    if "class_probs" in axes:
+        flat["class_probs"] = _class_table(found["class_probs"], axes["class_probs"], shown)
+    return flat
+
+
+def _class_table(probabilities: Tensor, axes: str, shown: dict[str, Tensor]) -> Tensor:
+    if axes == "BNKC":
+        probabilities = probabilities.transpose(1, 2)
+    return probabilities[shown[axes]] if axes in shown else probabilities
 
 
 def _rows(points: Tensor, values: Tensor, kept: Tensor) -> Tensor:

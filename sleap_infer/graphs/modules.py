@@ -10,11 +10,11 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from sleap_infer.choices import GraphInside, GraphKind, Layout
+from sleap_infer.choices import GraphInside, Layout
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.graphs.layout import flat_names, flatten
 from sleap_infer.graphs.preprocess import Crops, FitFrames, ScaleAndPad, fit_open_channels
 from sleap_infer.model.settings import ImageSettings, cuts_from_scaled
-from sleap_infer.poses.candidates import CANDIDATE_NAMES
 from sleap_infer.runners.torch.pose_network import PoseNetwork
 
 Arrays: TypeAlias = dict[str, Tensor]
@@ -36,7 +36,7 @@ class Frame:
         after: applied to the outputs, a tuple of tensors, last, if given.
     """
 
-    kind: GraphKind
+    kind: str
     inside: GraphInside
     images: ImageSettings
     layout: Layout = "batched"
@@ -129,7 +129,7 @@ class Graph(nn.Module):
         self.frame = frame
         self.before, self.after = frame.before, frame.after
         self.threshold_names = ("centroid_threshold", "peak_threshold")[isinstance(body, OneStage) :]
-        names = CANDIDATE_NAMES[frame.kind]
+        names = tuple(KINDS[frame.kind].arrays)
         self.output_names = names if frame.layout == "batched" else flat_names(frame.kind)
 
     def forward(self, image: Tensor, *thresholds: Tensor) -> tuple[Tensor, ...]:

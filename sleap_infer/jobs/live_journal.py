@@ -242,7 +242,7 @@ def facts_of(predictor: Steps, source: LiveSource) -> dict[str, Any]:
         "parts": [{"frames": None}],
         "chunk": CHUNK,
         "n_nodes": len(skeleton.nodes),
-        "is_centroid": spec.kind == "centroid",
+        "is_centroid": not spec.row.finds_points,
         "skeleton": attrs.asdict(skeleton),
         "classes": spec.classes,
         "settings": plain(attrs.asdict(predictor.settings)),

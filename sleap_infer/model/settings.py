@@ -8,12 +8,13 @@ scaled and padded, each model in its own way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import Backend, CentroidMethod, FusedKind, GraphKind, ModelKind, PipelineKind
+from sleap_infer.choices import Backend, CentroidMethod
+from sleap_infer.config.kinds import KINDS, kind_of_stages
 from sleap_infer.config.options import (
     FilterOptions,
     GroupingOptions,
@@ -26,11 +27,6 @@ from sleap_infer.config.options import (
 from sleap_infer.errors import ModelCombinationError, ModelConfigError, OptionError
 from sleap_infer.model.conventions import Conventions
 from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
-
-SECOND_STAGES: tuple[ModelKind, ...] = ("centered_instance", "multi_class_topdown")
-
-FUSED: tuple[FusedKind, ...] = get_args(FusedKind)
-"""Two models in one graph."""
 
 
 @frozen
@@ -56,7 +52,7 @@ class ImageSettings:
 class StageSettings:
     """What one network's pre- and post-processing does, resolved."""
 
-    kind: GraphKind
+    kind: str
     images: ImageSettings = field(factory=ImageSettings)
     peaks: PeakOptions = field(factory=PeakOptions)
     grouping: GroupingOptions = field(factory=GroupingOptions)
@@ -87,7 +83,7 @@ class StageSettings:
 class PipelineSettings:
     """The resolved settings of every stage, in the order in which they run, and of what follows them."""
 
-    kind: PipelineKind
+    kind: str
     frames: ImageSettings
     """How whole frames are fitted before anything else; neither scaled nor padded."""
     stages: tuple[StageSettings, ...]
@@ -96,20 +92,16 @@ class PipelineSettings:
     stream: StreamOptions
 
 
-def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
+def pipeline_kind(specs: Sequence[ModelSpec]) -> str:
     """What models make together.
 
     Raises:
         ModelCombinationError: no pipeline consists of these models.
     """
     kinds = [spec.kind for spec in specs]
-    if len(kinds) == 1:
-        return runs_as(kinds[0])
-    if len(kinds) == 2 and kinds[0] == "centroid":
-        if kinds[1] == "centered_instance":
-            return "topdown"
-        if kinds[1] == "multi_class_topdown":
-            return "multi_class_topdown"
+    row = KINDS[kinds[0]] if len(kinds) == 1 else kind_of_stages(tuple(kinds))
+    if row is not None:
+        return row.pipeline
     found = ", ".join(f"{spec.kind} ({spec.path})" for spec in specs) or "none"
     twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
     reason = f"two models are of one kind, {twice}" if twice else "these do not make a pipeline"
@@ -119,11 +111,6 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> PipelineKind:
     )
 
 
-def runs_as(kind: GraphKind) -> PipelineKind:
-    """The pipeline that one network, or two in one graph, make."""
-    return "multi_class_topdown" if kind == "multi_class_topdown_combined" else kind
-
-
 def default_backend(specs: Sequence[ModelSpec]) -> Backend:
     """What runs these models where nobody says."""
     return "onnx" if any(spec.exported for spec in specs) else "torch"
@@ -131,10 +118,10 @@ def default_backend(specs: Sequence[ModelSpec]) -> Backend:
 
 def in_order(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Models in the order in which they run: centroids first."""
-    return sorted(specs, key=lambda spec: spec.kind != "centroid")
+    return sorted(specs, key=lambda spec: spec.row.on_crops)
 
 
-def read_options(specs: Sequence[ModelSpec], kind: PipelineKind, given: Mapping[str, Any]) -> InferenceOptions:
+def read_options(specs: Sequence[ModelSpec], kind: str, given: Mapping[str, Any]) -> InferenceOptions:
     """Options by name, where those that are part of an exported graph default to what they are there.
 
     Raises:
@@ -166,7 +153,7 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     for spec, stage in zip(specs, stages, strict=True):
         _check_baked(spec, options, stage)
     frames = _frame_settings(specs, options.preprocess)
-    if stages[0].kind not in SECOND_STAGES:
+    if not specs[0].row.on_crops:
         own = stages[0].images
         images = attrs.evolve(frames, input_scaling=own.input_scaling, pad_to_stride=own.pad_to_stride)
         stages[0] = attrs.evolve(stages[0], images=images)
@@ -175,7 +162,7 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
 
 def cuts_from_scaled(spec: ModelSpec, images: ImageSettings) -> bool:
     """Whether a model looks at crops that are cut from frames which are scaled already."""
-    return spec.kind in SECOND_STAGES and images.conventions.cropping == "between_pixels"
+    return spec.row.on_crops and images.conventions.cropping == "between_pixels"
 
 
 def side_in_frame(stage: StageSettings) -> int | None:
@@ -233,14 +220,14 @@ def _frame_settings(specs: Sequence[ModelSpec], options: PreprocessOptions) -> I
 def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSettings:
     preprocess, peaks = options.preprocess, options.peaks
     threshold = peaks.peak_threshold
-    if isinstance(threshold, tuple) and spec.kind not in FUSED:
-        threshold = threshold[1 if last and spec.kind != "centroid" else 0]
+    if isinstance(threshold, tuple) and not spec.row.is_fused:
+        threshold = threshold[1 if last and spec.row.finds_points else 0]
     anchor = preprocess.anchor_part or spec.anchor_part
     if anchor is not None and anchor not in spec.skeleton.nodes:
         message = f"anchor_part {anchor!r} is not a node of the skeleton: {', '.join(spec.skeleton.nodes)}."
         raise OptionError(message) if preprocess.anchor_part else ModelConfigError(f"{spec.path}: {message}")
     crop_size = preprocess.crop_size or spec.preprocessing.crop_size
-    if spec.kind in SECOND_STAGES and crop_size is None:
+    if spec.row.on_crops and crop_size is None:
         raise ModelConfigError(f"{spec.path}: no crop_size in the configuration. Give it as an option, crop_size=...")
     images = ImageSettings(
         pad_to_stride=preprocess.pad_to_stride or spec.max_stride,
@@ -252,7 +239,7 @@ def _stage(spec: ModelSpec, options: InferenceOptions, last: bool) -> StageSetti
         images=left_outside(images, spec),
         peaks=attrs.evolve(peaks, peak_threshold=threshold if isinstance(threshold, tuple) else float(threshold)),
         grouping=options.grouping,
-        crop_size=crop_size if spec.kind in SECOND_STAGES else None,
+        crop_size=crop_size if spec.row.on_crops else None,
         anchor_part=anchor,
         centroid_method=spec.centroid_fallback if anchor else spec.centroid_method,
     )

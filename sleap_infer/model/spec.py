@@ -17,11 +17,11 @@ from sleap_infer.choices import (
     CentroidMethod,
     Exporter,
     GraphInside,
-    GraphKind,
     Layout,
     ModelFormat,
     Precision,
 )
+from sleap_infer.config.kinds import KINDS, Kind
 from sleap_infer.model.conventions import Conventions
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
@@ -218,11 +218,16 @@ class ExportFacts:
     """The positions that the graph gives, times this, are pixels of its input."""
 
 
+def _known_kind(_spec: object, _attribute: Attribute[str], value: str) -> None:
+    if value not in KINDS:
+        raise ValueError(f"kind is {value!r}, expected one of {', '.join(KINDS)}")
+
+
 @frozen
 class ModelSpec:
     """All that is known about a trained model without its weights."""
 
-    kind: GraphKind
+    kind: str = field(validator=_known_kind)
     skeleton: SkeletonSpec
     backbone: BackboneSpec
     heads: tuple[HeadSpec, ...]
@@ -245,6 +250,11 @@ class ModelSpec:
     """How the program that trained it prepares images and reads maps."""
     exported: ExportFacts | None = None
     """What is fixed in the graph, for exported models."""
+
+    @property
+    def row(self) -> Kind:
+        """What its kind means, see `sleap_infer.config.kinds`."""
+        return KINDS[self.kind]
 
     @property
     def n_nodes(self) -> int:

@@ -70,7 +70,7 @@ class LabelsBuilder:
         self._sio = sio
         self._settings = settings
         self._facts = facts
-        self._is_centroid = spec.kind == "centroid"
+        self._is_centroid = not spec.row.finds_points
         self._skeleton = make_skeleton(instance_skeleton(spec))
         self._tracks = [sio.Track(name) for name in spec.classes]
         self._used_tracks: dict[int, sio.Track] = {}
@@ -178,7 +178,7 @@ class LabelsBuilder:
 
 def instance_skeleton(spec: ModelSpec) -> SkeletonSpec:
     """What the instances of a model are written on."""
-    return CENTROID_SKELETON if spec.kind == "centroid" and spec.n_nodes > 1 else spec.skeleton
+    return CENTROID_SKELETON if not spec.row.finds_points and spec.n_nodes > 1 else spec.skeleton
 
 
 def make_skeleton(spec: SkeletonSpec) -> sio.Skeleton:

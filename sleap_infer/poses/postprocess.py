@@ -1,11 +1,11 @@
 """Candidates to instances: assignment, grouping, identities, filters, back to image pixels. numpy and scipy, no torch.
 
-To add a kind of model: its arrays in `candidates`, a decoder here, a line in `DECODERS`.
+To add a kind of model: a decoder here, its name in `DECODERS` and in the kind's row (`config.kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -13,7 +13,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import GraphKind
 from sleap_infer.config.options import FilterOptions
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ModelSpec
@@ -66,7 +65,7 @@ def find_rows(
 
     Points are in pixels of the network's input and, under their own names, in pixels of the image.
     """
-    images, rows = DECODERS[spec.kind](candidates, spec, settings)
+    images, rows = DECODERS[spec.row.decoder](candidates, spec, settings)
     of_rows = attrs.evolve(geometry, origin=geometry.origin[images % len(geometry.origin)])
     for raw, name in (("pred_raw_keypoints", "pred_keypoints"), ("pred_raw_centroids", "pred_centroids")):
         if raw in rows:
@@ -171,16 +170,19 @@ def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: Stag
     return images[named], {name: values[named] for name, values in rows.items()}
 
 
-DECODERS: Mapping[GraphKind, Decoder] = {
-    "single_instance": decode_one,
-    "centered_instance": decode_one,
-    "centroid": decode_centroids,
-    "bottomup": decode_bottomup,
-    "multi_class_bottomup": decode_multi_class_bottomup,
-    "multi_class_topdown": decode_class_vector,
-    "topdown": decode_fused,
-    "multi_class_topdown_combined": decode_fused_classes,
+DECODERS: dict[str, Decoder] = {
+    decoder.__name__: decoder
+    for decoder in (
+        decode_one,
+        decode_centroids,
+        decode_bottomup,
+        decode_multi_class_bottomup,
+        decode_class_vector,
+        decode_fused,
+        decode_fused_classes,
+    )
 }
+"""Functions that rows of `config.kinds` name."""
 
 
 def assign_crop_classes(probabilities: Floats, keeps_unsure: bool = True) -> tuple[NDArray[np.int64], Floats]:

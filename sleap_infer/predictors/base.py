@@ -11,7 +11,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, final, overload
 
-from sleap_infer.choices import PipelineKind, PrecisionChoice, StageName
+from sleap_infer.choices import PrecisionChoice, StageName
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import FrameReadError, ModelCombinationError
@@ -59,15 +60,26 @@ class Predictor(ABC):
         stopwatch: counts it.
     """
 
-    kind: ClassVar[PipelineKind | None] = None
+    kind: ClassVar[str | None] = None
     """The pipeline that a subclass runs; `None` for those that are not complete."""
 
-    _by_kind: ClassVar[dict[PipelineKind, type[Predictor]]] = {}
+    uses_crops: ClassVar[bool | None] = None
+    """Of a subclass for any kind: whether it is for those that look at crops."""
+
+    _by_kind: ClassVar[dict[str, type[Predictor]]] = {}
+    _general: ClassVar[dict[bool, type[Predictor]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Enter a complete pipeline into the table that `from_model_paths` looks into."""
+        """Enter a subclass into the tables that `class_for` looks into."""
         if cls.kind is not None:
             Predictor._by_kind[cls.kind] = cls
+        elif cls.uses_crops is not None:
+            Predictor._general.setdefault(cls.uses_crops, cls)
+
+    @staticmethod
+    def class_for(kind: str) -> type[Predictor]:
+        """Return the class of a kind of pipeline, see `sleap_infer.config.kinds`."""
+        return Predictor._by_kind.get(kind) or Predictor._general[KINDS[kind].uses_crops]
 
     def __init__(
         self, runners: Sequence[BaseInferenceRunner], settings: PipelineSettings, batch_size: int = DEFAULT_BATCH_SIZE
@@ -125,7 +137,7 @@ class Predictor(ABC):
             BackendError: the backend or the device is not there.
         """
         plan = read_plan(paths, options)
-        chosen = Predictor._by_kind[plan.kind]
+        chosen = Predictor.class_for(plan.kind)
         if not issubclass(chosen, cls):
             raise ModelCombinationError(
                 f"These models make a {plan.kind} pipeline, which {cls.__name__} does not run. "

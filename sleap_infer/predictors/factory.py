@@ -9,12 +9,11 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import GRAPH_BACKENDS, Backend, PipelineKind, Precision
+from sleap_infer.choices import GRAPH_BACKENDS, Backend, Precision
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import ModelCombinationError, OptionError
 from sleap_infer.model import ModelSpec, expand_model_path, read_spec
 from sleap_infer.model.settings import (
-    SECOND_STAGES,
     PipelineSettings,
     in_order,
     left_outside,
@@ -40,7 +39,7 @@ class Plan:
 
     paths: tuple[Path, ...]
     specs: tuple[ModelSpec, ...]
-    kind: PipelineKind
+    kind: str
     settings: PipelineSettings
     options: Mapping[str, Any]
 
@@ -133,7 +132,7 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
                 runtime.device,
                 runtime.precision,
                 runtime.backend_options,
-                crops if spec.kind in SECOND_STAGES else runtime.batch_size,
+                crops if spec.row.on_crops else runtime.batch_size,
                 plan.settings.stream.aim,
             )
             opened.append(open_runner(runner, opening))

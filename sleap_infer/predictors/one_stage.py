@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sleap_infer.choices import PipelineKind
 from sleap_infer.frames import FrameBatch
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.poses.preprocess import preprocess
@@ -15,6 +14,8 @@ from sleap_infer.predictors.steps import Step, Work
 
 class OneStagePredictor(Predictor):
     """Runs one network on whole frames."""
+
+    uses_crops: ClassVar[bool | None] = False
 
     def _preprocess(self, batch: FrameBatch) -> Work:
         return Work(batch, *preprocess(batch.images, self.runners[0].settings.images))
@@ -31,22 +32,22 @@ class OneStagePredictor(Predictor):
 class SingleInstancePredictor(OneStagePredictor):
     """One animal per frame."""
 
-    kind: ClassVar[PipelineKind | None] = "single_instance"
+    kind: ClassVar[str | None] = "single_instance"
 
 
 class CentroidPredictor(OneStagePredictor):
     """Where the animals are, without their poses."""
 
-    kind: ClassVar[PipelineKind | None] = "centroid"
+    kind: ClassVar[str | None] = "centroid"
 
 
 class BottomUpPredictor(OneStagePredictor):
     """All points of all animals, then grouped along part affinity fields."""
 
-    kind: ClassVar[PipelineKind | None] = "bottomup"
+    kind: ClassVar[str | None] = "bottomup"
 
 
 class MultiClassBottomUpPredictor(OneStagePredictor):
     """All points of all animals, then given to classes (identities)."""
 
-    kind: ClassVar[PipelineKind | None] = "multi_class_bottomup"
+    kind: ClassVar[str | None] = "multi_class_bottomup"

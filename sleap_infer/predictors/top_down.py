@@ -10,10 +10,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import PipelineKind
 from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import FrameBatch, Source
-from sleap_infer.model.settings import FUSED
 from sleap_infer.poses.candidates import Candidates, are_damaged
 from sleap_infer.poses.geometry import Floats, Geometry
 from sleap_infer.poses.outputs import Outputs
@@ -34,11 +32,12 @@ class CroppingPredictor(Predictor):
     With one runner only, centroids are those of the instances that a label file has; or both networks are in its graph.
     """
 
+    uses_crops: ClassVar[bool | None] = True
     _node_names: tuple[str, ...] = ()
 
     @property
     def _is_fused(self) -> bool:
-        return self.runners[0].spec.kind in FUSED
+        return self.runners[0].spec.row.is_fused
 
     @property
     def _finds_centroids(self) -> bool:
@@ -158,19 +157,19 @@ class CroppingPredictor(Predictor):
 class CenteredInstancePredictor(CroppingPredictor):
     """Poses of animals whose places a label file knows."""
 
-    kind: ClassVar[PipelineKind | None] = "centered_instance"
+    kind: ClassVar[str | None] = "centered_instance"
 
 
 class TopDownPredictor(CroppingPredictor):
     """Centroids first, then the pose of the animal around each."""
 
-    kind: ClassVar[PipelineKind | None] = "topdown"
+    kind: ClassVar[str | None] = "topdown"
 
 
 class MultiClassTopDownPredictor(CroppingPredictor):
     """Centroids first, then pose and class (identity) of the animal around each; no class twice in a frame."""
 
-    kind: ClassVar[PipelineKind | None] = "multi_class_topdown"
+    kind: ClassVar[str | None] = "multi_class_topdown"
 
     def _assemble(self, work: Work, candidates: Candidates | None) -> list[Outputs]:
         found = super()._assemble(work, candidates)

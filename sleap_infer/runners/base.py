@@ -24,8 +24,8 @@ from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.errors import BackendError, ImageError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.model import ModelSpec, read_spec
-from sleap_infer.model.settings import StageSettings, read_options, resolve, runs_as
-from sleap_infer.poses.candidates import CANDIDATE_NAMES, Candidates, join
+from sleap_infer.model.settings import StageSettings, read_options, resolve
+from sleap_infer.poses.candidates import Candidates, join
 from sleap_infer.poses.geometry import Geometry
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.poses.postprocess import postprocess
@@ -113,7 +113,7 @@ class BaseInferenceRunner(ABC):
             BackendError: the backend or the device is not there.
         """
         spec = read_spec(path, options.get("ignore_unknown_settings") is True)
-        resolved = resolve([spec], read_options([spec], runs_as(spec.kind), options))
+        resolved = resolve([spec], read_options([spec], spec.row.pipeline, options))
         stage, returned = resolved.stages[0], resolved.returned
         return cls.open(Opening(Path(path), spec, stage, returned, device, precision, backend_options or {}))
 
@@ -189,7 +189,7 @@ class BaseInferenceRunner(ABC):
             inputs: (B, C, H, W) as `preprocess_image` leaves them.
 
         Returns:
-            The arrays of `sleap_infer.poses.candidates` for this kind of model, with their maps if these are requested.
+            The arrays of `sleap_infer.config.kinds` for this kind of model, with their maps if these are requested.
         """
         return self._check(self._predict(inputs))
 
@@ -320,7 +320,7 @@ class BaseInferenceRunner(ABC):
         return wait
 
     def _check(self, found: Candidates) -> Candidates:
-        missing = [name for name in CANDIDATE_NAMES[self.spec.kind] if name not in found]
+        missing = [name for name in self.spec.row.arrays if name not in found]
         if missing:
             raise TypeError(f"{type(self).__name__}._predict gave no {', '.join(missing)} for a {self.spec.kind} model")
         return found

@@ -18,7 +18,7 @@ from sleap_infer.choices import Aim
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.errors import OptionError
 from sleap_infer.model import ModelSpec
-from sleap_infer.model.settings import SECOND_STAGES, StageSettings
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates, join
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
 from sleap_infer.system.machine import available_cores
@@ -177,7 +177,7 @@ class RunnerInLanes(BaseInferenceRunner):
 
     def _images_at_once(self, images: Images) -> int:
         """How many images of a batch go through the network together."""
-        facts, alone = self.spec.exported, self._neighbours_count and self.spec.kind not in SECOND_STAGES
+        facts, alone = self.spec.exported, self._neighbours_count and not self.spec.row.on_crops
         if facts is not None and facts.batch_size:
             return facts.batch_size
         return 1 if alone else images_at_once(images.shape[2], images.shape[3], self._call_costs)

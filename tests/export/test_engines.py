@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pretend_tensorrt
 import pytest
 from pretend_tensorrt import GPU, PretendCuda
 
 from sleap_infer.checks import validate as validating
-from sleap_infer.choices import ModelKind
 from sleap_infer.cli.export import split_ranges
 from sleap_infer.cli.parameters import read_batch_size, read_size
+from sleap_infer.config.kinds import model_kinds
 from sleap_infer.errors import (
     BackendNotInstalledError,
     DeviceError,
@@ -29,7 +29,7 @@ from sleap_infer.runners.tensorrt import engines as trt_engines
 from sleap_infer.runners.tensorrt import runner as trt
 from sleap_infer.runners.tensorrt.engines import Profile, read_facts
 
-KINDS = get_args(ModelKind)
+KINDS = model_kinds()
 ON_CROPS = ("centered_instance", "multi_class_topdown")
 
 
@@ -52,7 +52,7 @@ def rtx() -> None:
     ],
 )
 def test_every_kind_is_built_in_half(
-    kind: ModelKind, precision: Any, models: Path, videos: Path, tmp_path: Path, rtx: None
+    kind: str, precision: Any, models: Path, videos: Path, tmp_path: Path, rtx: None
 ) -> None:
     options = ExportOptions(precision=precision, format="tensorrt", validate=False)
     (made,) = export(models / kind, tmp_path / kind, options, videos / "two_flies.mp4")
@@ -69,7 +69,7 @@ def test_every_kind_is_built_in_half(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_built_in_int8(
-    kind: ModelKind, exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path, rtx: None
+    kind: str, exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path, rtx: None
 ) -> None:
     """In the symmetric form; TensorRT refuses the other one."""
     with open_source(videos / "two_flies.mp4", frames=range(2)) as source:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sleap_infer.choices import GraphKind
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.graphs.layout import flat_names, flatten
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.poses.candidates import CANDIDATE_NAMES
 from sleap_infer.runners.graph.flat import unflatten
 
 PLACES, IMAGES = 4, 3
@@ -47,11 +46,11 @@ def random_candidates(spec: ModelSpec) -> dict[str, np.ndarray]:
         "centroid_vals": (rng.random(valid.shape) * valid).astype(np.float32),
         "instance_valid": valid,
     }
-    return {name: everything[name] for name in CANDIDATE_NAMES[spec.kind]}
+    return {name: everything[name] for name in spec.row.arrays}
 
 
-@pytest.mark.parametrize("kind", CANDIDATE_NAMES)
-def test_there_and_back(kind: GraphKind, models: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_and_back(kind: str, models: Path) -> None:
     model = {"topdown": "centered_instance", "multi_class_topdown_combined": "multi_class_topdown"}.get(kind, kind)
     facts = ExportFacts(sha256="", n_places=PLACES, layout="flat")
     spec = attrs.evolve(read_spec(models / model), kind=kind, exported=facts)

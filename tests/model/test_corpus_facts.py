@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sleap_infer.choices import ModelKind
 from sleap_infer.model import load_network, read_spec
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, TrainedPreprocessing, UNetSpec
 
@@ -66,7 +65,7 @@ def maps(name: str, channels: int, stride: int, sigmoid: bool = False) -> MapHea
 def test_checkpoints_of_sleap_nn(
     corpus: Path,
     name: str,
-    kind: ModelKind,
+    kind: str,
     backbone: UNetSpec,
     heads: tuple[HeadSpec, ...],
     preprocessing: TrainedPreprocessing,
@@ -85,9 +84,7 @@ def test_checkpoints_of_sleap_nn(
     ("name", "kind", "n_parameters"),
     [("bottomup", "bottomup", 150_748), ("centroid", "centroid", 127_235)],
 )
-def test_legacy_models_are_built_as_their_successors(
-    corpus: Path, name: str, kind: ModelKind, n_parameters: int
-) -> None:
+def test_legacy_models_are_built_as_their_successors(corpus: Path, name: str, kind: str, n_parameters: int) -> None:
     path = corpus / "legacy" / f"minimal_instance.UNet.{name}"
     spec = read_spec(path)
     assert (spec.kind, spec.format, spec.skeleton.nodes) == (kind, "sleap", ("A", "B"))

@@ -14,7 +14,6 @@ import pytest
 import torch
 from tiny_model import KINDS, NODES, change, checkpoint_of, tiny_config, write_config, write_model
 
-from sleap_infer.choices import ModelKind
 from sleap_infer.model import ModelSpec, find_model_files, load_network, read_spec
 from sleap_infer.model.networks import Network
 from sleap_infer.model.readers.backbone import read_backbone
@@ -165,7 +164,7 @@ def test_early_mapping_of_skeletons(tmp_path: Path) -> None:
     ],
 )
 def test_published_sizes_have_the_parameters_of_sleap_nn(backbone: Any, n_parameters: int) -> None:
-    kind: ModelKind = "single_instance"
+    kind: str = "single_instance"
     head = MapHeadSpec("SingleInstanceConfmapsHead", 3, backbone.output_stride)
     with torch.device("meta"):
         network = Network(ModelSpec(kind, SkeletonSpec(("a", "b", "c")), backbone, (head,)), "sleap-nn")

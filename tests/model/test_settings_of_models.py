@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from sleap_infer import Predictor, open_source
 from sleap_infer.checks.validate import Source
 from sleap_infer.cli.app import app
+from sleap_infer.config import kinds
 from sleap_infer.errors import ModelConfigError, ModelError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.readers import known_settings as known
-from sleap_infer.model.readers.heads import SECOND_SECTION
 from sleap_infer.model.readers.known_settings import READ, TRAINING, Only, Rules
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def sections() -> Iterator[tuple[str, str, str, Rules]]:
     for backbone, rules in known.BACKBONES.items():
         yield "single_instance", backbone, f"{BACKBONES}/{backbone}", rules
     for kind in KINDS:
-        for name in filter(None, ("confmaps", SECOND_SECTION.get(kind))):  # type: ignore[call-overload]
+        for name in [head.section for head in kinds.KINDS[kind].heads]:
             yield kind, "unet", f"{HEADS}/{kind}/{name}", known.HEAD[name]  # type: ignore[misc]
 
 

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import KINDS, model_kinds
 from sleap_infer.config.options import PeakOptions
-from sleap_infer.model.readers.heads import CONFMAP_HEADS
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, ModelSpec, SkeletonSpec, UNetSpec, VectorHeadSpec
-from sleap_infer.ops.candidates import LOCAL_KINDS, to_candidates
-from sleap_infer.poses.candidates import CANDIDATE_NAMES, join
+from sleap_infer.ops.candidates import to_candidates
+from sleap_infer.poses.candidates import join
 
 NODES, EDGES, CLASSES = ("a", "b", "c"), ((0, 1), (1, 2)), ("f", "m")
-SECOND_HEADS: dict[ModelKind, HeadSpec] = {
+SECOND_HEADS: dict[str, HeadSpec] = {
     "bottomup": MapHeadSpec("PartAffinityFieldsHead", 4, 4),
     "multi_class_bottomup": MapHeadSpec("ClassMapsHead", 2, 4, sigmoid=True),
     "multi_class_topdown": VectorHeadSpec("ClassVectorsHead", 2),
 }
-kinds = pytest.mark.parametrize("kind", get_args(ModelKind))
+kinds = pytest.mark.parametrize("kind", model_kinds())
 batches = pytest.mark.parametrize("batch", [1, 3])
 
 
-def spec(kind: ModelKind) -> ModelSpec:
-    confmaps = MapHeadSpec(CONFMAP_HEADS[kind], 1 if kind == "centroid" else 3, 2)
+def spec(kind: str) -> ModelSpec:
+    confmaps = MapHeadSpec(KINDS[kind].heads[0].name, 1 if kind == "centroid" else 3, 2)
     heads = (confmaps, SECOND_HEADS[kind]) if kind in SECOND_HEADS else (confmaps,)
     edges = EDGES if kind == "bottomup" else ()
     return ModelSpec(kind, SkeletonSpec(NODES), UNetSpec(), heads, paf_edges=edges, classes=CLASSES)
 
 
-def empty_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
+def empty_maps(kind: str, batch: int) -> dict[str, Tensor]:
     maps: dict[str, Tensor] = {}
     for head in spec(kind).heads:
         cells = () if isinstance(head, VectorHeadSpec) else (32 // head.output_stride, 48 // head.output_stride)
@@ -42,12 +39,12 @@ def empty_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
     return maps
 
 
-def random_maps(kind: ModelKind, batch: int) -> dict[str, Tensor]:
+def random_maps(kind: str, batch: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(3)
     return {name: torch.rand(zeros.shape, generator=generator) for name, zeros in empty_maps(kind, batch).items()}
 
 
-def shapes(kind: ModelKind, batch: int, k: int) -> dict[str, tuple[int, ...]]:
+def shapes(kind: str, batch: int, k: int) -> dict[str, tuple[int, ...]]:
     """Of the table in `sleap_infer.poses.candidates`."""
     one = {"peaks": (batch, 3, 2), "peak_vals": (batch, 3)}
     many = {"peaks": (batch, 3, k, 2), "peak_vals": (batch, 3, k), "peak_mask": (batch, 3, k)}
@@ -65,10 +62,10 @@ def shapes(kind: ModelKind, batch: int, k: int) -> dict[str, tuple[int, ...]]:
 @kinds
 @batches
 @pytest.mark.parametrize("n_peaks", [None, 4])
-def test_maps_without_peaks_give_none(kind: ModelKind, batch: int, n_peaks: int | None) -> None:
+def test_maps_without_peaks_give_none(kind: str, batch: int, n_peaks: int | None) -> None:
     found = to_candidates(empty_maps(kind, batch), spec(kind), StageSettings(kind), n_peaks)
     assert {name: tuple(array.shape) for name, array in found.items()} == shapes(kind, batch, n_peaks or 1)
-    assert tuple(found) == CANDIDATE_NAMES[kind]
+    assert tuple(found) == tuple(KINDS[kind].arrays)
     for name in {"peaks", "centroids", "line_scores"} & found.keys():
         assert found[name].isnan().all()
     for name in {"peak_vals", "peak_mask", "centroid_vals", "instance_valid", "candidate_mask"} & found.keys():
@@ -77,10 +74,10 @@ def test_maps_without_peaks_give_none(kind: ModelKind, batch: int, n_peaks: int 
 
 @kinds
 @batches
-def test_peaks_of_the_last_image_stand_at_their_pixels(kind: ModelKind, batch: int) -> None:
+def test_peaks_of_the_last_image_stand_at_their_pixels(kind: str, batch: int) -> None:
     """Two cells of stride 2 in the first map, at (5, 3) and (20, 10)."""
     maps = empty_maps(kind, batch)
-    confmaps = maps[CONFMAP_HEADS[kind]]
+    confmaps = maps[KINDS[kind].heads[0].name]
     confmaps[-1, 0, 3, 5], confmaps[-1, 0, 10, 20] = 0.5, 0.75
     found = to_candidates(maps, spec(kind), StageSettings(kind))
     peaks, values = found.get("peaks", found.get("centroids")), found.get("peak_vals", found.get("centroid_vals"))
@@ -129,18 +126,18 @@ def test_settings_cap_the_peaks_of_a_node(at_most: int | None, values: list[floa
     assert to_candidates(maps, spec("centroid"), settings)["centroid_vals"].tolist() == [values]
 
 
-@pytest.mark.parametrize("kind", LOCAL_KINDS)
-def test_how_much_room_was_needed_is_told(kind: ModelKind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in model_kinds() if KINDS[kind].capacity])
+def test_how_much_room_was_needed_is_told(kind: str) -> None:
     """Three peaks in the first map of the second image, of which there is room for one."""
     maps = empty_maps(kind, 2)
     for x in (3, 9, 15):
-        maps[CONFMAP_HEADS[kind]][1, 0, 5, x] = 0.5
+        maps[KINDS[kind].heads[0].name][1, 0, 5, x] = 0.5
     found = to_candidates(maps, spec(kind), StageSettings(kind), n_peaks=1, count=True)
     assert found["n_candidates"].tolist() == [0, 3]
 
 
 @kinds
-def test_maps_with_channels_innermost_give_the_same(kind: ModelKind) -> None:
+def test_maps_with_channels_innermost_give_the_same(kind: str) -> None:
     maps = random_maps(kind, 2)
     turned = {
         name: values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
@@ -152,7 +149,7 @@ def test_maps_with_channels_innermost_give_the_same(kind: ModelKind) -> None:
 
 
 @kinds
-def test_batches_with_more_and_fewer_peaks_are_joined(kind: ModelKind) -> None:
+def test_batches_with_more_and_fewer_peaks_are_joined(kind: str) -> None:
     maps = random_maps(kind, 4)
     confmaps = next(maps[name] for name in maps if name.endswith("ConfmapsHead"))
     confmaps *= torch.tensor([0.0, 0.5, 1.0, 0.25])[:, None, None, None]  # images with no, some, many and few peaks

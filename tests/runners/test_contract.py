@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from sleap_infer import BaseInferenceRunner, FakeRunner, Outputs
-from sleap_infer.choices import GRAPH_BACKENDS, Backend, ModelKind
+from sleap_infer.choices import GRAPH_BACKENDS, Backend
+from sleap_infer.config import kinds
 from sleap_infer.errors import BackendError, BackendNotInstalledError, DeviceError, ImageError, OptionError
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
-from sleap_infer.poses.candidates import CANDIDATE_NAMES
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.compiled import COMPILERS
 
-KINDS = get_args(ModelKind)
+KINDS = kinds.model_kinds()
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
 BACKENDS = ["torch", "onnx", "openvino", pytest.param("torch_compile", marks=needs_compiler)]
 CHECKED = [(backend, kind) for backend in ("torch", "onnx", "openvino") for kind in KINDS] + [
@@ -50,14 +50,14 @@ def test_every_backend_has_a_row() -> None:
 
 @pytest.mark.parametrize(("backend", "kind"), CHECKED)
 def test_candidates_are_complete_and_poses_those_of_torch(
-    backend: str, kind: ModelKind, models: Path, exports: Mapping[str, ExportResult], flies: np.ndarray
+    backend: str, kind: str, models: Path, exports: Mapping[str, ExportResult], flies: np.ndarray
 ) -> None:
     path = exports[kind].directory if backend in GRAPH_BACKENDS else models / kind
     images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
     with find_runner(backend).from_model_path(path, device="cpu") as runner:
         inputs, geometry = runner.preprocess_image(images)
         candidates = runner.infer(inputs)
-        assert set(CANDIDATE_NAMES[kind]) == set(candidates)
+        assert set(kinds.KINDS[kind].arrays) == set(candidates)
         assert all(isinstance(value, np.ndarray) and len(value) == 3 for value in candidates.values())
         outputs = runner.postprocess_results(candidates, geometry)
         smaller = runner.predict(images[:1])
@@ -70,7 +70,7 @@ def test_candidates_are_complete_and_poses_those_of_torch(
 
 
 @pytest.mark.parametrize("kind", ["bottomup"])
-def test_all_forms_of_images_give_the_same(kind: ModelKind, models: Path, flies: np.ndarray) -> None:
+def test_all_forms_of_images_give_the_same(kind: str, models: Path, flies: np.ndarray) -> None:
     import torch
 
     runner = find_runner("torch").from_model_path(models / kind, device="cpu")
@@ -204,7 +204,7 @@ def test_cuda_computes_in_true_32_bits() -> None:
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", KINDS)
-def test_cuda_gives_the_poses_of_the_cpu(kind: ModelKind, models: Path, flies: np.ndarray) -> None:
+def test_cuda_gives_the_poses_of_the_cpu(kind: str, models: Path, flies: np.ndarray) -> None:
     images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
     there, here = (find_runner("torch").from_model_path(models / kind, device=name) for name in ("cuda", "cpu"))
     for found, wanted in zip(points(there.predict(images)), points(here.predict(images)), strict=True):

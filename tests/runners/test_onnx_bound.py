@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import model_kinds
 from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.export import ExportResult
 from sleap_infer.model import onnx_graph as graph
@@ -19,8 +19,8 @@ from sleap_infer.runners.graph import onnxruntime as module
 from sleap_infer.runners.graph.onnxruntime_bound import MOST, BoundSession
 
 
-@pytest.mark.parametrize("kind", get_args(ModelKind))
-def test_outputs_are_those_of_a_plain_run(kind: ModelKind, exports: Mapping[str, ExportResult]) -> None:
+@pytest.mark.parametrize("kind", model_kinds())
+def test_outputs_are_those_of_a_plain_run(kind: str, exports: Mapping[str, ExportResult]) -> None:
     runner: Any = find_runner("onnx").from_model_path(exports[kind].directory, device="cpu", peak_threshold=0.1)
     bound = BoundSession(runner.session, "cpu", runner._thresholds)
     rng = np.random.default_rng(0)
@@ -94,9 +94,9 @@ def test_what_a_gpu_is_opened_with(exports: Mapping[str, ExportResult], monkeypa
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("options", [{}, {"enable_cuda_graph": 1}])
-@pytest.mark.parametrize("kind", get_args(ModelKind))
+@pytest.mark.parametrize("kind", model_kinds())
 def test_a_real_gpu_gives_the_candidates_of_the_cpu(
-    kind: ModelKind, options: dict[str, Any], exports: Mapping[str, ExportResult]
+    kind: str, options: dict[str, Any], exports: Mapping[str, ExportResult]
 ) -> None:
     path = exports[kind].directory
     here = find_runner("onnx").from_model_path(path, device="cpu")

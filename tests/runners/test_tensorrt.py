@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from pretend_tensorrt import GPU, PretendCuda
 
 from sleap_infer import Outputs, Predictor
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import model_kinds
 from sleap_infer.errors import (
     BackendError,
     BackendNotInstalledError,
@@ -32,7 +32,7 @@ from sleap_infer.runners.tensorrt import engines as trt_engines
 from sleap_infer.runners.tensorrt import runner as trt
 from sleap_infer.runners.tensorrt.engines import Profile, read_facts
 
-KINDS = get_args(ModelKind)
+KINDS = model_kinds()
 ON_CROPS = ("centered_instance", "multi_class_topdown")
 
 
@@ -78,7 +78,7 @@ def close(found: list[Outputs], expected: list[Outputs], atol: float = 1e-3) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_poses_are_those_of_onnx(
-    kind: ModelKind, exports: Mapping[str, ExportResult], frames: np.ndarray, gpu: Any, tmp_path: Path
+    kind: str, exports: Mapping[str, ExportResult], frames: np.ndarray, gpu: Any, tmp_path: Path
 ) -> None:
     path = shutil.copytree(exports[kind].directory, tmp_path / "model")
     images = frames[:, :, 50:130, 50:130] if kind in ON_CROPS else frames
@@ -357,7 +357,7 @@ def rtx() -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_real_engine_of_every_kind(kind: ModelKind, exports: Mapping[str, ExportResult]) -> None:
+def test_a_real_engine_of_every_kind(kind: str, exports: Mapping[str, ExportResult]) -> None:
     side = 80 if kind in ON_CROPS else 192
     graph, profile = exports[kind].graph, Profile.of((4, 1, side, side), 4)
     assert len(trt_engines.build_engine(rtx(), graph, profile)) > 100_000
@@ -378,7 +378,7 @@ def test_a_graph_that_tensorrt_refuses(tmp_path: Path, exports: Mapping[str, Exp
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_real_gpu_gives_the_poses_of_the_cpu(
-    kind: ModelKind, exports: Mapping[str, ExportResult], frames: np.ndarray, tmp_path: Path
+    kind: str, exports: Mapping[str, ExportResult], frames: np.ndarray, tmp_path: Path
 ) -> None:
     trt_engines.require_tensorrt()
     path = shutil.copytree(exports[kind].directory, tmp_path / "model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 import numpy as np
@@ -15,13 +15,12 @@ from torch._dynamo.testing import CompileCounter
 from torch.overrides import TorchFunctionMode
 
 from sleap_infer import Outputs, Predictor
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import model_kinds
 from sleap_infer.errors import DeviceMemoryError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.model import load_network, read_spec
-from sleap_infer.model.settings import ImageSettings, read_options, resolve, runs_as
+from sleap_infer.model.settings import ImageSettings, read_options, resolve
 from sleap_infer.ops import crops
-from sleap_infer.ops.candidates import LOCAL_KINDS
 from sleap_infer.poses.preprocess import cut, scale_and_pad
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.compiled import COMPILERS
@@ -31,7 +30,7 @@ from sleap_infer.runners.torch.cuda_queue import CudaQueue
 from sleap_infer.runners.torch.pose_network import PoseNetwork
 from sleap_infer.runners.torch.runner import LEAST_ROOM, InferenceRunnerTorch
 
-KINDS = get_args(ModelKind)
+KINDS = model_kinds()
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
 ON_CROPS = ("centered_instance", "multi_class_topdown")
 
@@ -56,7 +55,7 @@ def on_streams(monkeypatch: pytest.MonkeyPatch) -> Any:
     return give
 
 
-def images_for(kind: ModelKind, frames: np.ndarray) -> np.ndarray:
+def images_for(kind: str, frames: np.ndarray) -> np.ndarray:
     return frames[:, :, 50:130, 50:130] if kind in ON_CROPS else frames
 
 
@@ -68,7 +67,7 @@ def same(found: list[Outputs], expected: list[Outputs], atol: float = 1e-4) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_poses_are_those_of_the_simple_way(kind: ModelKind, models: Path, frames: np.ndarray, on_streams: Any) -> None:
+def test_poses_are_those_of_the_simple_way(kind: str, models: Path, frames: np.ndarray, on_streams: Any) -> None:
     images = images_for(kind, frames)
     plain, queued = (
         find_runner("torch").from_model_path(models / kind, device="cpu", backend_options={"lanes": 1})
@@ -123,7 +122,7 @@ def test_a_device_without_memory(models: Path, frames: np.ndarray, on_streams: A
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("kind", ON_CROPS)
 def test_a_pipeline_of_two_networks(
-    kind: ModelKind, scale: float, models: Path, videos: Path, on_streams: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, scale: float, models: Path, videos: Path, on_streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [models / "centroid", models / kind]
     options = {"device": "cpu", "backend_options": {"lanes": 1}, "input_scaling": scale, "batch_size": 3}
@@ -172,12 +171,12 @@ class Waits(TorchFunctionMode):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_waits_between_the_pixels_and_the_candidates(
-    kind: ModelKind, models: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The CPU stands for a GPU here, where all places are taken for used.
     monkeypatch.setattr("sleap_infer.ops.pafs._places_used", lambda peaks: peaks.shape[2])
     spec = read_spec(models / kind)
-    settings = resolve([spec], read_options([spec], runs_as(spec.kind), {})).stages[0]
+    settings = resolve([spec], read_options([spec], spec.row.pipeline, {})).stages[0]
     network = PoseNetwork(load_network(models / kind), spec, settings)
     images = torch.zeros(2, 1, 96, 96, dtype=torch.uint8)
     with torch.inference_mode():
@@ -187,7 +186,7 @@ def test_nothing_waits_between_the_pixels_and_the_candidates(
     assert waits.found == []
     with torch.inference_mode(), Waits() as waits:
         network(images)  # which counts the peaks, where there may be several
-    assert waits.found == ["__int__"] * (kind in LOCAL_KINDS)
+    assert waits.found == ["__int__"] * bool(spec.row.capacity)
 
 
 def test_a_short_batch_is_replayed_as_a_full_one(monkeypatch: pytest.MonkeyPatch) -> None:

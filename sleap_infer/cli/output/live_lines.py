@@ -30,7 +30,7 @@ class JsonLines:
     """
 
     def __init__(self, spec: ModelSpec, clock: Callable[[], float]) -> None:
-        only_centroids = spec.kind == "centroid" and spec.n_nodes > 1
+        only_centroids = not spec.row.finds_points and spec.n_nodes > 1
         self._nodes = ("centroid",) if only_centroids else tuple(spec.skeleton.nodes)
         self._classes = tuple(spec.classes)
         self._to_unix = time() - clock()

@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 import numpy as np
 
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.plan.content import files_of, samples
 from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
-from sleap_infer.model.settings import SECOND_STAGES
 from sleap_infer.predictors.factory import Plan
 from sleap_infer.system.digest import digest
 
@@ -54,7 +54,7 @@ def identify_videos(source: Source, with_known: bool = False) -> list[dict[str, 
 
 def crops_are_known(identity: Mapping[str, Any]) -> bool:
     """Whether crops are cut around points that a person gave, as where a model of crops runs without centroids."""
-    return identity["settings"]["stages"][0]["kind"] in SECOND_STAGES
+    return KINDS[identity["settings"]["stages"][0]["kind"]].on_crops
 
 
 def how_it_runs(facts: Mapping[str, Any]) -> dict[str, Any]:

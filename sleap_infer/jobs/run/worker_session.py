@@ -53,7 +53,7 @@ class Session:
             attrs.asdict(skeleton),
             spec.classes,
             len(skeleton.nodes),
-            spec.kind == "centroid",
+            not spec.row.finds_points,
             max(runner.n_lanes for runner in self.predictor.runners),
         )
         tell(self.opened)

@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from sleap_infer.choices import ModelFormat
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.errors import ModelNotFoundError, SleapInferError
 
 METADATA_NAME = "export_metadata.json"
@@ -155,7 +156,7 @@ def _did_you_mean(given: Path, inside: Sequence[Path], kind_of: Callable[[Path],
     listed = ", ".join(f"{path.name} ({kind})" for path, kind in kinds.items())
     more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
     centroid = next((path for path, kind in kinds.items() if kind == "centroid"), None)
-    crops = next((path for path, kind in kinds.items() if kind in ("centered_instance", "multi_class_topdown")), None)
+    crops = next((path for path, kind in kinds.items() if kind in KINDS and KINDS[kind].on_crops), None)
     whole = next((path for path, kind in kinds.items() if kind != "cannot be read"), inside[0])
     meant = [centroid, crops] if centroid and crops else [whole]
     options = " ".join(f"-m {shlex.quote(str(path))}" for path in meant)

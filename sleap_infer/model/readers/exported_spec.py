@@ -10,8 +10,7 @@ import attrs
 
 from sleap_infer.config.plain import read_value, unknown_names
 from sleap_infer.model.conventions import Conventions
-from sleap_infer.model.readers.heads import CONFMAP_HEADS, has_cycle
-from sleap_infer.model.readers.sleap_nn_exports.stated import STAGES
+from sleap_infer.model.readers.heads import has_cycle
 from sleap_infer.model.spec import (
     OFFSET_HEAD,
     ConvNextSpec,
@@ -118,18 +117,13 @@ def _check(spec: ModelSpec) -> None:
     Raises:
         ValueError: they do.
     """
-    kind = (STAGES.get(spec.kind) or tuple(name for name in CONFMAP_HEADS if name == spec.kind))[-1]
-    n_nodes, n_edges, n_classes = spec.n_nodes, len(spec.paf_edges), len(spec.classes)
-    channels = {
-        CONFMAP_HEADS[kind]: 1 if kind == "centroid" else n_nodes,
-        "PartAffinityFieldsHead": 2 * n_edges,
-        "ClassMapsHead": n_classes,
-        "ClassVectorsHead": n_classes,
-    }
-    channels[OFFSET_HEAD] = 2 * channels[CONFMAP_HEADS[kind]]
+    n_nodes, n_edges = spec.n_nodes, len(spec.paf_edges)
+    channels = {head.name: head.n_channels(n_nodes, n_edges, len(spec.classes)) for head in spec.row.heads}
+    confmaps = spec.row.heads[0].name
+    channels[OFFSET_HEAD] = 2 * channels[confmaps]
     found = {head.name: head.channels for head in spec.heads}
-    if CONFMAP_HEADS[kind] not in found:
-        raise ValueError(f"heads are {', '.join(found)}: a {spec.kind} model needs {CONFMAP_HEADS[kind]}")
+    if confmaps not in found:
+        raise ValueError(f"heads are {', '.join(found)}: a {spec.kind} model needs {confmaps}")
     for name, number in found.items():
         if channels.get(name) != number or not number:
             raise ValueError(f"{name} has {number} channels, expected {channels.get(name, 'no such head')}")
@@ -137,7 +131,7 @@ def _check(spec: ModelSpec) -> None:
         raise ValueError(f"paf_edges {spec.paf_edges} name an edge twice")
     if any(not 0 <= node < n_nodes for edge in spec.paf_edges for node in edge) or has_cycle(spec.paf_edges):
         raise ValueError(f"paf_edges {spec.paf_edges} are no tree of {n_nodes} nodes")
-    if kind == "bottomup" and not n_edges:
+    if spec.row.finds_edges and not n_edges:
         raise ValueError("paf_edges are missing")
     if spec.anchor_part is not None and spec.anchor_part not in spec.skeleton.nodes:
         raise ValueError(f"anchor_part {spec.anchor_part!r} is not a node of the skeleton")

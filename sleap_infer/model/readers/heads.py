@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from typing import get_args
 
 from attrs import frozen
 
-from sleap_infer.choices import CentroidMethod, ModelKind
+from sleap_infer.choices import CentroidMethod
+from sleap_infer.config.kinds import KINDS, Head
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
 from sleap_infer.model.readers.section import Section
 from sleap_infer.model.spec import HeadSpec, MapHeadSpec, SkeletonSpec, VectorHeadSpec
 
-CONFMAP_HEADS: Mapping[ModelKind, str] = {
-    "single_instance": "SingleInstanceConfmapsHead",
-    "centroid": "CentroidConfmapsHead",
-    "centered_instance": "CenteredInstanceConfmapsHead",
-    "bottomup": "MultiInstanceConfmapsHead",
-    "multi_class_bottomup": "MultiInstanceConfmapsHead",
-    "multi_class_topdown": "CenteredInstanceConfmapsHead",
-}
-"""The name of the confidence-map head of each kind of model, as its weights carry it."""
-
-SECOND_SECTION: Mapping[ModelKind, str] = {
-    "bottomup": "pafs",
-    "multi_class_bottomup": "class_maps",
-    "multi_class_topdown": "class_vectors",
-}
-"""The section that configures the second head of a kind of model that has two."""
-
-
 ANCHOR = "anchor"
 """The method of a centroid that stands on the anchor node."""
-
-ON_CROPS: tuple[ModelKind, ...] = ("centered_instance", "multi_class_topdown")
 
 
 @frozen
@@ -47,7 +28,7 @@ class Centring:
     centroid_fallback: CentroidMethod = "center_of_mass"
 
 
-def read_centring(kind: ModelKind, head: Section) -> Centring:
+def read_centring(kind: str, head: Section) -> Centring:
     """Read where known instances are cropped, by the rules of sleap-nn 0.3.5 (measured from the outside).
 
     With `anchor_part`, centroids stand on that node, and where it is not visible on the centre that
@@ -68,7 +49,7 @@ def read_centring(kind: ModelKind, head: Section) -> Centring:
                 f"{section.where}: {name} {value!r} is not known here (known: {', '.join(allowed)}). Update "
                 "sleap-infer, or predict with the program that trained the model."
             )
-    if kind in ON_CROPS and method is not None and (method == ANCHOR) != (anchor is not None):
+    if KINDS[kind].on_crops and method is not None and (method == ANCHOR) != (anchor is not None):
         raise ModelConfigError(
             f"{section.where}: centroid_method {method!r} contradicts anchor_part {anchor!r}. sleap-nn refuses it too: "
             "set centroid_method to null in the configuration, or anchor_part."
@@ -80,59 +61,49 @@ def read_centring(kind: ModelKind, head: Section) -> Centring:
     )
 
 
-def read_heads(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> tuple[HeadSpec, ...]:
+def read_heads(kind: str, head: Section, skeleton: SkeletonSpec) -> tuple[HeadSpec, ...]:
     """The heads of a model in the order of its weights.
 
     Raises:
         ModelConfigError: a second head is missing, or names what the skeleton does not have.
     """
-    confmaps = _read_confmaps(kind, head, skeleton)
-    if kind not in SECOND_SECTION:
-        return (confmaps,)
-    name = SECOND_SECTION[kind]
-    if name not in head:
-        raise ModelConfigError(f"{head.where}: a {kind} model needs the section {name!r}.")
-    section = head.section(name)
-    if kind == "bottomup":
-        n_edges = len(read_paf_edges(head, skeleton))
-        return confmaps, section.read(MapHeadSpec, name="PartAffinityFieldsHead", channels=2 * n_edges, sigmoid=False)
-    n_classes = len(read_classes(kind, head))
-    if kind == "multi_class_bottomup":
-        return confmaps, section.read(MapHeadSpec, name="ClassMapsHead", channels=n_classes, sigmoid=True)
-    return confmaps, _read_class_vectors(section, n_classes)
-
-
-def _read_confmaps(kind: ModelKind, head: Section, skeleton: SkeletonSpec) -> MapHeadSpec:
-    section = head.section("confmaps")
-    parts = section.list_of("part_names", str)
-    if kind != "centroid" and parts is not None and len(parts) != len(skeleton.nodes):
+    parts = head.section("confmaps").list_of("part_names", str)
+    if KINDS[kind].finds_points and parts is not None and len(parts) != len(skeleton.nodes):
         raise ModelConfigError(
-            f"{section.where}: {len(parts)} part_names {parts}, but the skeleton has {len(skeleton.nodes)} nodes "
-            f"{skeleton.nodes}. One of the two was edited."
+            f"{head.section('confmaps').where}: {len(parts)} part_names {parts}, but the skeleton has "
+            f"{len(skeleton.nodes)} nodes {skeleton.nodes}. One of the two was edited."
         )
-    return section.read(
-        MapHeadSpec,
-        name=CONFMAP_HEADS[kind],
-        channels=1 if kind == "centroid" else len(skeleton.nodes),
-        sigmoid=section.get("use_sigmoid_activation", bool) or False,
-    )
+    for row in KINDS[kind].heads[1:]:
+        if row.section not in head:
+            raise ModelConfigError(f"{head.where}: a {kind} model needs the section {row.section!r}.")
+    sizes = len(skeleton.nodes), len(read_paf_edges(kind, head, skeleton)), len(read_classes(kind, head))
+    return tuple(_read_head(row, head.section(row.section), row.n_channels(*sizes)) for row in KINDS[kind].heads)
 
 
-def _read_class_vectors(section: Section, n_classes: int) -> VectorHeadSpec:
+def _read_head(row: Head, section: Section, channels: int) -> HeadSpec:
+    if not row.is_vector:
+        reads = row.activation == "read"
+        sigmoid = bool(section.get("use_sigmoid_activation", bool)) if reads else row.activation == "sigmoid"
+        return section.read(MapHeadSpec, name=row.name, channels=channels, sigmoid=sigmoid)
     if section.get("global_pool", bool) is False:
         raise UnsupportedModelError(
             f"{section.where}: class vectors without `global_pool` are not run here, nor by sleap-nn."
         )
-    return section.read(VectorHeadSpec, name="ClassVectorsHead", channels=n_classes)
+    return section.read(VectorHeadSpec, name=row.name, channels=channels)
 
 
-def read_paf_edges(head: Section, skeleton: SkeletonSpec) -> tuple[tuple[int, int], ...]:
-    """Edges of the part affinity fields as (source, destination) node indices, in channel order.
+def read_paf_edges(kind: str, head: Section, skeleton: SkeletonSpec) -> tuple[tuple[int, int], ...]:
+    """Return the edges of the part affinity fields as (source, destination) node indices, in channel order.
+
+    Empty for kinds of models without them.
 
     Raises:
         ModelConfigError: no edges at all, an edge names a part that is not there, or edges form a cycle.
     """
-    section = head.section("pafs")
+    name = next((row.section for row in KINDS[kind].heads if row.channels == "edges"), None)
+    if name is None:
+        return ()
+    section = head.section(name)
     parts, edges = skeleton.nodes, section.raw("edges")
     if edges is None:
         edges = skeleton.edges
@@ -176,15 +147,16 @@ def _is_pair(edge: object, parts: tuple[str, ...]) -> bool:
     return isinstance(edge, list | tuple) and len(edge) == 2 and all(name in parts for name in edge)
 
 
-def read_classes(kind: ModelKind, head: Section) -> tuple[str, ...]:
-    """Names of the identity classes in channel order; empty for kinds that have none.
+def read_classes(kind: str, head: Section) -> tuple[str, ...]:
+    """Return the names of the identity classes in channel order; empty for kinds that have none.
 
     Raises:
         ModelConfigError: a model with classes does not name them.
     """
-    if kind not in ("multi_class_bottomup", "multi_class_topdown"):
+    name = next((row.section for row in KINDS[kind].heads if row.channels == "classes"), None)
+    if name is None:
         return ()
-    section = head.section(SECOND_SECTION[kind])
+    section = head.section(name)
     classes = section.list_of("classes", str)
     if not classes or len(set(classes)) < len(classes):
         raise ModelConfigError(

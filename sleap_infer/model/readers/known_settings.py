@@ -11,13 +11,12 @@ import difflib
 import logging
 import reprlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import KINDS, model_kinds
 from sleap_infer.errors import UnsupportedModelError
-from sleap_infer.model.readers.heads import SECOND_SECTION
 from sleap_infer.model.readers.section import Section
 
 logger = logging.getLogger(__name__)
@@ -164,7 +163,7 @@ EXPORT_METADATA: Rules = {
 """Of sleap-nn 0.1 to 0.3.5. Those marked as training describe the export and change nothing."""
 
 
-def check_sleap_nn(root: Section, kind: ModelKind, backbone: str, ignore_unknown: bool) -> None:
+def check_sleap_nn(root: Section, kind: str, backbone: str, ignore_unknown: bool) -> None:
     """Check the settings of a sleap-nn configuration.
 
     Args:
@@ -182,7 +181,7 @@ def check_sleap_nn(root: Section, kind: ModelKind, backbone: str, ignore_unknown
         *unknown_settings(data.section("preprocessing"), PREPROCESSING),
         *unknown_settings(backbones, _all(READ, "unet convnext swint pretrained backbone_type")),
         *unknown_settings(backbones.section(backbone), BACKBONES[backbone]),
-        *unknown_settings(heads, {**dict.fromkeys(get_args(ModelKind), READ), **_all(READ, _OTHER_KINDS)}),
+        *unknown_settings(heads, {**dict.fromkeys(model_kinds(), READ), **_all(READ, _OTHER_KINDS)}),
         *unknown_settings(heads.section(kind), _of_kind(HEAD, kind)),
     ]
     report(strict, ignore_unknown)
@@ -195,7 +194,7 @@ def check_sleap_nn(root: Section, kind: ModelKind, backbone: str, ignore_unknown
         logger.warning("%s. Settings of training are expected there; they are ignored", "; ".join(loose))
 
 
-def check_sleap(root: Section, kind: ModelKind, head: Section, ignore_unknown: bool) -> None:
+def check_sleap(root: Section, kind: str, head: Section, ignore_unknown: bool) -> None:
     """Check the settings of a configuration of SLEAP up to 1.4.
 
     Args:
@@ -226,9 +225,9 @@ def check_export(metadata: Section, ignore_unknown: bool) -> None:
     report([*unknown_settings(metadata, EXPORT_METADATA)], ignore_unknown)
 
 
-def _of_kind(rules: Rules, kind: ModelKind) -> Rules:
+def _of_kind(rules: Rules, kind: str) -> Rules:
     """Return the rules of the sections that the head of a kind of model has."""
-    names = ("confmaps", SECOND_SECTION.get(kind))
+    names = [head.section for head in KINDS[kind].heads]
     return {name: rule for name, rule in rules.items() if name in names}
 
 

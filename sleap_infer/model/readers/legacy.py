@@ -12,12 +12,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import KINDS
 from sleap_infer.errors import CheckpointError, ModelConfigError, UnsupportedModelError
 from sleap_infer.model.conventions import SLEAP
 from sleap_infer.model.readers.directory import ModelFiles
 from sleap_infer.model.readers.h5_weights import Budget, child, open_weights, read_array
-from sleap_infer.model.readers.heads import ON_CROPS, read_classes, read_heads, read_paf_edges
+from sleap_infer.model.readers.heads import read_classes, read_heads, read_paf_edges
 from sleap_infer.model.readers.known_settings import check_sleap
 from sleap_infer.model.readers.section import Section
 from sleap_infer.model.readers.texts import one_line, parse_json, read_text
@@ -31,18 +31,8 @@ from sleap_infer.model.spec import (
     UNetSpec,
 )
 
-KINDS: Mapping[str, ModelKind] = {
-    "centroid": "centroid",
-    "centered_instance": "centered_instance",
-    "single_instance": "single_instance",
-    "multi_instance": "bottomup",
-    "multi_class_topdown": "multi_class_topdown",
-    "multi_class_bottomup": "multi_class_bottomup",
-}
-"""SLEAP's names of heads in their order of precedence, and ours."""
-
-WITHOUT_CONFMAPS_SECTION = ("centroid", "centered_instance", "single_instance")
-"""Heads whose fields stand one level higher than in newer configurations."""
+PRECEDENCE = ("centroid", "centered_instance", "single_instance", "multi_instance")
+"""Heads that SLEAP takes first, if a configuration has several."""
 
 MISSING_STEM_STRIDE = 16
 MISSING_FC = {"num_fc_layers": 2, "num_fc_units": 1024}
@@ -77,7 +67,7 @@ def read_json_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec
         backbone=_read_unet(model.section("backbone"), _in_channels(weights, files.weights)),
         heads=_with_offsets(read_heads(kind, head, skeleton), weights),
         preprocessing=_read_preprocessing(data),
-        paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
+        paf_edges=read_paf_edges(kind, head, skeleton),
         classes=read_classes(kind, head),
         anchor_part=_read_anchor(kind, data, head),
         centroid_method="bbox_center",
@@ -97,27 +87,29 @@ def _with_offsets(heads: tuple[HeadSpec, ...], weights: Mapping[str, NDArray[np.
     return *heads, MapHeadSpec(OFFSET_HEAD, 2 * confmaps.channels, confmaps.output_stride)
 
 
-def _read_head(heads: Section) -> tuple[ModelKind, Section]:
-    for name, kind in KINDS.items():
+def _read_head(heads: Section) -> tuple[str, Section]:
+    kinds = {row.legacy_name: row for row in KINDS.values() if row.legacy_name}
+    for name in sorted(kinds, key=lambda name: PRECEDENCE.index(name) if name in PRECEDENCE else len(PRECEDENCE)):
         if name not in heads:
             continue
-        fields = dict(heads.section(name).items())
-        if name in WITHOUT_CONFMAPS_SECTION:
+        row, fields = kinds[name], dict(heads.section(name).items())
+        if len(row.heads) == 1:  # the fields of the only head stand one level higher than in newer configurations
             fields = {"confmaps": fields}
-        if name == "multi_class_topdown":
-            fields["class_vectors"] = {**MISSING_FC, **dict(heads.section(name).section("class_vectors").items())}
-        return kind, Section(fields, f"{heads.where}: {name}")
+        for head in row.heads:
+            if head.is_vector:
+                fields[head.section] = {**MISSING_FC, **dict(heads.section(name).section(head.section).items())}
+        return row.name, Section(fields, f"{heads.where}: {name}")
     found = ", ".join(heads) or "none"
-    raise ModelConfigError(f"{heads.where}: a head has to be given ({', '.join(KINDS)}), found {found}.")
+    raise ModelConfigError(f"{heads.where}: a head has to be given ({', '.join(kinds)}), found {found}.")
 
 
-def _read_anchor(kind: ModelKind, data: Section, head: Section) -> str | None:
+def _read_anchor(kind: str, data: Section, head: Section) -> str | None:
     """Return the node that crops of known instances are centred on: SLEAP reads it from `instance_cropping`.
 
     Where it is not visible, and without one, SLEAP takes the middle of the bounding box (`InstanceCentroidFinder`).
     """
     own = head.section("confmaps").get("anchor_part", str)
-    if kind not in ON_CROPS:
+    if not KINDS[kind].on_crops:
         return own
     return data.section("instance_cropping").get("center_on_part", str) or own
 

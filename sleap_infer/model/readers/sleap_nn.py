@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 
-from sleap_infer.choices import ModelKind
+from sleap_infer.config.kinds import model_kinds
 from sleap_infer.errors import ModelConfigError, UnsupportedModelError
 from sleap_infer.model.readers.backbone import read_backbone
 from sleap_infer.model.readers.directory import ModelFiles
@@ -71,7 +71,7 @@ def spec_from_data(data: object, where: str, files: ModelFiles, ignore_unknown: 
         backbone=backbone,
         heads=read_heads(kind, head, skeleton),
         preprocessing=_read_preprocessing(data_config.section("preprocessing")),
-        paf_edges=read_paf_edges(head, skeleton) if kind == "bottomup" else (),
+        paf_edges=read_paf_edges(kind, head, skeleton),
         classes=read_classes(kind, head),
         **attrs.asdict(read_centring(kind, head)),
         path=files.directory,
@@ -80,7 +80,7 @@ def spec_from_data(data: object, where: str, files: ModelFiles, ignore_unknown: 
     )
 
 
-def read_kind(heads: Section) -> tuple[ModelKind, Section]:
+def read_kind(heads: Section) -> tuple[str, Section]:
     """The kind of model, which is the first head that is given, as in sleap-nn, and its section.
 
     Raises:
@@ -88,7 +88,7 @@ def read_kind(heads: Section) -> tuple[ModelKind, Section]:
         UnsupportedModelError: the head is of a kind that is not run here (segmentation, say).
     """
     given = next(iter(heads), None)
-    for kind in get_args(ModelKind):
+    for kind in model_kinds():
         if given == kind:
             return kind, heads.section(kind)
     if given is None:
@@ -97,7 +97,7 @@ def read_kind(heads: Section) -> tuple[ModelKind, Section]:
             "that training wrote."
         )
     raise UnsupportedModelError(
-        f"{heads.where}: models of kind {given!r} are not run here (supported: {', '.join(get_args(ModelKind))}). "
+        f"{heads.where}: models of kind {given!r} are not run here (supported: {', '.join(model_kinds())}). "
         "Predict with sleap-nn itself."
     )
 

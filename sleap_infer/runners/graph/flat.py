@@ -17,40 +17,38 @@ Table = NDArray[np.float32]
 def unflatten(tables: Mapping[str, NDArray[Any]], spec: ModelSpec, n_images: int) -> Candidates:
     """Candidates (B, ...) of the tables that a graph gave for `n_images` images."""
     assert spec.exported is not None
-    points, places = tables["points"], spec.exported.n_places
-    found: Candidates
-    if spec.kind in ("single_instance", "centered_instance", "multi_class_topdown"):
-        peaks, values, _ = _scatter(points, (n_images, 1, spec.n_nodes))
-        found = {"peaks": peaks[:, 0], "peak_vals": values[:, 0]}
-        return {**found, "class_probs": tables["class_probs"]} if "class_probs" in tables else found
-    if spec.kind in ("bottomup", "multi_class_bottomup"):
-        peaks, values, mask = _scatter(points, (n_images, places, spec.n_nodes))
-        peaks, values, mask = peaks.swapaxes(1, 2), values.swapaxes(1, 2), mask.swapaxes(1, 2)
-        found = {"peaks": peaks, "peak_vals": values, "peak_mask": mask}
-        if spec.kind == "bottomup":
-            return {**found, **_connections(tables["connections"], (n_images, len(spec.paf_edges), places))}
-        classes = np.zeros((*mask.shape, len(spec.classes)), np.float32)
-        image, place, node = _indices(points)
-        classes[image, node, place] = tables["class_probs"]
-        return {**found, "class_probs": classes}
-    return _top_down(tables, spec, (n_images, places))
-
-
-def _top_down(tables: Mapping[str, NDArray[Any]], spec: ModelSpec, shape: tuple[int, int]) -> Candidates:
-    points = tables["points"]
-    is_centroid = points[:, 2] < 0 if spec.kind != "centroid" else np.ones(len(points), bool)
-    rows = points[is_centroid] * np.array([1, 1, 0, 1, 1, 1], np.float32)
-    centroids, values, valid = _scatter(rows, (*shape, 1))
-    found = {"centroids": centroids[:, :, 0], "centroid_vals": values[..., 0], "instance_valid": valid[..., 0]}
-    if spec.kind == "centroid":
-        return found
-    peaks, values, _ = _scatter(points[~is_centroid], (*shape, spec.n_nodes))
-    found |= {"peaks": peaks, "peak_vals": values}
-    if spec.classes:
-        classes = np.zeros((*shape, len(spec.classes)), np.float32)
-        classes[_indices(rows)[:2]] = tables["class_probs"]
-        found["class_probs"] = classes
+    points, axes, n_places = tables["points"], spec.row.arrays, spec.exported.n_places
+    found: Candidates = {}
+    rows = points
+    if "centroids" in axes:
+        is_centroid = points[:, 2] < 0 if "peaks" in axes else np.ones(len(points), bool)
+        rows = points[is_centroid] * np.array([1, 1, 0, 1, 1, 1], np.float32)
+        points = points[~is_centroid]
+        centroids, values, valid = _scatter(rows, (n_images, n_places, 1))
+        found |= {"centroids": centroids[:, :, 0], "centroid_vals": values[..., 0], "instance_valid": valid[..., 0]}
+    if "peaks" in axes:
+        found |= _peaks(points, axes["peaks"], (n_images, 1 if axes["peaks"] == "BN2" else n_places, spec.n_nodes))
+    if "line_scores" in axes:
+        found |= _connections(tables["connections"], (n_images, len(spec.paf_edges), n_places))
+    if "class_probs" in axes:
+        found["class_probs"] = tables["class_probs"]
+        if axes["class_probs"] == "BNKC":
+            found["class_probs"] = np.zeros((*found["peak_mask"].shape, len(spec.classes)), np.float32)
+            image, place, node = _indices(points)
+            found["class_probs"][image, node, place] = tables["class_probs"]
+        elif axes["class_probs"] == "BIC":
+            found["class_probs"] = np.zeros((n_images, n_places, len(spec.classes)), np.float32)
+            found["class_probs"][_indices(rows)[:2]] = tables["class_probs"]
     return found
+
+
+def _peaks(points: Table, axes: str, shape: tuple[int, int, int]) -> Candidates:
+    peaks, values, mask = _scatter(points, shape)
+    if axes == "BN2":
+        return {"peaks": peaks[:, 0], "peak_vals": values[:, 0]}
+    if axes == "BNK2":
+        return {"peaks": peaks.swapaxes(1, 2), "peak_vals": values.swapaxes(1, 2), "peak_mask": mask.swapaxes(1, 2)}
+    return {"peaks": peaks, "peak_vals": values}
 
 
 def _scatter(points: Table, shape: tuple[int, int, int]) -> tuple[Table, Table, NDArray[np.bool_]]:

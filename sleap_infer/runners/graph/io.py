@@ -13,7 +13,7 @@ from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import ExportedModelError, ImageError, OptionError, UnsupportedModelError
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ModelSpec
-from sleap_infer.poses.candidates import CANDIDATE_NAMES, Candidates, join
+from sleap_infer.poses.candidates import Candidates, join
 from sleap_infer.runners.base import Images, Pending, kept_maps
 from sleap_infer.runners.graph.flat import unflatten
 from sleap_infer.runners.graph.sleap_nn_exports import fit_images, undo_quirks
@@ -127,13 +127,13 @@ def read_outputs(outputs: Arrays, spec: ModelSpec, n_fed: int, n_images: int) ->
     assert spec.exported is not None
     if spec.exported.layout == "flat":
         named = unflatten(named, spec, n_fed)
-    missing = [name for name in CANDIDATE_NAMES[spec.kind] if name not in named]
+    missing = [name for name in spec.row.arrays if name not in named]
     if missing:
         raise ExportedModelError(
             f"The graph in {spec.path} gives no {', '.join(missing)}, only {', '.join(outputs)}: it is not a "
             f"{spec.kind} model. Export the model again."
         )
-    found = {name: named[name][:n_images] for name in CANDIDATE_NAMES[spec.kind]}
+    found = {name: named[name][:n_images] for name in spec.row.arrays}
     return undo_quirks(found, spec) if spec.exported.made_by == "sleap-nn" else found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.errors import ImageError
-from sleap_infer.model.settings import FUSED, ImageSettings
+from sleap_infer.model.settings import ImageSettings
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.poses.geometry import Floats
@@ -66,7 +66,7 @@ def undo_quirks(outputs: Mapping[str, NDArray[Any]], spec: ModelSpec) -> Candida
     for name in ("peaks", "centroids"):
         if name in found:
             found[name] = found[name] * scale
-    if spec.kind in FUSED:
+    if spec.row.is_fused:
         found["peaks"] = uncrop(found["peaks"], found["centroids"], spec)
     for mask_name, (to_nan, to_zero) in MASKED.items():
         if mask_name in found:
@@ -114,7 +114,7 @@ def in_reading_order(found: Candidates, spec: ModelSpec) -> Candidates:
     if mask not in found:
         return found
     # The mean of a flat top lies up to half a cell below its first row.
-    cell = 1 if spec.kind in FUSED else spec.map_head("ConfmapsHead").output_stride
+    cell = 1 if spec.row.is_fused else spec.map_head("ConfmapsHead").output_stride
     rows = np.floor(found[key][..., 1] / cell + 0.25)
     order = np.lexsort((found[key][..., 0], rows), axis=-1)
     lines = {

@@ -15,7 +15,7 @@ from sleap_infer.choices import Backend, Precision
 from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
-from sleap_infer.model.settings import SECOND_STAGES, StageSettings
+from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import Images, Opening, Pending, kept_maps
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
@@ -164,7 +164,7 @@ class InferenceRunnerTorch(RunnerInLanes):
 
     @property
     def _on_frames(self) -> bool:
-        return self.spec.kind not in SECOND_STAGES
+        return not self.spec.row.on_crops
 
     def _images_at_once(self, images: Images) -> int:
         if self._device.type != "cpu":

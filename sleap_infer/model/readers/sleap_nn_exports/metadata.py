@@ -15,15 +15,14 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from sleap_infer.choices import GraphInside, ModelKind
+from sleap_infer.choices import GraphInside
 from sleap_infer.errors import ExportedModelError, ModelConfigError
 from sleap_infer.model.readers.directory import ModelFiles
-from sleap_infer.model.readers.heads import CONFMAP_HEADS, ON_CROPS
 from sleap_infer.model.readers.known_settings import check_export
 from sleap_infer.model.readers.section import Section
 from sleap_infer.model.readers.sleap_nn import read_yaml_spec, spec_from_text
 from sleap_infer.model.readers.sleap_nn_exports.onnx_constants import INSIDE_KEY, GraphFile, read_graph_file
-from sleap_infer.model.readers.sleap_nn_exports.stated import GROUPED, STAGES, Stated, read_stated
+from sleap_infer.model.readers.sleap_nn_exports.stated import Stated, read_stated
 from sleap_infer.model.readers.texts import parse_json
 from sleap_infer.model.spec import (
     ExportFacts,
@@ -102,9 +101,7 @@ def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any], ignore_unk
     return spec
 
 
-def _read_configs(
-    files: ModelFiles, stated: Stated, graph: GraphFile, ignore_unknown: bool
-) -> dict[ModelKind, ModelSpec]:
+def _read_configs(files: ModelFiles, stated: Stated, graph: GraphFile, ignore_unknown: bool) -> dict[str, ModelSpec]:
     """The models in the graph by kind, as far as a configuration of theirs is beside it, or else inside."""
     found = {}
     inside = _texts_inside(files, stated, graph)
@@ -135,7 +132,7 @@ def _texts_inside(files: ModelFiles, stated: Stated, graph: GraphFile) -> dict[s
         raise ExportedModelError(f"{files.weights}: the configurations inside are no JSON ({error}).") from error
 
 
-def _build(files: ModelFiles, stated: Stated, configs: Mapping[ModelKind, ModelSpec], graph: GraphFile) -> ModelSpec:
+def _build(files: ModelFiles, stated: Stated, configs: Mapping[str, ModelSpec], graph: GraphFile) -> ModelSpec:
     known = configs.get(stated.stages[-1]) or _without_config(stated)
     _check_agree(files, stated, known, graph)
     feeding = _feeding(files, stated, configs.get(stated.stages[0]), graph)
@@ -170,25 +167,25 @@ def _preprocessing(stated: Stated, known: ModelSpec, feeding: Feeding, graph: Gr
         ensure_rgb=stated.channels == 3,
         ensure_grayscale=stated.channels == 1,
         scale=feeding.scale,
-        crop_size=crop if stated.stages[-1] in ON_CROPS else None,
+        crop_size=crop if stated.ends_on_crops else None,
     )
     if feeding.size is None:
         return images
-    if stated.kind in ON_CROPS:
+    if stated.row.on_crops:
         return attrs.evolve(images, crop_size=feeding.size[0])
-    if stated.kind in STAGES and crop is None:
+    if stated.row.is_fused and crop is None:
         raise ValueError("crop_size is missing")
     return attrs.evolve(images, max_height=feeding.size[0], max_width=feeding.size[1])
 
 
 def _without_config(stated: Stated) -> ModelSpec:
     """All that the metadata say; the backbone stands for one that is not known, but for its channels."""
-    kind, stride = stated.stages[-1], stated.stride
+    kind, stride, confmaps = stated.stages[-1], stated.stride, stated.row.heads[0]
     return ModelSpec(
         kind=kind,
         skeleton=SkeletonSpec(nodes=stated.nodes),
         backbone=UNetSpec(in_channels=stated.channels, output_stride=stride, max_stride=max(16, stride)),
-        heads=(MapHeadSpec(CONFMAP_HEADS[kind], 1 if kind == "centroid" else len(stated.nodes), stride),),
+        heads=(MapHeadSpec(confmaps.name, confmaps.n_channels(len(stated.nodes)), stride),),
         preprocessing=TrainedPreprocessing(
             crop_size=stated.crop, max_height=stated.largest[0], max_width=stated.largest[1]
         ),
@@ -224,7 +221,7 @@ def _check_agree(files: ModelFiles, stated: Stated, known: ModelSpec, graph: Gra
     if not known.skeleton.nodes:
         raise ExportedModelError(f"{files.config}: nothing names the nodes. {_copy_hint(stated)}")
     ends = [node for edge in known.paf_edges for node in edge]
-    if stated.kind == "bottomup" and not (ends and 0 <= min(ends) <= max(ends) < len(known.skeleton.nodes)):
+    if stated.row.finds_edges and not (ends and 0 <= min(ends) <= max(ends) < len(known.skeleton.nodes)):
         raise ExportedModelError(
             f"{files.config}: no edges that join its nodes: {known.paf_edges}. {_copy_hint(stated)}"
         )
@@ -237,9 +234,9 @@ def _feeding(files: ModelFiles, stated: Stated, config: ModelSpec | None, graph:
     our own preprocessing, so that its resizing does nothing; a size that our padding would change is fitted directly.
     Two models in one graph crop rightly in frames of one size only.
     """
-    if stated.kind in STAGES:
+    if stated.row.is_fused:
         return Feeding("scaling", _known_size(files, graph.cropped_size))
-    on_crops = stated.kind in ON_CROPS
+    on_crops = stated.row.on_crops
     if stated.scale == 1.0:
         if config is not None:
             return Feeding("network")
@@ -252,7 +249,7 @@ def _feeding(files: ModelFiles, stated: Stated, config: ModelSpec | None, graph:
     size = _unscaled(fixed, stated.scale)
     if height and width and (int(height * stated.scale), int(width * stated.scale)) == fixed:
         size = height, width
-    factor = 1.0 if stated.kind == "bottomup" else stated.scale
+    factor = 1.0 if stated.row.finds_edges else stated.scale
     if config is not None and all(side % config.max_stride == 0 for side in fixed):
         return Feeding("network", size, stated.scale, factor)
     return Feeding("scaling", size) if on_crops else Feeding("scaling", fixed, output_scale=factor)
@@ -272,7 +269,7 @@ def _copy_hint(stated: Stated) -> str:
     return f"Copy {names} of the export beside it. {INSTEAD}"
 
 
-def _config_name(stated: Stated, kind: ModelKind) -> str:
+def _config_name(stated: Stated, kind: str) -> str:
     return f"training_config_{kind}.yaml" if len(stated.stages) > 1 else "training_config.yaml"
 
 
@@ -289,26 +286,26 @@ def _unscaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 def _baked(stated: Stated, feeding: Feeding) -> dict[str, Any]:
     """Options that no run can change, with the values that they have; `None` is "as it was exported"."""
     baked: dict[str, Any] = {"refinement": "none", "peak_threshold": stated.threshold}
-    if stated.kind == "bottomup":
+    if stated.row.finds_edges:
         baked |= ASSUMED_LINES
-    if stated.kind in GROUPED:
+    if stated.row.capacity == "peaks of each node":
         baked |= {"max_peaks_per_node": stated.places}
-    if stated.kind not in ON_CROPS:
+    if not stated.row.on_crops:
         baked |= {"ensure_rgb": stated.channels == 3, "ensure_grayscale": stated.channels == 1}
     if feeding.size is None:
         return baked
     baked |= {"input_scaling": None, "pad_to_stride": None}
-    if stated.stages[-1] in ON_CROPS:
+    if stated.ends_on_crops:
         baked |= {"crop_size": None}
-    if stated.kind not in ON_CROPS:
+    if not stated.row.on_crops:
         baked |= {"max_height": feeding.size[0], "max_width": feeding.size[1]}
     return baked
 
 
-def _caution(stated: Stated, configs: Mapping[ModelKind, ModelSpec], spec: ModelSpec) -> str:
+def _caution(stated: Stated, configs: Mapping[str, ModelSpec], spec: ModelSpec) -> str:
     """What a user should know of such an export."""
     scale = stated.scale
-    if stated.kind in STAGES:
+    if stated.row.is_fused:
         last = configs.get(stated.stages[-1])
         scale = last.preprocessing.scale if last else 1.0
     cell = stated.stride / scale

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, get_args
 
 from attrs import field, frozen
 
-from sleap_infer.choices import CentroidMethod, GraphKind, ModelKind
+from sleap_infer.choices import CentroidMethod
+from sleap_infer.config.kinds import KINDS, Kind
 from sleap_infer.model.readers.section import Section
 from sleap_infer.model.spec import CHANNELS, POSITIVE
-
-STAGES: Mapping[GraphKind, tuple[ModelKind, ...]] = {
-    "topdown": ("centroid", "centered_instance"),
-    "multi_class_topdown_combined": ("centroid", "multi_class_topdown"),
-}
-"""The models in graphs of two."""
-
-GROUPED = ("bottomup", "multi_class_bottomup")
 
 
 @frozen
 class Stated:
     """What `export_metadata.json` says, as far as it is used here; positions and sizes in pixels."""
 
-    kind: GraphKind
+    kind: str
     channels: int = field(validator=CHANNELS)
     scale: float = field(validator=POSITIVE)
     """Of two models, that of the first."""
@@ -44,9 +36,19 @@ class Stated:
     config_hash: str
 
     @property
-    def stages(self) -> tuple[ModelKind, ...]:
+    def row(self) -> Kind:
+        """What its kind means."""
+        return KINDS[self.kind]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
         """The kinds of the models in the graph, in the order in which they run."""
-        return STAGES.get(self.kind) or tuple(kind for kind in get_args(ModelKind) if kind == self.kind)
+        return self.row.stages
+
+    @property
+    def ends_on_crops(self) -> bool:
+        """Whether the last of these models looks at crops."""
+        return self.row.uses_crops
 
 
 def read_stated(section: Section) -> Stated:
@@ -55,14 +57,15 @@ def read_stated(section: Section) -> Stated:
     Raises:
         ModelConfigError, ValueError, TypeError: something is missing or malformed.
     """
-    kind: GraphKind | None = next((k for k in _graph_kinds() if k == section.raw("model_type")), None)
-    if kind is None:
-        raise ValueError(f"model_type {section.raw('model_type')!r} is none of {', '.join(_graph_kinds())}")
+    kind = section.raw("model_type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"model_type {kind!r} is none of {', '.join(KINDS)}")
+    row = KINDS[kind]
     crop = section.list_of("crop_size", int) or (None,)
     if len(set(crop)) > 1:
         raise ValueError(f"crop_size {crop} is not a square")
-    places = section.get("max_peaks_per_node" if kind in GROUPED else "max_instances", int)
-    if places is None and (kind in (*GROUPED, *STAGES) or kind == "centroid"):
+    places = section.get("max_peaks_per_node" if row.capacity == "peaks of each node" else "max_instances", int)
+    if places is None and row.capacity:
         raise ValueError("neither max_instances nor max_peaks_per_node says how many there is room for")
     method = section.get("centroid_method", str)
     return Stated(
@@ -85,10 +88,6 @@ def read_stated(section: Section) -> Stated:
         source=section.get("checkpoint_path", str) or "",
         config_hash=section.get("training_config_hash", str) or "",
     )
-
-
-def _graph_kinds() -> tuple[GraphKind, ...]:
-    return (*get_args(ModelKind), *STAGES)
 
 
 def _required(section: Section, key: str, kind: type[Any]) -> Any:
