@@ -93,13 +93,14 @@ def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_
 @pytest.mark.slow
 def test_bf16_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    options = ExportOptions(precision="bf16", max_error_px=0.01, n_frames=8)
+    budget = 0.001  # a CPU that computes in fp32 on rounded weights keeps 0.01 with no block in 32 bits
+    options = ExportOptions(precision="bf16", max_error_px=budget, n_frames=8)
     (result,) = export(models / "centroid", tmp_path / "c", options, videos / "two_flies.mp4", said.append)
     facts = read_spec(result.directory).exported
     assert facts is not None
     assert facts.kept
     assert result.report is not None
-    assert result.report.poses.p95_px <= 0.01
+    assert result.report.poses.p95_px <= budget
     kept = {block_of(node.name) for node in onnx.load(str(result.graph)).graph.node if is_kept_here(node.name, facts)}
     assert kept == set(facts.kept)
 
