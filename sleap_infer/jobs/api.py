@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from sleap_infer.choices import Engine
-from sleap_infer.errors import OptionError
+from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.jobs.events import JobOptions, Listener, TaskReport
 from sleap_infer.jobs.plan.tasks import Models, Task
 from sleap_infer.jobs.run.scheduler import Job, Place
 from sleap_infer.jobs.run.worker_handle import InThisProcess, WorkerProcess
-from sleap_infer.runners.spread import split_devices
 from sleap_infer.system.machine import available_cores, core_affinity
 
 
@@ -58,19 +57,22 @@ def run_job(
 
 
 def share_out(n_workers: int, device: str) -> list[Place]:
-    """Where each worker runs: on a GPU of its own, where several are named; else on its share of the cores.
+    """Return where each worker runs: several devices in turn, at least one worker each; else a part of the cores.
 
     Raises:
+        DeviceError: a device is missing, or named twice.
         OptionError: there are more workers than cores.
 
     >>> [place.device for place in share_out(3, "cuda:0,1")]
     ['cuda:0', 'cuda:1', 'cuda:0']
+    >>> [place.device for place in share_out(1, "cuda:0,1")]
+    ['cuda:0', 'cuda:1']
     """
     devices = split_devices(device)
+    if len(devices) > 1:
+        return [Place(devices[number % len(devices)]) for number in range(max(n_workers, len(devices)))]
     if n_workers == 1:
         return [Place(device)]
-    if len(devices) > 1:
-        return [Place(devices[number % len(devices)]) for number in range(n_workers)]
     cores = core_affinity()
     if cores is None:
         return [Place(device)] * n_workers
@@ -79,3 +81,21 @@ def share_out(n_workers: int, device: str) -> list[Place]:
             f"--workers {n_workers}: only {available_cores()} processor cores may be used here. Give at most so many."
         )
     return [Place(device, cores[number::n_workers]) for number in range(n_workers)]
+
+
+def split_devices(text: str) -> list[str]:
+    """Return the names of single devices; a number alone is of the kind before it.
+
+    Raises:
+        DeviceError: a name is missing, or one device is named twice.
+
+    >>> split_devices("cuda:0,1"), split_devices("auto")
+    (['cuda:0', 'cuda:1'], ['auto'])
+    """
+    names: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        names.append(f"{names[-1].partition(':')[0]}:{part}" if part.isdigit() and names else part)
+    twice = {name for name in names if names.count(name) > 1 and name != "cpu"}
+    if twice or (len(names) > 1 and "" in names):
+        raise DeviceError(f"Devices {text!r}: expected different ones, such as cuda:0,1.")
+    return names

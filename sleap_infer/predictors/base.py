@@ -117,7 +117,7 @@ class Predictor(ABC):
                 are those of PyTorch, as it was measured on a clip: this one, or an earlier one of these models on this
                 machine. Where nothing was ever measured it is torch, and onnx for exported models. A trained model on
                 onnx or openvino is exported first, once, to a cache (`graphs.cache`).
-            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; `"cuda:0,1"` takes turns.
+            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
             batch_size: frames that go through the network at once; by default what was measured to be fastest, else 4.
             precision: that the networks compute in: `"fp32"`, `"fp16"` or `"bf16"`, as far as backend and device have
                 it, or `"auto"` for the fastest of them. By default 32-bit floats, and for exported models what they

@@ -21,8 +21,7 @@ from sleap_infer.model.settings import (
     read_options,
     resolve,
 )
-from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner, open_runner
-from sleap_infer.runners.spread import split_devices
+from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
 
 
 @frozen
@@ -55,7 +54,7 @@ class Runtime:
 
     Attributes:
         backend: by name.
-        device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:0,1"` ...
+        device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
         precision: that the networks compute in; `None` is 32-bit floats, or what an export was made in.
         batch_size: frames that go through the (first) network at once.
         backend_options: for the runtime, in its own words.
@@ -114,8 +113,7 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
         BackendError: the backend or the device is not there.
     """
     runner = find_runner(runtime.backend)
-    for name in split_devices(runtime.device):
-        runner.require(name)
+    runner.require(runtime.device)
     paths, specs = plan.paths, plan.specs
     if runner.backend in GRAPH_BACKENDS:
         paths = tuple(_as_graph(plan, number, runtime.precision) for number in range(len(paths)))
@@ -135,7 +133,7 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
                 crops if spec.row.on_crops else runtime.batch_size,
                 plan.settings.stream.aim,
             )
-            opened.append(open_runner(runner, opening))
+            opened.append(runner.open(opening))
     except BaseException:
         for other in opened:
             other.close()

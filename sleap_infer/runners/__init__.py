@@ -3,6 +3,5 @@
 from sleap_infer.runners.base import BaseInferenceRunner, Opening
 from sleap_infer.runners.fake import FakeRunner
 from sleap_infer.runners.registry import find_runner
-from sleap_infer.runners.spread import SpreadRunner, open_runner
 
-__all__ = ["BaseInferenceRunner", "FakeRunner", "Opening", "SpreadRunner", "find_runner", "open_runner"]
+__all__ = ["BaseInferenceRunner", "FakeRunner", "Opening", "find_runner"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sleap_infer.choices import Aim, Backend, Precision
 from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
-from sleap_infer.errors import BackendError, ImageError
+from sleap_infer.errors import BackendError, DeviceError, ImageError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.settings import StageSettings, read_options, resolve
@@ -125,6 +125,7 @@ class BaseInferenceRunner(ABC):
         Raises:
             BackendError: one of them is not.
         """
+        require_one_device(device)
         cls._require(device)
 
     @classmethod
@@ -136,6 +137,7 @@ class BaseInferenceRunner(ABC):
             BackendError: the backend or the device is not there.
             OptionError: this backend does not have the precision.
         """
+        require_one_device(opening.device)
         return cls._open(opening)
 
     @final
@@ -332,6 +334,19 @@ class BaseInferenceRunner(ABC):
         """Outputs of images in memory point to them, which costs nothing; what the network saw is kept on request."""
         return attrs.evolve(
             outputs, original_image=image, processed_image=processed if self.returned.return_images else None
+        )
+
+
+def require_one_device(name: str) -> None:
+    """Refuse several devices, such as `"cuda:0,1"`: each of them takes a process of its own.
+
+    Raises:
+        DeviceError: several are named.
+    """
+    if "," in name:
+        raise DeviceError(
+            f"Device {name!r}: a model is opened on one device. For several, start one process for each, or run: "
+            f"sleap-infer predict --device {name} --workers {name.count(',') + 1}"
         )
 
 

@@ -8,8 +8,7 @@ from typing import get_args
 
 from sleap_infer.choices import Backend
 from sleap_infer.errors import BackendError, OptionError
-from sleap_infer.runners.base import BaseInferenceRunner
-from sleap_infer.runners.spread import split_devices
+from sleap_infer.runners.base import BaseInferenceRunner, require_one_device
 
 RUNNERS: Mapping[Backend, str] = {
     "torch": "sleap_infer.runners.torch.runner:InferenceRunnerTorch",
@@ -35,12 +34,16 @@ def find_runner(backend: str) -> type[BaseInferenceRunner]:
 
 
 def what_can_run(device: str = "auto") -> dict[Backend, str | None]:
-    """Every backend, and why it cannot run on a device here; `None` where it can."""
+    """Return every backend, and why it cannot run on a device here; `None` if it can.
+
+    Raises:
+        DeviceError: several devices are named.
+    """
+    require_one_device(device)
     found: dict[Backend, str | None] = {}
     for name in get_args(Backend):
         try:
-            for part in split_devices(device):
-                find_runner(name).require(part)
+            find_runner(name).require(device)
             found[name] = None
         except BackendError as error:
             found[name] = str(error)
