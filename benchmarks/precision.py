@@ -23,7 +23,7 @@ import sleap_infer
 from sleap_infer import Predictor
 from sleap_infer.checks.check import record
 from sleap_infer.checks.images import spread
-from sleap_infer.choices import GraphBackend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.export import ExportOptions, ExportResult, export, validate
 from sleap_infer.runners import BaseInferenceRunner
 
@@ -36,7 +36,7 @@ PIPELINES = (
     ("centroid", "multi_class_topdown"),
 )
 BATCH_SIZE = 4
-CPU_BACKENDS: tuple[GraphBackend, ...] = ("onnx", "openvino")
+CPU_BACKENDS: tuple[str, ...] = ("onnx", "openvino")
 ROOM = 60
 
 

@@ -1,6 +1,9 @@
-"""The closed lists of names. Each list is written here once; options, CLI help and docs read it from here."""
+"""The closed lists of names. Each list is written here once; options, CLI help and docs read it from here.
 
-from typing import Literal, TypeAlias, get_args
+Backends are not among them: other packages may add some (`runners.registry`).
+"""
+
+from typing import Literal, TypeAlias
 
 BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
 
@@ -14,19 +17,8 @@ point with the smallest sum of distances to them."""
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
 """Where a stride-2 transposed convolution puts its output; the two differ by one pixel."""
 
-GraphBackend: TypeAlias = Literal["onnx", "openvino", "tensorrt"]
-"""What runs an exported graph."""
-
-Backend: TypeAlias = Literal["torch", "torch_compile", GraphBackend]
-"""What runs the network: of a trained model, or of an exported one."""
-
-GRAPH_BACKENDS: tuple[GraphBackend, ...] = get_args(GraphBackend)
-
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 """In what kind of numbers an exported network is stored and computes."""
-
-BackendChoice: TypeAlias = Literal["auto", Backend]
-"""A backend, or the fastest."""
 
 PrecisionChoice: TypeAlias = Literal["auto", Precision]
 """A precision, or the fastest that keeps within the budget."""

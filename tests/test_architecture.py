@@ -157,7 +157,7 @@ def test_the_command_line_prints_in_one_module_only(path: Path) -> None:
 
 
 RUNTIMES = ("onnxruntime", "openvino", "ray", "tensorrt", "tensorrt_rtx")
-IMPORT_BY_NAME = ("__init__", "system.runtimes", "runners.registry", "benchmark.measure")
+IMPORT_BY_NAME = ("__init__", "runners", "system.runtimes", "runners.registry", "benchmark.measure")
 """Modules that import by name: our own, or, in `runtimes`, with reports switched off."""
 
 

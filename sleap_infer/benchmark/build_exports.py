@@ -11,7 +11,7 @@ from sleap_infer.benchmark.measure import read_images
 from sleap_infer.benchmark.protocol import BackendReasons, Build, Built, CheckBackends
 from sleap_infer.choices import Precision
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
-from sleap_infer.runners.registry import what_can_run
+from sleap_infer.runners.registry import what_can_run, why_not
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
@@ -24,19 +24,12 @@ MAX_CHECKED = 32
 
 def check_backends(task: CheckBackends, progress: Progress) -> BackendReasons:
     """Return which backends can run here."""
-    from sleap_infer.errors import BackendError
-    from sleap_infer.runners import find_runner
-
     progress("importing the packages of the backends")
     if len(task.backends) > 1:
         found = what_can_run(task.device)
         return BackendReasons({str(name): reason for name, reason in found.items() if name in task.backends})
     (name,) = task.backends
-    try:
-        find_runner(name).require(task.device)
-    except BackendError as error:
-        return BackendReasons({name: str(error)})
-    return BackendReasons({name: None})
+    return BackendReasons({name: why_not(name, task.device)})
 
 
 def build(task: Build, progress: Progress) -> Built:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from sleap_infer.doctor.driver import ask_driver
 from sleap_infer.doctor.machine import Machine
+from sleap_infer.runners.registry import packages
 from sleap_infer.system.machine import cpu_info
 
 PACKAGES = (
@@ -115,7 +116,7 @@ def read_flags(text: str) -> tuple[str, ...]:
 def package_versions() -> dict[str, str]:
     """Return the versions of installed packages that affect speed."""
     found = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys((*PACKAGES, *packages())):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

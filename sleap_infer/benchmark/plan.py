@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import GRAPH_BACKENDS, Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import OptionError
+from sleap_infer.runners.registry import backend_names, find_facts
 
-BACKENDS: tuple[str, ...] = get_args(Backend)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 EVERY = "all"
-
-COMPILING = ("torch_compile", "tensorrt")
-"""Backends that compile for their first batch and cache the result."""
 
 MAX_CALIBRATION = 64
 """Maximum number of frames on which exports are calibrated and checked."""
@@ -32,11 +29,11 @@ def _positive_integer(options: Any, attribute: attrs.Attribute[Any], value: int)
         raise OptionError(f"{attribute.name} must be a positive integer, found {value!r}.")
 
 
-def _known(names: tuple[str, ...]) -> Any:
+def _known(names: Callable[[], tuple[str, ...]]) -> Any:
     def check(options: Any, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
         for value in values:
-            if value not in names:
-                raise OptionError(f"{attribute.name}: there is no {value!r}. Use some of {', '.join(names)}.")
+            if value not in names():
+                raise OptionError(f"{attribute.name}: there is no {value!r}. Use some of {', '.join(names())}.")
 
     return check
 
@@ -68,8 +65,8 @@ class BenchmarkOptions:
 
     models: tuple[Path, ...]
     video: str | None = None
-    backends: tuple[str, ...] = field(default=(), validator=_known(BACKENDS))
-    precisions: tuple[str, ...] = field(default=(), validator=_known(PRECISIONS))
+    backends: tuple[str, ...] = field(default=(), validator=_known(backend_names))
+    precisions: tuple[str, ...] = field(default=(), validator=_known(lambda: PRECISIONS))
     batch_sizes: tuple[int, ...] = field(default=(1, DEFAULT_BATCH_SIZE), validator=_batch_sizes)
     n_frames: int = field(default=100, validator=_positive_integer)
     repeats: int = field(default=5, validator=_positive_integer)
@@ -100,7 +97,7 @@ class Configuration:
     @property
     def compiles(self) -> bool:
         """Whether its first batch is slow once, because the backend compiles and caches the result."""
-        return self.backend in COMPILING
+        return find_facts(self.backend).setup_s > 0
 
 
 @frozen
@@ -156,9 +153,8 @@ def make_plan(
 
 def export_for(configuration: Configuration) -> Export | None:
     """Return the export that a configuration of a trained model needs, if any."""
-    if configuration.backend not in GRAPH_BACKENDS:
-        return None
-    return Export(configuration.precision, engines=configuration.backend == "tensorrt")
+    export_format = find_facts(configuration.backend).export_format
+    return Export(configuration.precision, engines=export_format == "tensorrt") if export_format else None
 
 
 def divide_frames(n_frames: int, total: int | None, exports: bool) -> FrameUse:

@@ -17,7 +17,6 @@ from sleap_infer.benchmark.candidate import Candidate
 from sleap_infer.benchmark.machine import MachineFacts, package_versions
 from sleap_infer.benchmark.memory import device_used_mb
 from sleap_infer.benchmark.plan import (
-    BACKENDS,
     BenchmarkOptions,
     Configuration,
     Export,
@@ -43,7 +42,7 @@ from sleap_infer.benchmark.report.ranking import rank
 from sleap_infer.benchmark.report.schema import Absent, Report, Settings
 from sleap_infer.benchmark.target import Target, read_video
 from sleap_infer.benchmark.worker_handle import Failure, Workers
-from sleap_infer.choices import GRAPH_BACKENDS
+from sleap_infer.runners.registry import all_facts, backend_names
 from sleap_infer.system.machine import busy_seconds_of_others
 
 Progress: TypeAlias = Callable[[str], None]
@@ -97,8 +96,8 @@ class Benchmark:
         target = Target.read(self.options.models, self.options.ignore_unknown_settings)
         video = self.options.video or target.default_video()
         facts = read_video(video)
-        names = self.options.backends or BACKENDS
-        exports = not target.exported and any(name in GRAPH_BACKENDS for name in names)
+        names = self.options.backends or backend_names()
+        exports = not target.exported and any(f.runs_exports for name, f in all_facts().items() if name in names)
         use = divide_frames(self.options.n_frames, facts.n_frames, exports)
         made, machine = datetime.now(UTC).isoformat(timespec="seconds"), MachineFacts.read()
         with _load_of_others() as load:
@@ -129,7 +128,7 @@ class Benchmark:
 
     def _plan(self, target: Target, video: str, use: FrameUse) -> tuple[list[Candidate], list[Absent]]:
         """Return the configurations that can run, after exporting for them, and those that cannot."""
-        reasons = self._check_backends(self.options.backends or BACKENDS)
+        reasons = self._check_backends(self.options.backends or backend_names())
         absent = [Absent(name, None, reason) for name, reason in reasons.items() if reason is not None]
         available = [name for name, reason in reasons.items() if reason is None]
         precisions = self.options.precisions or (target.precision,)

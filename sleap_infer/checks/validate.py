@@ -12,7 +12,7 @@ from attrs import frozen
 from sleap_infer.checks.check import compare_poses, compare_raw, points_of, predict_frames, record
 from sleap_infer.checks.images import CheckFrames, choose_frames
 from sleap_infer.checks.report import Report
-from sleap_infer.choices import GraphBackend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.graph_options import ExportOptions, GraphOptions
 from sleap_infer.errors import (
     BackendError,
@@ -27,6 +27,7 @@ from sleap_infer.model.settings import PipelineSettings, in_order, pipeline_kind
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners.graph.openvino import computes_lower
+from sleap_infer.runners.registry import find_facts
 from sleap_infer.runners.tensorrt.cuda import find_gpu
 
 BATCH_SIZE = 4
@@ -80,7 +81,7 @@ def validate(
     against: str | Path | Sequence[str | Path],
     frames: Any = None,
     options: ExportOptions | None = None,
-    backend: GraphBackend = "onnx",
+    backend: str = "onnx",
     ignore_unknown_settings: bool = False,
 ) -> Report:
     """Compare an exported directory with the trained models it was made from.
@@ -118,9 +119,7 @@ def validate(
     return check(source, exported, frames, options, backend)
 
 
-def check(
-    source: Source, exported: Path, frames: Any, options: ExportOptions, backend: GraphBackend = "onnx"
-) -> Report:
+def check(source: Source, exported: Path, frames: Any, options: ExportOptions, backend: str = "onnx") -> Report:
     """Compare an exported directory with its source, whose settings are resolved."""
     with Checker(source, frames, options) as checker:
         return checker.check(exported, backend)
@@ -153,7 +152,7 @@ def _has_gpu() -> bool:
         return False
 
 
-def cpu_backends(precision: Precision) -> list[GraphBackend]:
+def cpu_backends(precision: Precision) -> list[str]:
     """Those that give different numbers here."""
     try:
         return ["openvino", "onnx"] if computes_lower(precision) else ["onnx"]
@@ -216,9 +215,9 @@ class Checker:
                 break
         return worst(reports)
 
-    def check(self, exported: Path, backend: GraphBackend = "onnx", poses_only: bool = False) -> Report:
+    def check(self, exported: Path, backend: str = "onnx", poses_only: bool = False) -> Report:
         """Compare an exported directory; raw values, which takes as long as the source does, only if asked for."""
-        device = "cuda" if backend == "tensorrt" else "cpu"
+        device = find_facts(backend).devices[0]
         with Predictor.from_model_paths(exported, backend=backend, device=device, batch_size=BATCH_SIZE) as other:
             recording, recorders = record(other)
             found = [outputs for item in self._frames for outputs in predict_frames(recording, item)]

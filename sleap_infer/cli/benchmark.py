@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sleap_infer.benchmark.plan import BACKENDS, EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
+from sleap_infer.benchmark.plan import EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
 from sleap_infer.cli.parameters import IgnoreUnknown
 from sleap_infer.errors import ModelNotFoundError, OptionError
+from sleap_infer.runners.registry import backend_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,7 @@ def benchmark(
         list[Path] | None, typer.Option("-m", "--model", help="Another model, for top-down.", show_default=False)
     ] = None,
     backends: Annotated[
-        str, typer.Option("-r", "--backends", help=f"Some of {','.join(BACKENDS)}, with commas.")
+        str, typer.Option("-r", "--backends", help=f"Some of {','.join(backend_names())}, with commas.")
     ] = EVERY,
     precision: Annotated[
         str | None,
@@ -88,7 +89,7 @@ def benchmark(
     options = BenchmarkOptions(
         models=models,
         video=source,
-        backends=() if backends == EVERY else read_names(backends, BACKENDS, "--backends"),
+        backends=() if backends == EVERY else read_names(backends, backend_names(), "--backends"),
         precisions=() if precision is None else read_names(precision, PRECISIONS, "--precision"),
         batch_sizes=read_sizes(batch_sizes),
         n_frames=n_frames,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sleap_infer.choices import Backend, CentroidMethod
+from sleap_infer.choices import CentroidMethod
 from sleap_infer.cli.parameters import IgnoreUnknown
+from sleap_infer.errors import SleapInferError
 from sleap_infer.model.conventions import SLEAP, SLEAP_NN
+from sleap_infer.runners.registry import backend_names, find_runner
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
@@ -127,80 +129,17 @@ def count_parameters(spec: ModelSpec) -> str:
 
 
 def backends() -> dict[str, str]:
-    """What each backend would do here, as words."""
-    return {f"backend {name}": state() for name, state in BACKENDS.items()}
+    """Return what each backend can do here, in words."""
+    return {f"backend {name}": _backend(name) for name in backend_names()}
 
 
-def _torch() -> str:
-    if find_spec("torch") is None:
-        return "no: PyTorch is not installed; pip install 'sleap-infer[torch]'"
-    import torch
-
-    from sleap_infer.runners.torch.runner import find_device
-
-    return f"yes, PyTorch {torch.__version__} on {find_device('auto')}"
-
-
-def _torch_compile() -> str:
-    from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.runners.torch.compiled import require_compiler
-
-    if find_spec("torch") is None:
-        return _torch()
+def _backend(name: str) -> str:
     try:
-        require_compiler()
-    except BackendNotInstalledError as error:
+        return f"yes, {find_runner(name).summary()}"
+    except SleapInferError as error:
         return f"no: {error}"
-    return _torch()
-
-
-def _onnx() -> str:
-    from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.model.onnx_graph import require_onnxruntime
-
-    try:
-        onnxruntime = require_onnxruntime()
-    except BackendNotInstalledError as error:
-        return f"no: {error}"
-    built = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    return f"yes, ONNX Runtime {onnxruntime.__version__}, built for {built}"
-
-
-def _openvino() -> str:
-    from sleap_infer.errors import BackendNotInstalledError
-    from sleap_infer.runners.graph.openvino import require_openvino
-
-    try:
-        openvino = require_openvino()
-    except BackendNotInstalledError as error:
-        return f"no: {error}"
-    core = openvino.Core()
-    numbers = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    return (
-        f"yes, OpenVINO {openvino.get_version().partition('-')[0]} on {', '.join(core.available_devices)} ({numbers})"
-    )
-
-
-def _tensorrt() -> str:
-    from sleap_infer.errors import BackendError
-    from sleap_infer.runners.tensorrt.cuda import find_gpu
-    from sleap_infer.runners.tensorrt.engines import require_tensorrt
-
-    try:
-        trt = require_tensorrt()
-        gpu = find_gpu("cuda")
-    except BackendError as error:
-        return f"no: {error}"
-    return f"yes, {trt.__name__} {trt.__version__} on {gpu.name}"
-
-
-BACKENDS: Mapping[Backend, Callable[[], str]] = {
-    "torch": _torch,
-    "torch_compile": _torch_compile,
-    "onnx": _onnx,
-    "openvino": _openvino,
-    "tensorrt": _tensorrt,
-}
+    except Exception as error:  # a broken runtime, or a package from elsewhere, may raise anything
+        return f"no: {type(error).__name__}: {error}"
 
 
 def _trainer(spec: ModelSpec) -> str:

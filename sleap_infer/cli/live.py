@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from sleap_infer.choices import BackendChoice, PrecisionChoice
+from sleap_infer.choices import PrecisionChoice
 from sleap_infer.cli.output.terminal import discard_output, say
-from sleap_infer.cli.parameters import with_inference_options
+from sleap_infer.cli.parameters import BackendChoice, with_inference_options
 from sleap_infer.cli.selection import read_pairs
 from sleap_infer.cli.signals import told_to_end
 from sleap_infer.errors import OptionError, SourceError

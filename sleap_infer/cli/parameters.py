@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import typer
@@ -14,6 +14,7 @@ from sleap_infer.config.graph_options import ExportOptions
 from sleap_infer.config.kinds import pipeline_kinds
 from sleap_infer.config.options import applies_to, option_fields, option_groups
 from sleap_infer.errors import OptionError
+from sleap_infer.runners.registry import backend_names
 
 PANELS = {
     "preprocess": "Preprocessing (default: as the model was trained)",
@@ -27,6 +28,13 @@ PANELS = {
 
 
 UNIONS = (Union, UnionType)
+
+if TYPE_CHECKING:
+    BackendName: TypeAlias = str
+    BackendChoice: TypeAlias = str
+else:  # names, which the help lists; nothing is imported for it
+    BackendName = Literal[backend_names()]
+    BackendChoice = Literal[("auto", *backend_names())]
 
 IgnoreUnknown: TypeAlias = Annotated[
     bool,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from sleap_infer.choices import BackendChoice, Engine, PrecisionChoice, ProgressForm
+from sleap_infer.choices import Engine, PrecisionChoice, ProgressForm
 from sleap_infer.cli.output.terminal import say, say_lines
-from sleap_infer.cli.parameters import with_inference_options
+from sleap_infer.cli.parameters import BackendChoice, with_inference_options
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_pairs, read_roots, read_share, without_option
 from sleap_infer.cli.signals import exit_code, interrupting
 from sleap_infer.config.options import SourceOptions

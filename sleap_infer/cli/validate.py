@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sleap_infer.choices import GraphBackend
-from sleap_infer.cli.parameters import IgnoreUnknown, with_validation_options
+from sleap_infer.cli.parameters import BackendName, IgnoreUnknown, with_validation_options
 
 
 @with_validation_options
@@ -28,7 +27,13 @@ def validate(
         ),
     ] = None,
     backend: Annotated[
-        GraphBackend, typer.Option("-r", "--backend", "--runtime", help="What runs the export.")
+        BackendName,
+        typer.Option(
+            "-r",
+            "--backend",
+            "--runtime",
+            help="What runs the export: onnx, openvino, tensorrt, or another backend that runs exported graphs.",
+        ),
     ] = "onnx",
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
     ignore_unknown_settings: IgnoreUnknown = False,

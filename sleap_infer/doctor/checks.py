@@ -67,8 +67,8 @@ def _plan(subjects: Sequence[Subject], machine: Machine) -> Iterator[tuple[Subje
     if sys.platform == "darwin":
         there |= {"mps": ["mps"] if platform.machine() == "arm64" else [], "cuda": []}
     for subject in subjects:
-        for place in subject.places:
-            yield from ((subject, device) for device in there[place])
+        for kind in subject.devices:
+            yield from ((subject, device) for device in there.get(kind, [kind]))
 
 
 @frozen
@@ -107,10 +107,12 @@ class Examination:
             return self.driver
         installed = subject.installed()
         check = Check(subject.name, subject.kind, device, "ok", installed)
-        if not installed and not subject.module():
+        if subject.broken:
+            return _with(check, Finding("failed", subject.broken))
+        if subject.imports and not installed and not subject.module():
             return _with(check, Finding("absent", "It is not installed.", subject.install))
         without_gpu = Finding("unusable here", self.driver.cause, self.driver.mend)
-        if device == NO_GPU and ("cpu" in subject.places or subject.kind == "reader"):
+        if device == NO_GPU and ("cpu" in subject.devices or subject.kind == "reader"):
             return _with(check, without_gpu)
         ending = run_probe(subject.name, IMPORT_ONLY if device == NO_GPU else device, self.timeout, self.folder)
         answer = ending.answer or {}

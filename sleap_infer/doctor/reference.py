@@ -14,8 +14,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from sleap_infer.choices import GRAPH_BACKENDS
 from sleap_infer.poses.compare import compare_poses
+from sleap_infer.runners.registry import find_facts
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXPORTED = ASSETS / "doctor"
@@ -59,7 +59,7 @@ class Reference:
 
     def model_path(self, backend: str) -> Path:
         """Of the model that a backend runs."""
-        return EXPORTED if backend in GRAPH_BACKENDS else ASSETS / "models" / self.model
+        return EXPORTED if find_facts(backend).runs_exports else ASSETS / "models" / self.model
 
     def compare(self, found: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
         """How poses agree: largest distance in pixels, and how many points are missing or surplus."""

@@ -6,13 +6,11 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Literal, TypeAlias, get_args
+from typing import Literal
 
 from attrs import frozen
 
-from sleap_infer.choices import Backend
-
-Place: TypeAlias = Literal["cpu", "mps", "cuda"]
+from sleap_infer.runners.registry import backend_names, find_facts
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 NVIDIA_INDEX = "https://pypi.nvidia.com"
@@ -28,8 +26,9 @@ class Subject:
         imports: modules, any one of which is enough.
         packages: as they are called on the package index; the first is what one installs.
         install: the command that installs it.
-        places: where it can run.
+        devices: kinds of devices that it can run on.
         only_one: whether its packages overwrite each other's files.
+        broken: why a backend of another package cannot be loaded; empty if it can.
     """
 
     name: str
@@ -37,8 +36,9 @@ class Subject:
     imports: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     install: str = ""
-    places: tuple[Place, ...] = ("cpu",)
+    devices: tuple[str, ...] = ("cpu",)
     only_one: bool = False
+    broken: str = ""
 
     def installed(self) -> dict[str, str]:
         """Versions by package, without importing any."""
@@ -65,31 +65,7 @@ class Subject:
         return f"pip install --force-reinstall {package}"
 
 
-_PYTORCH = (("torch",), ("torch",), "pip install 'sleap-infer[torch]'")
-
 DRIVER = Subject("driver", "driver")
-BACKENDS: Mapping[str, Subject] = {
-    "torch": Subject("torch", "backend", *_PYTORCH, ("cpu", "mps", "cuda")),
-    "torch_compile": Subject("torch_compile", "backend", *_PYTORCH, ("cpu", "cuda")),
-    "onnx": Subject(
-        "onnx",
-        "backend",
-        ("onnxruntime",),
-        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-        "pip install 'sleap-infer[onnx]'",
-        ("cpu", "cuda"),
-        only_one=True,
-    ),
-    "openvino": Subject("openvino", "backend", ("openvino",), ("openvino",), "pip install 'sleap-infer[openvino]'"),
-    "tensorrt": Subject(
-        "tensorrt",
-        "backend",
-        ("tensorrt", "tensorrt_rtx"),
-        ("tensorrt", "tensorrt_cu13_bindings", "tensorrt_cu12_bindings", "tensorrt_cu13_libs", "tensorrt_rtx"),
-        f"pip install --extra-index-url {NVIDIA_INDEX} 'sleap-infer[tensorrt]'",
-        ("cuda",),
-    ),
-}
 READERS: tuple[Subject, ...] = (
     Subject("video", "reader", ("av",), ("av",), "pip install av"),
     Subject(
@@ -111,9 +87,20 @@ READERS: tuple[Subject, ...] = (
 )
 
 
+def backend_subject(name: str) -> Subject:
+    """Return what is checked of a backend, from its facts in the registry."""
+    try:
+        facts = find_facts(name)
+    except Exception as error:  # also where the package of a backend cannot import what this package needs
+        return Subject(name, "backend", broken=str(error))
+    return Subject(
+        name, "backend", facts.imports, facts.packages, facts.install, facts.devices, only_one=facts.one_package
+    )
+
+
 def all_subjects() -> tuple[Subject, ...]:
-    """Everything that can be checked on this kind of machine, in the order of the report."""
-    backends = [BACKENDS.get(name, Subject(name, "backend")) for name in get_args(Backend)]
+    """Return everything that can be checked on this kind of machine, in the order of the report."""
+    backends = map(backend_subject, backend_names())
     if sys.platform == "darwin":  # no CUDA
-        return (*(item for item in (*backends, *READERS) if set(item.places) != {"cuda"}),)
+        return (*(item for item in (*backends, *READERS) if set(item.devices) != {"cuda"}),)
     return (DRIVER, *backends, *READERS)

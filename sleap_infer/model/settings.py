@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import Backend, CentroidMethod
+from sleap_infer.choices import CentroidMethod
 from sleap_infer.config.kinds import KINDS, kind_of_stages
 from sleap_infer.config.options import (
     FilterOptions,
@@ -111,8 +111,8 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> str:
     )
 
 
-def default_backend(specs: Sequence[ModelSpec]) -> Backend:
-    """What runs these models where nobody says."""
+def default_backend(specs: Sequence[ModelSpec]) -> str:
+    """Return the name of the backend that runs these models if none is given."""
     return "onnx" if any(spec.exported for spec in specs) else "torch"
 
 

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sleap_infer.config.options import ReturnOptions
+
 Candidates: TypeAlias = dict[str, NDArray[Any]]
 
 MAP_NAMES: Mapping[str, str] = {
@@ -92,3 +94,17 @@ def _with_places(part: Candidates, n_places: int) -> Candidates:
 def _nothing(name: str, values: NDArray[Any]) -> float:
     """What stands in a place that holds nothing."""
     return np.nan if values.dtype.kind == "f" and name not in CONFIDENCES else 0
+
+
+def requested_maps(returned: ReturnOptions) -> tuple[str, ...]:
+    """Return the names of the maps that candidates carry besides.
+
+    >>> requested_maps(ReturnOptions(return_confmaps=True))
+    ('confmaps',)
+    """
+    wanted = {
+        "confmaps": returned.return_confmaps,
+        "pafs": returned.return_pafs,
+        "class_maps": returned.return_class_maps,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from sleap_infer.choices import GRAPH_BACKENDS, Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import ModelCombinationError, OptionError
 from sleap_infer.model import ModelSpec, expand_model_path, read_spec
@@ -53,14 +53,14 @@ class Runtime:
     """What runs a pipeline's networks.
 
     Attributes:
-        backend: by name.
+        backend: name, or a runner class.
         device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
         precision: that the networks compute in; `None` is 32-bit floats, or what an export was made in.
         batch_size: frames that go through the (first) network at once.
         backend_options: for the runtime, in its own words.
     """
 
-    backend: Backend
+    backend: str | type[BaseInferenceRunner]
     device: str = "auto"
     precision: Precision | None = None
     batch_size: int = field(default=DEFAULT_BATCH_SIZE)
@@ -115,7 +115,9 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
     runner = find_runner(runtime.backend)
     runner.require(runtime.device)
     paths, specs = plan.paths, plan.specs
-    if runner.backend in GRAPH_BACKENDS:
+    if any(spec.exported is None for spec in specs):
+        runner.facts.check_precision(runtime.precision)
+    if runner.facts.runs_exports:
         paths = tuple(_as_graph(plan, number, runtime.precision) for number in range(len(paths)))
         specs = tuple(spec if spec.exported else read_spec(path) for path, spec in zip(paths, specs, strict=True))
     crops = plan.settings.stream.crop_batch_size

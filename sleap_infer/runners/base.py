@@ -1,8 +1,8 @@
 """What every backend shares: frames in, poses out. A backend says only how the network itself is run.
 
-To add a backend: a module here with a class that implements `_open`, `_predict` and, where something must be given
-back, `_close`; its name in `choices.Backend`; its line in `runners.registry`. A backend that works beside the host, as
-GPUs do, implements `_start` instead, which `_predict` then waits for.
+To add a backend, write a class with `backend`, `facts`, `_open`, `_predict` and, where something must be released,
+`_close`, and enter it in `runners.registry`, or declare it as an entry point of another package (CONTRIBUTING.md). A
+backend that works beside the host, as GPUs do, implements `_start` instead, and `_predict` waits for it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from sleap_infer.choices import Aim, Backend, Precision
+from sleap_infer.choices import Aim, Precision
 from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
-from sleap_infer.errors import BackendError, DeviceError, ImageError
+from sleap_infer.errors import BackendError, ImageError
 from sleap_infer.frames.arrays import as_batches
 from sleap_infer.model import ModelSpec, read_spec
 from sleap_infer.model.settings import StageSettings, read_options, resolve
@@ -30,6 +30,7 @@ from sleap_infer.poses.geometry import Geometry
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.poses.postprocess import postprocess
 from sleap_infer.poses.preprocess import preprocess, take_crops
+from sleap_infer.runners.facts import BackendFacts, require_one_device
 from sleap_infer.runners.profile import Stopwatch
 
 Images: TypeAlias = NDArray[Any]
@@ -78,8 +79,11 @@ class BaseInferenceRunner(ABC):
         returned: the heavy things that outputs carry.
     """
 
-    backend: ClassVar[Backend | None] = None
+    backend: ClassVar[str | None] = None
     """Name in the registry; `None` for runners that are not opened by name."""
+
+    facts: ClassVar[BackendFacts] = BackendFacts(label="a backend")
+    """What `auto`, `doctor`, `info`, `benchmark` and the command line have to know."""
 
     def __init__(self, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None) -> None:
         self.spec = spec
@@ -138,6 +142,8 @@ class BaseInferenceRunner(ABC):
             OptionError: this backend does not have the precision.
         """
         require_one_device(opening.device)
+        if opening.spec.exported is None:
+            cls.facts.check_precision(opening.precision)
         return cls._open(opening)
 
     @final
@@ -278,9 +284,16 @@ class BaseInferenceRunner(ABC):
         """How many batches at a time it takes to keep it busy."""
         return 1
 
-    @classmethod  # noqa: B027 - opening tells, where nothing is made before
+    @classmethod
+    def summary(cls) -> str:
+        """Return the runtime's version and devices for `sleap-infer info`; raise `BackendError` if it cannot run."""
+        cls.require()
+        return f"{cls.facts.label} on {', '.join(cls.facts.devices)}"
+
+    @classmethod
     def _require(cls, device: str) -> None:
         """Check that the backend and the device are there."""
+        cls.facts.check_device(device)
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
@@ -335,30 +348,3 @@ class BaseInferenceRunner(ABC):
         return attrs.evolve(
             outputs, original_image=image, processed_image=processed if self.returned.return_images else None
         )
-
-
-def require_one_device(name: str) -> None:
-    """Refuse several devices, such as `"cuda:0,1"`: each of them takes a process of its own.
-
-    Raises:
-        DeviceError: several are named.
-    """
-    if "," in name:
-        raise DeviceError(
-            f"Device {name!r}: a model is opened on one device. For several, start one process for each, or run: "
-            f"sleap-infer predict --device {name} --workers {name.count(',') + 1}"
-        )
-
-
-def kept_maps(returned: ReturnOptions) -> tuple[str, ...]:
-    """Names of the maps that candidates are to carry, in the words of `sleap_infer.poses.candidates`.
-
-    >>> kept_maps(ReturnOptions(return_confmaps=True))
-    ('confmaps',)
-    """
-    wanted = {
-        "confmaps": returned.return_confmaps,
-        "pafs": returned.return_pafs,
-        "class_maps": returned.return_class_maps,
-    }
-    return tuple(name for name, is_wanted in wanted.items() if is_wanted)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from sleap_infer.benchmark.plan import (
-    BACKENDS,
     PRECISIONS,
     BenchmarkOptions,
     Configuration,
@@ -21,13 +20,13 @@ from sleap_infer.benchmark.plan import (
     read_sizes,
     subsample,
 )
-from sleap_infer.choices import Backend
 from sleap_infer.errors import OptionError
+from sleap_infer.runners.registry import BUILT_IN, backend_names
 
 
 def test_every_combination_once() -> None:
-    plan = make_plan(BACKENDS, PRECISIONS, (1, 4, 4))
-    assert len(plan) == len(set(plan)) == len(get_args(Backend)) * 4 * 2
+    plan = make_plan(list(BUILT_IN), PRECISIONS, (1, 4, 4))
+    assert len(plan) == len(set(plan)) == len(BUILT_IN) * 4 * 2
     assert [item.batch_size for item in plan] == [1] * 20 + [4] * 20
 
 
@@ -69,7 +68,7 @@ def test_thinning_keeps_order_and_spread() -> None:
 @pytest.mark.parametrize("text", ["", "onxx", "onnx,onxx", "onnx,all"])
 def test_unknown_names(text: str) -> None:
     with pytest.raises(OptionError, match=r"--backends '.*': there is no '.*'\. Use some of torch, torch_compile"):
-        read_names(text, BACKENDS, "--backends")
+        read_names(text, backend_names(), "--backends")
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,-2", "1.5", "four"])

@@ -12,9 +12,9 @@ from sleap_infer.doctor.evidence import Evidence, Rule
 from sleap_infer.doctor.machine import Gpu, Machine
 from sleap_infer.doctor.probe_handle import Ending
 from sleap_infer.doctor.report import Finding
-from sleap_infer.doctor.subjects import BACKENDS, DRIVER, READERS, Subject
+from sleap_infer.doctor.subjects import Subject, all_subjects, backend_subject
 
-SUBJECTS = {subject.name: subject for subject in (DRIVER, *BACKENDS.values(), *READERS)}
+SUBJECTS = {subject.name: subject for subject in all_subjects()}
 FALLEN_BACK = "decoder='nvdec': the CPU decodes /videos/a.mp4"
 MACHINE = Machine("Linux", "3.12", "python", "CPU", 8, 16.0)
 
@@ -131,6 +131,6 @@ def test_every_text_can_be_filled(rule: Rule) -> None:
 
 
 def test_a_build_of_torch_is_installed_again_as_it_was() -> None:
-    command = BACKENDS["torch"].reinstall({"torch": "2.13.0+cpu"})
+    command = backend_subject("torch").reinstall({"torch": "2.13.0+cpu"})
     assert command == "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
-    assert BACKENDS["torch"].reinstall({"torch": "2.15.0"}) == "pip install --force-reinstall torch"
+    assert backend_subject("torch").reinstall({"torch": "2.15.0"}) == "pip install --force-reinstall torch"

@@ -6,18 +6,17 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from sleap_infer import BaseInferenceRunner, FakeRunner, Outputs
-from sleap_infer.choices import GRAPH_BACKENDS, Backend
 from sleap_infer.config import kinds
 from sleap_infer.errors import BackendError, BackendNotInstalledError, DeviceError, ImageError, OptionError
 from sleap_infer.export import ExportResult
 from sleap_infer.frames import open_source
 from sleap_infer.runners import find_runner
+from sleap_infer.runners.registry import BUILT_IN
 from sleap_infer.runners.torch.compiled import COMPILERS
 
 KINDS = kinds.model_kinds()
@@ -43,7 +42,7 @@ def points(outputs: list[Outputs]) -> list[np.ndarray]:
 
 def test_every_backend_has_a_row() -> None:
     named = {row if isinstance(row, str) else row.values[0] for row in BACKENDS} | {"tensorrt"}  # in test_tensorrt
-    assert named == set(get_args(Backend))
+    assert named == set(BUILT_IN)
     for name in named:
         assert find_runner(name).backend == name
 
@@ -52,7 +51,7 @@ def test_every_backend_has_a_row() -> None:
 def test_candidates_are_complete_and_poses_those_of_torch(
     backend: str, kind: str, models: Path, exports: Mapping[str, ExportResult], flies: np.ndarray
 ) -> None:
-    path = exports[kind].directory if backend in GRAPH_BACKENDS else models / kind
+    path = exports[kind].directory if find_runner(backend).facts.runs_exports else models / kind
     images = flies[:, 50:130, 50:130] if kind in ("centered_instance", "multi_class_topdown") else flies
     with find_runner(backend).from_model_path(path, device="cpu") as runner:
         inputs, geometry = runner.preprocess_image(images)

@@ -13,18 +13,16 @@ import attrs
 from attrs import frozen
 
 from sleap_infer._version import __version__
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.plain import from_plain
 from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.predictors.factory import Plan
+from sleap_infer.runners.registry import packages
 from sleap_infer.system.cache_directory import cache_directory, make_private, require_private
 from sleap_infer.system.digest import digest
 from sleap_infer.system.files import replacing
 from sleap_infer.system.machine import available_cores, cpu_info
-
-RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
-"""Packages whose versions decide what is fast."""
 
 FORMAT_VERSION = 2
 
@@ -43,7 +41,7 @@ class Tried:
         reason: why it was not, or why it cannot be taken; `None` where it can.
     """
 
-    backend: Backend
+    backend: str
     precision: Precision
     batch_size: int
     rate: float | None = None
@@ -71,7 +69,7 @@ class Choice:
         remembered: whether it was measured earlier.
     """
 
-    backend: Backend
+    backend: str
     precision: Precision | None
     batch_size: int
     why: str
@@ -98,7 +96,7 @@ def key_of(plan: Plan, asked: object) -> str:
         "settings": attrs.asdict(plan.settings),
         "asked": attrs.asdict(asked),  # type: ignore[arg-type]
         "machine": machine_facts(),
-        "versions": {"sleap-infer": __version__, **{name: _version(name) for name in RUNTIMES}},
+        "versions": {"sleap-infer": __version__, **{name: _version(name) for name in packages()}},
     }
     return digest(facts)
 

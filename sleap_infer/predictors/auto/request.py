@@ -7,23 +7,26 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sleap_infer.choices import Backend, Precision, PrecisionChoice
+from sleap_infer.choices import Precision, PrecisionChoice
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.predictors.factory import Runtime
+from sleap_infer.runners import BaseInferenceRunner
 
 
 @frozen
 class Request:
     """What a user asked for; `"auto"` and `None` leave it open."""
 
-    backend: str = "auto"
+    backend: str | type[BaseInferenceRunner] = "auto"
     device: str = "auto"
     precision: PrecisionChoice | None = None
     batch_size: int | None = None
     backend_options: Mapping[str, Any] = field(factory=dict)
 
-    def runtime(self, backend: Backend, precision: Precision | None, batch_size: int | None = None) -> Runtime:
-        """What the request becomes with what it left open."""
+    def runtime(
+        self, backend: str | type[BaseInferenceRunner], precision: Precision | None, batch_size: int | None = None
+    ) -> Runtime:
+        """Return what to open, with values for what the request leaves open."""
         sizes = (batch_size, self.batch_size, DEFAULT_BATCH_SIZE)
         size = next(size for size in sizes if size is not None)
         return Runtime(backend, self.device, precision, size, self.backend_options)

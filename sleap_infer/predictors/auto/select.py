@@ -12,7 +12,7 @@ from sleap_infer.errors import BackendError
 from sleap_infer.model.settings import default_backend
 from sleap_infer.predictors.auto.cache import Choice, keep, key_of, recall
 from sleap_infer.predictors.auto.clips import Clip, read_clip
-from sleap_infer.predictors.auto.measure import choose
+from sleap_infer.predictors.auto.measure import choose, name_of
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.factory import Plan, Runtime
 from sleap_infer.runners import find_runner
@@ -47,31 +47,31 @@ def open_on_best(
     if request.backend == "auto" and request.backend_options:  # they are of one backend
         request = attrs.evolve(request, backend=default_backend(plan.specs))
     if request.backend != "auto" and request.precision != "auto":
-        backend = find_runner(request.backend).backend
-        assert backend is not None
-        return make(request.runtime(backend, request.precision)), None
+        find_runner(request.backend)  # checks it
+        return make(request.runtime(request.backend, request.precision)), None
     frames = clip if clip is None or isinstance(clip, Clip) else read_clip(clip)
-    remember = frames is None or frames.remember
+    remember = isinstance(request.backend, str) and (frames is None or frames.remember)
     key = key_of(plan, request) if remember else ""
     known = recall(key, frames.size if frames else None) if remember else None
     if known is not None and (frames is None or known.holds_for(frames.n_frames)):
         try:
-            return make(request.runtime(known.backend, known.precision, known.batch_size)), known
+            return make(_runtime(request, known)), known
         except BackendError as error:
             logger.warning("%s was chosen before and does not run now (%s)", known.backend, error)
     choice = _default(plan, request) if frames is None else choose(plan, request, make, frames)
     if remember and frames is not None:
         keep(key, frames.size, choice)
-    return make(request.runtime(choice.backend, choice.precision, choice.batch_size)), choice
+    return make(_runtime(request, choice)), choice
+
+
+def _runtime(request: Request, choice: Choice) -> Runtime:
+    backend = choice.backend if request.backend == "auto" else request.backend
+    return request.runtime(backend, choice.precision, choice.batch_size)
 
 
 def _default(plan: Plan, request: Request) -> Choice:
     """What is taken where nothing was ever measured."""
-    backend = default_backend(plan.specs)
-    if request.backend != "auto":
-        named = find_runner(request.backend).backend
-        assert named is not None
-        backend = named
+    backend = default_backend(plan.specs) if request.backend == "auto" else name_of(request.backend)
     precision = None if request.precision == "auto" else request.precision
     size = request.runtime(backend, precision).batch_size
     return Choice(backend, precision, size, "the default: nothing was measured for these models here")

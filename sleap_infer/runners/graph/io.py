@@ -13,8 +13,8 @@ from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import ExportedModelError, ImageError, OptionError, UnsupportedModelError
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.model.spec import ModelSpec
-from sleap_infer.poses.candidates import Candidates, join
-from sleap_infer.runners.base import Images, Pending, kept_maps
+from sleap_infer.poses.candidates import Candidates, join, requested_maps
+from sleap_infer.runners.base import Images, Pending
 from sleap_infer.runners.graph.flat import unflatten
 from sleap_infer.runners.graph.sleap_nn_exports import fit_images, undo_quirks
 
@@ -53,7 +53,7 @@ def require_export(spec: ModelSpec, returned: ReturnOptions, backend: str) -> No
             f"{spec.path} is a trained model, not an exported one. Export it first: "
             f"sleap-infer export {spec.path} -o DIR; or let Predictor.from_model_paths(..., backend={backend!r}) do so."
         )
-    maps = kept_maps(returned)
+    maps = requested_maps(returned)
     if maps:
         raise OptionError(f"An exported graph gives no maps, found return_{maps[0]}. Use the trained model for them.")
 

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
-from sleap_infer.choices import Backend
 from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
@@ -16,6 +15,7 @@ from sleap_infer.model.onnx_graph import ERRORS_ONLY, open_graph, require_onnxru
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import Images, Opening
+from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.graph.io import (
     IMAGE_INPUT,
     check_size,
@@ -51,7 +51,8 @@ class InferenceRunnerONNX(RunnerInLanes):
         lanes: images on a processor that are worked on at the same time; the session has the threads of one.
     """
 
-    backend: ClassVar[Backend | None] = "onnx"
+    backend: ClassVar[str | None] = "onnx"
+    facts: ClassVar[BackendFacts] = FACTS["onnx"]
     _neighbours_count: ClassVar[bool] = True
 
     def __init__(
@@ -75,6 +76,13 @@ class InferenceRunnerONNX(RunnerInLanes):
         if self.device != "cpu":
             self.lanes = Lanes()
             self._bound = BoundSession(session, self.device, self._thresholds, records)
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return ONNX Runtime's version and its execution providers."""
+        onnxruntime = require_onnxruntime()
+        built = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+        return f"ONNX Runtime {onnxruntime.__version__}, built for {built}"
 
     @classmethod
     def _require(cls, device: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, ExportedModelError, OptionError
 from sleap_infer.model import ModelSpec, find_model_files
@@ -16,6 +16,7 @@ from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import Images, Opening
+from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.graph.io import (
     IMAGE_INPUT,
     check_size,
@@ -54,7 +55,8 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         lanes: images on a processor that are worked on at the same time.
     """
 
-    backend: ClassVar[Backend | None] = "openvino"
+    backend: ClassVar[str | None] = "openvino"
+    facts: ClassVar[BackendFacts] = FACTS["openvino"]
     _n_ahead: ClassVar[int] = 1
 
     def __init__(
@@ -72,6 +74,15 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         shape = model.input(0).partial_shape
         self._image_shape = [dim.get_length() if dim.is_static else None for dim in shape]
         self._names = [output.any_name for output in model.outputs]
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return OpenVINO's version, its devices, and the precisions that the CPU has arithmetic for."""
+        openvino = require_openvino()
+        core = openvino.Core()
+        precisions = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        version = openvino.get_version().partition("-")[0]
+        return f"OpenVINO {version} on {', '.join(core.available_devices)} ({precisions})"
 
     @classmethod
     def _require(cls, device: str) -> None:

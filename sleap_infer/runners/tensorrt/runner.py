@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import Backend
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE, ReturnOptions
 from sleap_infer.errors import BackendError, OptionError, UnsupportedModelError
 from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pending
+from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.graph.io import (
     CENTROID_THRESHOLD,
     PEAK_THRESHOLD,
@@ -53,7 +53,8 @@ class InferenceRunnerTRT(BaseInferenceRunner):
         records: whether batches are replayed as CUDA graphs.
     """
 
-    backend: ClassVar[Backend | None] = "tensorrt"
+    backend: ClassVar[str | None] = "tensorrt"
+    facts: ClassVar[BackendFacts] = FACTS["tensorrt"]
 
     def __init__(
         self,
@@ -71,6 +72,12 @@ class InferenceRunnerTRT(BaseInferenceRunner):
         self._thresholds = thresholds(settings, [PEAK_THRESHOLD, CENTROID_THRESHOLD])
         self._runtime: Any = None
         self._queues: dict[tuple[int, ...], EngineQueue] = {}
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return TensorRT's version and the GPU."""
+        trt = require_tensorrt()
+        return f"{trt.__name__} {trt.__version__} on {find_gpu('cuda').name}"
 
     @classmethod
     def _require(cls, device: str) -> None:

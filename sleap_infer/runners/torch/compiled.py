@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import attrs
 import numpy as np
 
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import BackendNotInstalledError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
@@ -21,6 +21,7 @@ from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
+from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes
 from sleap_infer.runners.torch.compiled_code import seal_code, use_code_directory
 from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_lanes, require_torch
@@ -91,7 +92,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         options: how to compile.
     """
 
-    backend: ClassVar[Backend | None] = "torch_compile"
+    backend: ClassVar[str | None] = "torch_compile"
+    facts: ClassVar[BackendFacts] = FACTS["torch_compile"]
     _call_costs: ClassVar[int] = 1
     _alone_on_all_cores: ClassVar[bool] = False
     """It would be compiled for."""

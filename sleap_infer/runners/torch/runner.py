@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.choices import Backend, Precision
+from sleap_infer.choices import Precision
 from sleap_infer.config.options import ReturnOptions
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.settings import StageSettings
-from sleap_infer.poses.candidates import Candidates
-from sleap_infer.runners.base import Images, Opening, Pending, kept_maps
+from sleap_infer.poses.candidates import Candidates, requested_maps
+from sleap_infer.runners.base import Images, Opening, Pending
+from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
 from sleap_infer.runners.torch.malloc import give_freed_memory_back, keep_freed_memory
 
@@ -57,7 +58,8 @@ class InferenceRunnerTorch(RunnerInLanes):
         lanes: images on a CPU that are worked on at the same time; by default one, on as many cores as PyTorch takes.
     """
 
-    backend: ClassVar[Backend | None] = "torch"
+    backend: ClassVar[str | None] = "torch"
+    facts: ClassVar[BackendFacts] = FACTS["torch"]
     _call_costs: ClassVar[int] = 2
     _alone_on_all_cores: ClassVar[bool] = True
     """Whether a frame that comes alone is not left to one lane."""
@@ -87,13 +89,21 @@ class InferenceRunnerTorch(RunnerInLanes):
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if precision != "fp32":
             module = ReducedNetwork(module, torch.float16 if precision == "fp16" else torch.bfloat16)
-        self.module = PoseNetwork(self._prepare(module), spec, settings, keep=kept_maps(self.returned))
+        self.module = PoseNetwork(self._prepare(module), spec, settings, keep=requested_maps(self.returned))
         self._room = LEAST_ROOM
         self._queue: Any = None
         if self._device.type == "cuda":
             from sleap_infer.runners.torch.cuda_queue import CudaQueue
 
             self._queue = CudaQueue(self._device, exactly=precision == "fp32")
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return PyTorch's version and the device that `"auto"` takes."""
+        cls.require()
+        import torch
+
+        return f"PyTorch {torch.__version__} on {find_device('auto')}"
 
     @classmethod
     def _require(cls, device: str) -> None:
