@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, Unpack, final, overload
 
-from sleap_infer.choices import PrecisionChoice, StageName
+from sleap_infer.choices import PrecisionChoice
 from sleap_infer.config.kinds import KINDS
 from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
-from sleap_infer.errors import FrameReadError, ModelCombinationError
-from sleap_infer.frames import FrameBatch, Source, open_source
+from sleap_infer.errors import ModelCombinationError
+from sleap_infer.frames import open_source
 from sleap_infer.frames.opening import FrameSelection
 from sleap_infer.model.settings import PipelineSettings
 from sleap_infer.poses.labels import LabelsBuilder, instance_skeleton, make_skeleton
 from sleap_infer.poses.outputs import NOT_FINITE, Outputs
-from sleap_infer.poses.postprocess import filter_instances
-from sleap_infer.predictors.auto.cache import Choice
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.auto.select import open_on_best
-from sleap_infer.predictors.factory import Runtime, check_batch_size, open_runners, read_plan
+from sleap_infer.predictors.batches import BatchPredictor
+from sleap_infer.predictors.factory import Runtime, check_runners, open_runners, read_plan, refuse_options_of_opening
 from sleap_infer.predictors.live.latency import LatencyReport
 from sleap_infer.predictors.live.session import LiveSession
 from sleap_infer.predictors.pipeline import run_stages
-from sleap_infer.predictors.steps import Step, Work, place
 from sleap_infer.runners import BaseInferenceRunner
-from sleap_infer.runners.profile import Profile, Stopwatch
+from sleap_infer.runners.profile import Profile
 
 if TYPE_CHECKING:
     import sleap_io as sio
 
-RGB = 3
-"""Channels of a model that is trained on colour."""
+Backend: TypeAlias = str | type[BaseInferenceRunner] | BaseInferenceRunner | Sequence[BaseInferenceRunner]
+"""A name, a runner class, an opened runner, or one for each model."""
 
 logger = logging.getLogger(__name__)
 
 
-class Predictor(ABC):
+class Predictor(BatchPredictor):
     """Poses of whole videos.
 
     Made by `Predictor.from_model_paths`, which finds the subclass for the given models. Reading, preprocessing, the
@@ -84,16 +80,9 @@ class Predictor(ABC):
     def __init__(
         self, runners: Sequence[BaseInferenceRunner], settings: PipelineSettings, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
-        check_batch_size(batch_size)
-        self.runners = tuple(runners)
-        self.settings = settings
-        self.batch_size = batch_size
-        self.choice: Choice | None = None
+        super().__init__(runners, settings, batch_size)
         self.profile: Profile | None = None
-        self.stopwatch = Stopwatch()
         self._session: LiveSession | None = None
-        for runner in self.runners:
-            runner.count_with(self.stopwatch)
 
     @classmethod
     @final
@@ -101,7 +90,7 @@ class Predictor(ABC):
         cls,
         paths: str | Path | Sequence[str | Path],
         *,
-        backend: str | None = None,
+        backend: Backend | None = None,
         device: str = "auto",
         batch_size: int | None = None,
         precision: PrecisionChoice | None = None,
@@ -112,29 +101,29 @@ class Predictor(ABC):
         """Open trained models and find what they make together.
 
         Args:
-            paths: one model directory, or two in any order (a centroid model and one that looks at crops).
-            backend: what runs the networks, one of `choices.Backend`. By default, `"auto"`, the fastest whose poses
-                are those of PyTorch, as it was measured on a clip: this one, or an earlier one of these models on this
-                machine. Where nothing was ever measured it is torch, and onnx for exported models. A trained model on
-                onnx or openvino is exported first, once, to a cache (`graphs.cache`).
-            device: where they run: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-            batch_size: frames that go through the network at once; by default what was measured to be fastest, else 4.
-            precision: that the networks compute in: `"fp32"`, `"fp16"` or `"bf16"`, as far as backend and device have
-                it, or `"auto"` for the fastest of them. By default 32-bit floats, and for exported models what they
-                were made in.
-            backend_options: handed through to the runtime, in its own words; see the runner's class. Where no
-                backend is named, they are for the default one.
-            clip: what `"auto"` measures on, a source as in `predict` or a `Clip` of one: best the one that will be
-                predicted. It takes some seconds, once for these models, this machine and this size of frames.
-            **options: by name, any of those in `sleap_infer.config.options` that apply.
+            paths: one model directory, or two in any order (a centroid model and one that runs on crops).
+            backend: what runs the networks: a name (`sleap_infer.runners.registry` lists them), a runner class, or
+                opened runners, one per model in the order in which they run. The predictor closes these. The default,
+                `"auto"`, is the fastest backend whose poses are those of PyTorch, as measured on `clip` now or earlier
+                on this machine. If nothing was measured, it is torch, or onnx for exported models. A backend that runs
+                graphs gets a trained model as an export, which is made once and cached.
+            device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+            batch_size: frames per call of the network. Default: the fastest as measured, else 4.
+            precision: `"fp32"`, `"fp16"` or `"bf16"`, if backend and device compute in it, or `"auto"` for the fastest.
+                Default: fp32, and for exported models the precision of the export.
+            backend_options: options of the runtime, see the runner's class. If no backend is given, they are for the
+                default one.
+            clip: calibration clip for `"auto"`, a source as in `predict` or a `Clip`; best the one to predict.
+                Measuring takes some seconds, once for these models, this machine and this size of frames.
+            **options: any of `sleap_infer.config.options` that apply, by name.
 
         Returns:
             A predictor of the subclass for these models.
 
         Raises:
-            ModelError: a model cannot be read, or they do not go together, or not with this class.
-            OptionError: an unknown option, a wrong value, or an option without effect on these models.
-            BackendError: the backend or the device is not there.
+            ModelError: a model cannot be read, or the models do not make a pipeline, or not one of this class.
+            OptionError: an unknown option, a wrong value, or an option without effect.
+            BackendError: the backend or the device is not available.
         """
         plan = read_plan(paths, options)
         chosen = Predictor.class_for(plan.kind)
@@ -147,6 +136,10 @@ class Predictor(ABC):
         def make(runtime: Runtime) -> Predictor:
             return chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
 
+        if backend is not None and not isinstance(backend, (str, type)):
+            refuse_options_of_opening(device=device, precision=precision, backend_options=backend_options, clip=clip)
+            runners = check_runners(plan, backend)
+            return chosen(runners, plan.settings, DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
         request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
         made, choice = open_on_best(plan, request, make, clip)
         assert isinstance(made, cls)
@@ -263,17 +256,6 @@ class Predictor(ABC):
         shown = {"kind": self.settings.kind, **{name: facts[name] for name in names}}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
-    def describe(self) -> dict[str, Any]:
-        """What runs, for provenance and reports."""
-        return {
-            "backend": self.runners[0].backend or type(self.runners[0]).__name__,
-            "device": self.runners[0].device,
-            "precision": self.runners[0].precision,
-            "batch_size": self.batch_size,
-            **({} if self.choice is None else {"chosen": self.choice.why}),
-            "model_paths": [str(runner.spec.path.resolve()) for runner in self.runners],
-        }
-
     @final
     def close(self) -> None:
         """Give back what the runners hold."""
@@ -291,88 +273,3 @@ class Predictor(ABC):
     ) -> None:
         """Close."""
         self.close()
-
-    def check_source(self, source: Source) -> None:  # noqa: B027 - most pipelines take any source
-        """Refuse a source that this pipeline cannot work on."""
-
-    @property
-    def reads_colour(self) -> bool:
-        """Whether frames are read with three channels, whatever they look like."""
-        return self.settings.frames.ensure_rgb or any(
-            runner.spec.backbone.in_channels == RGB for runner in self.runners
-        )
-
-    def _decoded(self, source: Source) -> Source:
-        """The source as its frames are read: in colour for models that need it, and its videos decoded where the
-        networks run, if that is asked for and they take such images.
-        """
-        source = source.in_colour() if self.reads_colour else source
-        if self.settings.stream.decoder == "cpu":
-            return source
-        from sleap_infer.frames.nvdec.decoder import decode_on_device, warn
-
-        runs_on = self.describe()
-        if not all(runner.takes_device_images for runner in self.runners):
-            reason = f"frames cannot stay on {runs_on['device']} for backend {runs_on['backend']!r}"
-            warn(source.name, f"{reason}. Use backend='torch' and one GPU, device='cuda'")
-            return source
-        return decode_on_device(source, self.runners[0].device)
-
-    def _stages(self) -> list[Callable[[Any], Any]]:
-        """What works at the same time. Networks that run beside the host get a thread each; on the host, where they
-        would only fight for its cores, they share one.
-        """
-        steps = self.steps()
-        if any(runner.runs_beside for runner in self.runners):
-            return [self.prepare, *steps, self.finish]
-
-        def infer(work: Work) -> Work:
-            return reduce(lambda so_far, step: step(so_far), steps, work)
-
-        return [self.prepare, infer, self.finish]
-
-    def _queue_size(self) -> int:
-        """Batches that wait behind each stage: enough for every device to have its own."""
-        return self.settings.stream.queue_size * max(runner.n_batches for runner in self.runners)
-
-    def _start(self, work: Work) -> Work:
-        """Begin to run the first network on whole frames."""
-        if work.batch.readable:
-            work.pending = self.runners[0].start(work.inputs)
-        return work
-
-    def _profile(self, before: Mapping[StageName, float], wall: float) -> Profile:
-        """Where the time went since the stopwatch was read."""
-        spent = {stage: seconds - before[stage] for stage, seconds in self.stopwatch.read().items()}
-        facts = self.describe()
-        on_host = str(facts["device"]).startswith("cpu")
-        n_lanes = max(runner.n_lanes for runner in self.runners) if on_host else 1
-        return Profile(spent, wall, n_lanes, facts["precision"], facts["device"])
-
-    def prepare(self, batch: FrameBatch) -> Work:
-        """Convert frames to the input of the first network."""
-        failure = next((frame.failure for frame in batch.frames if frame.failure), None)
-        if failure is not None and self.settings.stream.on_frame_error == "raise":
-            raise FrameReadError(failure)
-        with self.stopwatch.timing("preprocess"):
-            return self._preprocess(batch)
-
-    def finish(self, work: Work) -> list[Outputs]:
-        """Wait for the networks and return one `Outputs` per frame of the batch."""
-        work.wait()
-        with self.stopwatch.timing("grouping"):
-            found = self._decode(work) if work.batch.readable else []
-            kept = [filter_instances(outputs, self.settings.filters) for outputs in found]
-            return place(work, kept, self.settings.returned)
-
-    @abstractmethod
-    def _preprocess(self, batch: FrameBatch) -> Work:
-        """First step: frames to the first network's input."""
-
-    @abstractmethod
-    def steps(self) -> Sequence[Step]:
-        """Then: one function per network, each of which begins to run it."""
-
-    @abstractmethod
-    def _decode(self, work: Work) -> list[Outputs]:
-        """Last step: wait for the networks, and make one `Outputs` per readable frame."""

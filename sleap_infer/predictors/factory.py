@@ -143,6 +143,61 @@ def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
     return opened
 
 
+def check_runners(
+    plan: Plan, given: BaseInferenceRunner | Sequence[BaseInferenceRunner]
+) -> tuple[BaseInferenceRunner, ...]:
+    """Check that opened runners fit to models and settings.
+
+    Args:
+        plan: the models and settings.
+        given: one runner, or one for each model in the order in which they run.
+
+    Raises:
+        OptionError: they are not runners of these models, or were opened with other settings.
+    """
+    runners = (given,) if isinstance(given, BaseInferenceRunner) else tuple(given)
+    if not all(isinstance(runner, BaseInferenceRunner) for runner in runners):
+        raise OptionError(f"backend={given!r}: expected a name, a runner class, or opened runners.")
+    kinds, expected = [runner.spec.kind for runner in runners], [spec.kind for spec in plan.specs]
+    if kinds != expected:
+        raise OptionError(f"backend: the runners are for {', '.join(kinds)}, the models are {', '.join(expected)}.")
+    for runner, spec, stage in zip(runners, plan.specs, plan.settings.stages, strict=True):
+        if runner.spec.skeleton != spec.skeleton:
+            raise OptionError(f"backend: the runner is for {runner.spec.path}, another model than {spec.path}.")
+        found = _flat(runner.settings)
+        needed = _flat(attrs.evolve(stage, images=left_outside(stage.images, runner.spec)))
+        other = [f"{name}={found[name]!r}, here {value!r}" for name, value in needed.items() if found[name] != value]
+        if other:
+            raise OptionError(
+                f"backend: the runner of {spec.path} was opened with other settings ({'; '.join(other)}). Give both "
+                "the same options."
+            )
+    return runners
+
+
+def refuse_options_of_opening(**given: Any) -> None:
+    """Refuse options that have no effect on runners that are already open.
+
+    Raises:
+        OptionError: one is given.
+    """
+    names = [name for name, value in given.items() if value is not None and not _is_default(value)]
+    if names:
+        raise OptionError(f"{', '.join(names)}: no effect on opened runners. Give it when you open them.")
+
+
+def _is_default(value: object) -> bool:
+    return isinstance(value, (str, dict)) and value in ("auto", {})
+
+
+def _flat(settings: object) -> dict[str, Any]:
+    """Return settings by name, those of groups among them."""
+    flat: dict[str, Any] = {}
+    for name, value in attrs.asdict(settings, recurse=False).items():  # type: ignore[arg-type]
+        flat |= attrs.asdict(value, recurse=False) if attrs.has(type(value)) else {name: value}
+    return flat
+
+
 def _as_graph(plan: Plan, number: int, precision: Precision | None) -> Path:
     """An exported model as it is, a trained one as a graph from the cache."""
     path, spec, stage = plan.paths[number], plan.specs[number], plan.settings.stages[number]
