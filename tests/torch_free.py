@@ -37,6 +37,7 @@ def main(exports: Path) -> None:
     assert found, f"no exported models in {exports}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        check_demo(video, folder / "demo")
         for export in found:
             check_command(export, video, folder / f"{export.name}.slp")
             check_python([export], video)
@@ -59,6 +60,17 @@ def check_environment() -> None:
     assert "onnxruntime" in names
     unwanted = [name for name in names if name.startswith(("torch", "nvidia-", "pytorch"))]
     assert not unwanted, f"{unwanted} came along"
+
+
+def check_demo(video: Path, output: Path) -> None:
+    """`sleap-infer demo` predicts all frames, near the ground truth."""
+    import sleap_io as sio
+
+    assert "because PyTorch is not installed" in run("demo", "-o", output).stdout
+    labels = sio.load_slp(str(output / f"{video.stem}.predictions.slp"))
+    labels.labeled_frames = [frame for frame in labels if frame.frame_idx in FRAMES]
+    check_labels(labels, video)
+    assert (output / f"{video.stem}.png").stat().st_size
 
 
 def check_command(model: Path, video: Path, output: Path) -> None:

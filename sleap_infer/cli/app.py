@@ -1,4 +1,4 @@
-"""All commands together, and what becomes of errors."""
+"""All commands, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sleap_infer.cli.cache import cache
 from sleap_infer.cli.demo import demo
 from sleap_infer.cli.doctor import doctor
 from sleap_infer.cli.export import export
+from sleap_infer.cli.flags import PlainCommand, PlainGroup
 from sleap_infer.cli.info import info
 from sleap_infer.cli.live import live
 from sleap_infer.cli.merge import merge
@@ -33,25 +34,16 @@ from sleap_infer.system.unexpected_errors import explain, is_debugging
 FAILED, USAGE_ERROR = 1, 2
 
 ClickException: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Base of the errors about the words of a command; newer typers have a click of their own."""
+"""Base of usage errors; newer versions of typer contain their own click."""
+
+COMMANDS = (demo, info, predict, live, merge, validate, export, benchmark, doctor, cache)
+"""In the order in which they are usually needed."""
 
 app = typer.Typer(
-    name="sleap-infer",
-    help="Run pose models trained with SLEAP and sleap-nn on videos.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    name="sleap-infer", cls=PlainGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-app.command()(predict)
-app.command()(merge)
-app.command()(info)
-app.command()(export)
-app.command()(validate)
-app.command()(demo)
-app.command()(doctor)
-app.command()(live)
-app.command()(benchmark)
-app.command()(cache)
+for function in COMMANDS:
+    app.command(cls=PlainCommand)(function)
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,11 +58,18 @@ def _common(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Run pose models trained with SLEAP and sleap-nn on videos."""
+    """Run pose models trained with SLEAP and sleap-nn on videos.
+
+    Examples:
+      sleap-infer demo
+      sleap-infer info models/bottomup
+      sleap-infer predict video.mp4 -m models/bottomup
+      sleap-infer predict video.mp4 -m models/centroid -m models/centered_instance -o poses.slp
+    """
 
 
 def main() -> None:
-    """Run the command line. Errors are one clear line and exit with 2; tracebacks of unexpected ones go to a file."""
+    """Run the command line. Errors are one line and exit with 2; tracebacks of unexpected ones go to a file."""
     tolerant_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
@@ -103,7 +102,7 @@ def _run() -> int:
 
 
 def _show_error(line: str, error: BaseException) -> None:
-    """Print an error in one line, before it as JSON where that was asked for."""
+    """Print an error in one line, and before it as JSON if requested."""
     with suppress(OSError):
         if is_debugging() and isinstance(error, (SleapInferError, OSError)):
             say_lines("".join(traceback.format_exception(error)), err=True)
@@ -113,7 +112,7 @@ def _show_error(line: str, error: BaseException) -> None:
 
 
 def _wrong_usage(error: Any) -> int:
-    """Print what is wrong with the words of a command."""
+    """Print a usage error; return its exit code."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -126,7 +125,7 @@ def _wrong_usage(error: Any) -> int:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Return whether progress was to be JSON lines.
+    """Return whether progress is requested as JSON lines.
 
     >>> _wants_json(["predict", "--progress", "json"]), _wants_json(["predict", "--progress=bar"])
     (True, False)

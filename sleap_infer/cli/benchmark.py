@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+from attrs import frozen
 
 from sleap_infer.benchmark.plan import EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
-from sleap_infer.cli.parameters import IgnoreUnknown
+from sleap_infer.cli.flags import argument, command, flag
+from sleap_infer.cli.groups import DEVICE_HELP, IGNORE_UNKNOWN_HELP, OVERWRITE_HELP
 from sleap_infer.errors import ModelNotFoundError, OptionError
 from sleap_infer.runners.registry import backend_names
 
@@ -23,91 +25,97 @@ if TYPE_CHECKING:
     from sleap_infer.cli.output.terminal import Terminal
 
 WIDTH = 160
-"""Of the table where there is no terminal."""
+"""Width of the table if stdout is not a terminal."""
 
 REPORTS = (".json", ".html")
-"""Endings of the formats of reports."""
+"""Suffixes of reports."""
 
 STATES = {"agrees": "green", "differs": "bold red", "failed": "bold red"}
 WINNER = "bold green"
 DEFAULTS = BenchmarkOptions(models=())
 
 
-def benchmark(
-    model: Annotated[
-        str | None, typer.Argument(help="Model directory, trained or exported.", show_default=False)
-    ] = None,
-    video: Annotated[
-        str | None, typer.Argument(help="Video. Default: one that comes with the package.", show_default=False)
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Option("-m", "--model", help="Another model, for top-down.", show_default=False)
-    ] = None,
-    backends: Annotated[
-        str, typer.Option("-r", "--backends", help=f"Some of {','.join(backend_names())}, with commas.")
-    ] = EVERY,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "-p",
-            "--precision",
-            help=f"Some of {','.join(PRECISIONS)}, with commas, or {EVERY}. Default: fp32, or as exported.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_sizes: Annotated[
-        str, typer.Option("-b", "--batch-sizes", help="Frames at once, with commas. Latency is that of 1.")
-    ] = ",".join(map(str, DEFAULTS.batch_sizes)),
-    n_frames: Annotated[
-        int, typer.Option("-n", "--n-frames", min=1, help="Frames of the video, from its start.")
-    ] = DEFAULTS.n_frames,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Of everything, each in a process of its own.")
-    ] = DEFAULTS.repeats,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.")] = DEFAULTS.device,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one process may take.")] = DEFAULTS.timeout,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Report to write: .json with all values, or .html with charts."),
-    ] = None,
-    html: Annotated[Path | None, typer.Option(help="Report to write as .html, beside one of -o.")] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(help="Older report (JSON) to compare with; a regression is an error.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace reports that are there already.")] = False,
-    ignore_unknown_settings: IgnoreUnknown = False,
-) -> None:
-    """Measure which backend, precision and batch size is fastest here, among those that give the right poses.
+@frozen
+class Subject:
+    """What is measured."""
 
-    Exit codes: 0 measured, 1 a regression against --baseline or nothing that agrees, 2 wrong usage.
+    model: str | None = argument(None, "Model directory, trained or exported.")
+    video: str | None = argument(None, "Video. Default: one that comes with the package.")
+    more: list[Path] | None = flag(None, "Second model of a top-down pipeline.", "-m", "--model")
+
+
+@frozen
+class Measurement:
+    """What is varied, and how it is measured."""
+
+    backends: str = flag(EVERY, f"Backends, separated by commas: {', '.join(backend_names())}.", "-r", "--backends")
+    precision: str | None = flag(
+        None,
+        f"Precisions, separated by commas: {', '.join(PRECISIONS)}; or {EVERY}. Default: fp32, or that of the export.",
+        "-p",
+        "--precision",
+    )
+    batch_sizes: str = flag(
+        ",".join(map(str, DEFAULTS.batch_sizes)),
+        "Batch sizes, separated by commas. Latency is measured with 1.",
+        "-b",
+        "--batch-sizes",
+    )
+    n_frames: int = flag(DEFAULTS.n_frames, "Number of frames, from the start of the video.", "-n", "--n-frames", min=1)
+    repeats: int = flag(DEFAULTS.repeats, "Number of repeats, each in a new process.", min=1)
+    device: str = flag(DEFAULTS.device, DEVICE_HELP, "-d", "--device")
+    timeout: float = flag(DEFAULTS.timeout, "Maximum time of one process, in seconds.", min=1)
+    ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)
+
+
+@frozen
+class ReportFlags:
+    """Reports that are written and compared."""
+
+    output: Path | None = flag(None, "Report to write: .json with all values, or .html with charts.", "-o", "--output")
+    html: Path | None = flag(None, "Second report to write, as .html.")
+    baseline: Path | None = flag(None, "Earlier report (.json); exit with 1 if something is slower or less accurate.")
+    overwrite: bool = flag(False, OVERWRITE_HELP)
+
+
+@command
+def benchmark(subject: Subject, how: Measurement, files: ReportFlags) -> None:
+    """Measure which backend, precision and batch size is fastest on this machine with correct poses.
+
+    Examples:
+      sleap-infer benchmark models/bottomup video.mp4
+      sleap-infer benchmark models/centroid video.mp4 -m models/centered_instance -r torch,onnx -o report.html
+
+    Exit codes: 0 measured, 1 a regression against --baseline or no correct configuration, 2 wrong usage.
     """
     from sleap_infer.benchmark.report.html import require_templates
     from sleap_infer.benchmark.report.schema import check_file, read_report
     from sleap_infer.jobs.plan.guards import model_files, refuse_targets
 
-    models, source = split_subject([name for name in (model, video) if name is not None], more or [])
+    names = [name for name in (subject.model, subject.video) if name is not None]
+    models, source = split_subject(names, subject.more or [])
     options = BenchmarkOptions(
         models=models,
         video=source,
-        backends=() if backends == EVERY else read_names(backends, backend_names(), "--backends"),
-        precisions=() if precision is None else read_names(precision, PRECISIONS, "--precision"),
-        batch_sizes=read_sizes(batch_sizes),
-        n_frames=n_frames,
-        repeats=repeats,
-        device=device,
-        timeout=timeout,
-        ignore_unknown_settings=ignore_unknown_settings,
+        backends=() if how.backends == EVERY else read_names(how.backends, backend_names(), "--backends"),
+        precisions=() if how.precision is None else read_names(how.precision, PRECISIONS, "--precision"),
+        batch_sizes=read_sizes(how.batch_sizes),
+        n_frames=how.n_frames,
+        repeats=how.repeats,
+        device=how.device,
+        timeout=how.timeout,
+        ignore_unknown_settings=how.ignore_unknown_settings,
     )
-    reports = report_files(output, html)
+    reports = report_files(files.output, files.html)
     if ".html" in reports.values():
         require_templates()
     for path in reports:
-        check_file(path, overwrite)
+        check_file(path, files.overwrite)
     read = [path for model in models for path in model_files(model)] + [
-        Path(name) for name in (source, baseline) if name
+        Path(name) for name in (source, files.baseline) if name
     ]
     refuse_targets(list(reports), read)
-    old = None if baseline is None else read_report(baseline)
+    old = None if files.baseline is None else read_report(files.baseline)
     report = run(options)
     show(report)
     is_worse = old is not None and show_comparison(report, old)
@@ -117,10 +125,10 @@ def benchmark(
 
 
 def report_files(output: Path | None, html: Path | None) -> dict[Path, str]:
-    """Return the ending, which is the format, of each report to write.
+    """Return the suffix, which is the format, of each report to write.
 
     Raises:
-        OptionError: an ending is not that of a format, or both would be one file.
+        OptionError: a suffix is unknown, or both reports have the same path.
 
     >>> report_files(Path("a.HTML"), None)
     {PosixPath('a.HTML'): '.html'}
@@ -135,7 +143,7 @@ def report_files(output: Path | None, html: Path | None) -> dict[Path, str]:
 
 
 def write_reports(report: Report, files: Mapping[Path, str]) -> None:
-    """Write a report in each format, and print where."""
+    """Write a report in each format and print the paths."""
     from sleap_infer.benchmark.report.html import as_html
     from sleap_infer.benchmark.report.schema import as_json
     from sleap_infer.cli.output.terminal import say
@@ -147,17 +155,17 @@ def write_reports(report: Report, files: Mapping[Path, str]) -> None:
 
 
 def split_subject(given: Sequence[str], models: Sequence[Path]) -> tuple[tuple[Path, ...], str | None]:
-    """Models and a video, from what was given without a flag, at most two, and with `-m`.
+    """Return the models and the video from at most two arguments and the models of `-m`.
 
     Raises:
-        OptionError: there is no model.
+        OptionError: no model is given.
     """
     names = list(given)
     has_video = len(names) > 1 or (bool(names) and bool(models) and not _is_model(names[0]))
     video = names.pop() if has_video else None
     found = (*map(Path, names), *models)
     if not found:
-        raise OptionError("No model is given. Say which: sleap-infer benchmark MODEL [VIDEO].")
+        raise OptionError("No model is given. Usage: sleap-infer benchmark MODEL [VIDEO].")
     return found, video
 
 
@@ -172,7 +180,7 @@ def _is_model(name: str) -> bool:
 
 
 def run(options: BenchmarkOptions) -> Report:
-    """Measure, and tell on stderr how far it is."""
+    """Measure, and show progress on stderr."""
     import shlex
     import sys
 
@@ -188,7 +196,7 @@ def run(options: BenchmarkOptions) -> Report:
 
 
 def show(report: Report) -> None:
-    """Print a report for people: the table, what is not run, and the result in one line."""
+    """Print a report: the table, what was not run, and the result in one line."""
     from sleap_infer.benchmark.report.ranking import conclude
     from sleap_infer.benchmark.report.summary import busy_note, subtitle
     from sleap_infer.cli.output.terminal import Terminal
@@ -209,7 +217,7 @@ def show(report: Report) -> None:
 
 
 def _show_reasons(report: Report, console: Terminal) -> None:
-    """What differs, failed, came out otherwise or is not run, and why."""
+    """Print why configurations differ, failed, have another precision or were not run."""
     from sleap_infer.benchmark.report.summary import notes
     from sleap_infer.cli.output.terminal import words
     from sleap_infer.system.printable import printable
@@ -224,7 +232,7 @@ def _show_reasons(report: Report, console: Terminal) -> None:
 
 
 def table(report: Report) -> Table:
-    """All rows by speed: agreement first, the best of each column marked, without a rank where poses differ."""
+    """Return the table of all rows by speed; rows with other poses have no rank, the best of each column is marked."""
     from rich.table import Table
 
     from sleap_infer.benchmark.report.ranking import winners
@@ -275,7 +283,7 @@ def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> li
 
 
 def show_comparison(report: Report, old: Report) -> bool:
-    """Print what became worse since an older report; whether anything did."""
+    """Print regressions since an older report; return whether there are any."""
     from sleap_infer.benchmark.report.baseline import compare
     from sleap_infer.cli.output.terminal import say
 
@@ -286,14 +294,14 @@ def show_comparison(report: Report, old: Report) -> bool:
 
 
 def describe(found: Comparison, old: Report) -> list[str]:
-    """A comparison in lines."""
+    """Return a comparison in lines."""
     lines = ["", f"Against the baseline of {old.made[:10]}: {found.n_compared} rows compared."]
     if not found.is_comparable:
-        lines.append("WARNING: speed and memory are not comparable, and were not compared:")
+        lines.append("WARNING: speed and memory cannot be compared:")
         lines += [f"  {difference}" for difference in found.differences]
     if found.missing:
         lines.append(f"Not measured this time: {', '.join(found.missing)}.")
     lines += [f"REGRESSION {item.row}: {item.what}" for item in found.regressions]
     if not found.regressions:
-        lines.append("No regression beyond noise." if found.is_comparable else "Poses agree as they did.")
+        lines.append("No regression beyond noise." if found.is_comparable else "Poses agree as before.")
     return lines

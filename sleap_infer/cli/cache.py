@@ -1,30 +1,38 @@
-"""`sleap-infer cache`: what is cached that can be made again."""
+"""`sleap-infer cache`."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from attrs import frozen
+
+from sleap_infer.cli.flags import command, flag
 
 
-def cache(
-    clear: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--clear",
-            help="Delete choices, graphs, engines or compiled; or all. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Show, or clear, what is cached between runs: exported graphs, engines, compiled code, choices of a backend."""
+@frozen
+class CacheFlags:
+    """What is deleted."""
+
+    clear: list[str] | None = flag(
+        None, "Delete these entries: choices, graphs, engines, compiled; or all. Repeatable.", "--clear"
+    )
+
+
+@command
+def cache(given: CacheFlags) -> None:
+    """Show or clear the cache: exported graphs, engines, compiled code, choices of a backend.
+
+    Examples:
+      sleap-infer cache
+      sleap-infer cache --clear graphs
+    """
     from sleap_infer.cli.output.terminal import say
     from sleap_infer.errors import OptionError, OutputError
     from sleap_infer.system.cache_directory import KINDS, cache_directory, cached
 
-    kinds = set(KINDS) if "all" in (clear or []) else set(clear or [])
+    clear = given.clear or []
+    kinds = set(KINDS) if "all" in clear else set(clear)
     unknown = kinds - set(KINDS)
     if unknown:
         raise OptionError(f"--clear {', '.join(sorted(unknown))}: expected one of {', '.join(KINDS)} or all.")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+from attrs import frozen
 
+from sleap_infer.cli.flags import command, flag
+from sleap_infer.cli.groups import JSON_HELP
 from sleap_infer.doctor.probe_handle import TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -16,30 +19,38 @@ if TYPE_CHECKING:
     from sleap_infer.doctor.report import Check, Diagnosis
 
 COLOURS = {"ok": "green", "failed": "bold red"}
-"""Of states; the others are dim."""
+"""Colours of states; the others are dim."""
 
 LONGEST_NAME = len("opencv-python-headless")
 
 
-def doctor(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Check only this; may be repeated.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one check may take.")] = TIMEOUT_S,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as JSON.")] = False,
-) -> None:
-    """Find out what works on this machine, and what mends what does not.
+@frozen
+class DoctorFlags:
+    """What is checked, and how it is shown."""
 
-    Each backend predicts a few frames on each device, and each reader reads some. The results have to be right.
+    only: list[str] | None = flag(None, "Check only this backend or reader. Repeatable.", "--only")
+    timeout: float = flag(TIMEOUT_S, "Maximum time of one check, in seconds.", min=1)
+    as_json: bool = flag(False, JSON_HELP, "--json")
 
-    Exit codes: 0 nothing is broken, 1 something is, 2 wrong usage.
+
+@command
+def doctor(given: DoctorFlags) -> None:
+    """Check backends and readers on this machine, and suggest fixes.
+
+    Examples:
+      sleap-infer doctor
+      sleap-infer doctor --only onnx --only video
+
+    Each backend predicts a few frames on each device, and each reader reads some. Results are compared with known ones.
+
+    Exit codes: 0 nothing is broken, 1 something is broken, 2 wrong usage.
     """
     from sleap_infer.cli.output.terminal import Terminal, say_json
     from sleap_infer.doctor.checks import examine
 
-    with Terminal(stderr=True).waiting("asking the NVIDIA driver") as show_line:
-        diagnosis = examine(only or (), timeout, lambda title: show_line(f"checking {title}"))
-    if as_json:
+    with Terminal(stderr=True).waiting("querying the NVIDIA driver") as show_line:
+        diagnosis = examine(given.only or (), given.timeout, lambda title: show_line(f"checking {title}"))
+    if given.as_json:
         say_json(diagnosis.as_dict(), indent=1)
     else:
         show(diagnosis, Terminal())
@@ -48,7 +59,7 @@ def doctor(
 
 
 def show(diagnosis: Diagnosis, console: Terminal) -> None:
-    """Print what was found for people. Commands are never broken into lines, so that they can be copied."""
+    """Print a diagnosis. Commands are never wrapped, so that they can be copied."""
     from sleap_infer.cli.output.terminal import words
     from sleap_infer.system.printable import printable
 
@@ -71,7 +82,7 @@ def show(diagnosis: Diagnosis, console: Terminal) -> None:
 
 
 def describe(machine: Machine) -> list[str]:
-    """A machine in a few lines."""
+    """Describe a machine in a few lines."""
     memory = f", {machine.memory_gb:g} GB" if machine.memory_gb else ""
     lines = [f"{machine.os}, Python {machine.python}", f"CPU: {machine.cpu}, {machine.cores} cores{memory}"]
     for index, gpu in enumerate(machine.gpus):
@@ -83,7 +94,7 @@ def describe(machine: Machine) -> list[str]:
 
 
 def table(diagnosis: Diagnosis) -> Table:
-    """One row for each check. No markup: what is in brackets is meant so."""
+    """Return a table with one row for each check."""
     from rich.table import Table
 
     from sleap_infer.cli.output.terminal import words
@@ -102,7 +113,7 @@ def table(diagnosis: Diagnosis) -> Table:
 
 
 def agreement(check: Check) -> str:
-    """The largest difference from the reference, in words."""
+    """Return the largest difference from the reference, with its unit."""
     if check.agreement is None:
         return ""
     if 0 < check.agreement < 0.001:
@@ -111,7 +122,7 @@ def agreement(check: Check) -> str:
 
 
 def together(diagnosis: Diagnosis) -> list[list[Check]]:
-    """Checks with something to say, those of one cause together: what failed comes first."""
+    """Group checks that have a cause by this cause; failed ones come first."""
     groups: dict[tuple[str, str, str], list[Check]] = {}
     mended = {check.mend for check in diagnosis.failed}
     for state in ("failed", "ok", "unusable here", "absent"):

@@ -3,63 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+from attrs import frozen
 
+from sleap_infer.cli.flags import argument, command, flag
+from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP
 from sleap_infer.cli.output.terminal import say, say_lines
-from sleap_infer.cli.parameters import IgnoreUnknown, with_export_options
+from sleap_infer.cli.parameters import ExportFlags
 from sleap_infer.errors import OptionError
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportOptions
 
-DEFAULTS = "Made part of the graph, or its defaults"
+FIXED = "Settings that become part of the graph"
+"""Heading in the help."""
 
 
-@with_export_options
-def export(
-    model: Annotated[
-        list[Path] | None, typer.Argument(help="Model directory; two for top-down.", show_default=False)
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", "--output-dir", help="Directory to make.", show_default=False)
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(help="Export all models that match, such as 'runs/*/best.ckpt', each into a directory of -o."),
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            help="Video or .slp to compare on. Default: labelled frames beside the model, else generated images.",
-            show_default=False,
-        ),
-    ] = None,
-    peak_threshold: Annotated[
-        float | None, typer.Option(help="Default of the graph's threshold.", rich_help_panel=DEFAULTS)
-    ] = None,
-    input_scale: Annotated[
-        float | None, typer.Option(help="Scale of the frames before the network.", rich_help_panel=DEFAULTS)
-    ] = None,
-    integral_patch_size: Annotated[
-        int | None, typer.Option(help="Side of the patch for integral refinement.", rich_help_panel=DEFAULTS)
-    ] = None,
-    ignore_unknown_settings: IgnoreUnknown = False,
-    n_points: Annotated[
-        int | None, typer.Option(help="Points sampled along each connection (bottom-up).", rich_help_panel=DEFAULTS)
-    ] = None,
-    *,
-    options: dict[str, Any],
-) -> None:
-    """Export trained models as ONNX graphs, and check that they give the same poses.
+@frozen
+class What:
+    """What is exported, and where to."""
+
+    model: list[Path] | None = argument(None, "Model directory; two for top-down.")
+    output: Path | None = flag(None, "Directory to create.", "-o", "--output", "--output-dir")
+    pattern: str | None = flag(
+        None, "Export all models that match, such as 'runs/*/best.ckpt', each into its own directory in -o."
+    )
+    frames: str | None = flag(None, FRAMES_HELP)
+    ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)
+
+
+@frozen
+class Fixed:
+    """Settings that become part of the graph, or its defaults."""
+
+    peak_threshold: float | None = flag(None, "Default of the graph's peak threshold.", panel=FIXED)
+    input_scale: float | None = flag(None, "Scale of the frames before the network.", panel=FIXED)
+    integral_patch_size: int | None = flag(None, "Side of the patch for integral refinement, in bins.", panel=FIXED)
+    n_points: int | None = flag(None, "Points sampled along each connection (bottom-up).", panel=FIXED)
+
+
+@command
+def export(what: What, options: ExportFlags, fixed: Fixed) -> None:
+    """Export trained models as ONNX graphs, and check that their poses are the same.
+
+    Examples:
+      sleap-infer export models/bottomup -o exported
+      sleap-infer export models/centroid models/centered_instance -o exported --fused --frames video.mp4
+      sleap-infer export models/bottomup -o exported-int8 -p int8 --calibration video.mp4
 
     Exit codes: 0 exported and checked, 1 an export differs from its source or one of many failed, 2 wrong usage.
     """
-    if bool(model) == bool(pattern):
-        raise OptionError("Give models, or a --pattern that finds them: one of the two.")
-    if output is None:
-        raise OptionError("Say where the export goes: -o DIR.")
+    if bool(what.model) == bool(what.pattern):
+        raise OptionError("Give either models or a --pattern that finds them.")
+    if what.output is None:
+        raise OptionError("The output directory is missing: add -o DIR.")
     from sleap_infer.runners.torch.runner import require_torch
 
     require_torch()
@@ -67,20 +66,20 @@ def export(
 
     options = split_ranges(options)
     given = {
-        "peak_threshold": peak_threshold,
-        "input_scaling": input_scale,
-        "integral_patch_size": integral_patch_size,
-        "n_points": n_points,
-        "ignore_unknown_settings": ignore_unknown_settings or None,
+        "peak_threshold": fixed.peak_threshold,
+        "input_scaling": fixed.input_scale,
+        "integral_patch_size": fixed.integral_patch_size,
+        "n_points": fixed.n_points,
+        "ignore_unknown_settings": what.ignore_unknown_settings or None,
     }
-    if pattern is None:
-        export_one(model or [], output, ExportOptions(**options), frames, given)
+    if what.pattern is None:
+        export_one(what.model or [], what.output, ExportOptions(**options), what.frames, given)
     else:
-        export_pattern(pattern, output, ExportOptions(**options), frames, given)
+        export_pattern(what.pattern, what.output, ExportOptions(**options), what.frames, given)
 
 
 def split_ranges(options: dict[str, Any]) -> dict[str, Any]:
-    """Three sizes, where one may be given, are for engines.
+    """Return options in which three sizes are renamed to the range of an engine.
 
     >>> split_ranges({"batch_size": (1, 4, 8), "input_size": (384, 384)})
     {'input_size': (384, 384), 'batch_range': (1, 4, 8)}
@@ -96,7 +95,7 @@ def split_ranges(options: dict[str, Any]) -> dict[str, Any]:
 def export_one(
     models: list[Path], output: Path, options: ExportOptions, frames: str | None, given: dict[str, Any]
 ) -> None:
-    """Export one model, or one pipeline, and show what was made."""
+    """Export one model or one pipeline, and print the result."""
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
     from sleap_infer.jobs.plan.guards import model_files, refuse_targets
@@ -124,7 +123,7 @@ def export_one(
 def export_pattern(
     pattern: str, output: Path, options: ExportOptions, frames: str | None, given: dict[str, Any]
 ) -> None:
-    """Export all models that match, and show what became of each."""
+    """Export all models that match, and print the result of each."""
     from sleap_infer.cli.output.progress import track
     from sleap_infer.export.many import export_many, find_models
 

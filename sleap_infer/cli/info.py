@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from attrs import frozen
 
 from sleap_infer.choices import CentroidMethod
-from sleap_infer.cli.parameters import IgnoreUnknown
-from sleap_infer.errors import SleapInferError
+from sleap_infer.cli.flags import REQUIRED, argument, command, flag
+from sleap_infer.cli.groups import IGNORE_UNKNOWN_HELP
+from sleap_infer.errors import BackendError
 from sleap_infer.model.conventions import SLEAP, SLEAP_NN
 from sleap_infer.runners.registry import backend_names, find_runner
 
@@ -26,11 +27,22 @@ CENTRES: Mapping[CentroidMethod, str] = {
 }
 
 
-def info(
-    model: Annotated[Path, typer.Argument(help="Model directory.", show_default=False)],
-    ignore_unknown_settings: IgnoreUnknown = False,
-) -> None:
-    """Show what a model is, and what can run it here."""
+@frozen
+class InfoFlags:
+    """Which models are shown."""
+
+    models: list[Path] = argument(REQUIRED, "Model directories.")
+    ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)
+
+
+@command
+def info(given: InfoFlags) -> None:
+    """Show what models are, and which backends can run them here.
+
+    Examples:
+      sleap-infer info models/bottomup
+      sleap-infer info models/centroid models/centered_instance
+    """
     from rich.table import Table
 
     from sleap_infer.cli.output.terminal import Terminal
@@ -40,8 +52,8 @@ def info(
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     rows: list[tuple[str, str]] = []
-    for path in expand_model_path(model):
-        weights, spec = find_model_files(path).weights, read_spec(path, ignore_unknown_settings)
+    for path in (path for model in given.models for path in expand_model_path(model)):
+        weights, spec = find_model_files(path).weights, read_spec(path, given.ignore_unknown_settings)
         rows += facts(spec).items()
         if spec.exported is None:
             rows.append(("parameters", count_parameters(spec)))
@@ -52,10 +64,10 @@ def info(
 
 
 def facts(spec: ModelSpec) -> dict[str, str]:
-    """What a model is, as words."""
+    """Describe a model in rows."""
     images = spec.preprocessing
     size = f"{images.max_height or 'any'} x {images.max_width or 'any'} (height x width)"
-    colour = "rgb" if images.ensure_rgb else "gray" if images.ensure_grayscale else "as they are"
+    colour = "rgb" if images.ensure_rgb else "gray" if images.ensure_grayscale else "unchanged"
     rows = {
         "kind": spec.kind,
         "trained with" if spec.exported else "written by": f"{_trainer(spec)} {spec.written_by}".strip(),
@@ -70,8 +82,8 @@ def facts(spec: ModelSpec) -> dict[str, str]:
     rows["nodes"] = f"{spec.n_nodes}: {', '.join(spec.skeleton.nodes)}"
     if spec.skeleton.edges:
         rows["edges"] = ", ".join(f"{source}-{destination}" for source, destination in spec.skeleton.edges)
-    rows["fed as by"] = _feeding(spec)
-    rows["refinement"] = "by the offset head" if spec.has_offsets else "integral"
+    rows["conventions"] = _conventions(spec)
+    rows["refinement"] = "offset head" if spec.has_offsets else "integral"
     if spec.classes:
         rows["classes"] = ", ".join(spec.classes)
     return rows | export_facts(spec)
@@ -83,40 +95,40 @@ def _crop(spec: ModelSpec, side: int) -> str:
     return f"{side} x {side}{' of the scaled frame' if of_scaled else ''} around {where}"
 
 
-def _feeding(spec: ModelSpec) -> str:
-    """Whose rules hold for images and points; `docs/models.md` has all of them."""
+def _conventions(spec: ModelSpec) -> str:
+    """Name the program whose rules apply to images and points; `docs/models.md` has all of them."""
     conventions = spec.conventions
-    program = {SLEAP: "SLEAP", SLEAP_NN: "sleap-nn"}.get(conventions, "no known program")
+    program = {SLEAP: "SLEAP", SLEAP_NN: "sleap-nn"}.get(conventions, "unknown program")
     resized = "without antialiasing" if conventions.resizing == "bilinear" else "antialiased"
     crops = "between pixels, after scaling" if conventions.cropping == "between_pixels" else "at whole pixels"
     half = f", {conventions.half_pixel:g} px added where frames are scaled" if conventions.half_pixel else ""
-    return f"{program}: resized {resized}, crops cut {crops}{half}"
+    return f"{program}: resized {resized}, cropped {crops}{half}"
 
 
 def export_facts(spec: ModelSpec) -> dict[str, str]:
-    """What is fixed in an exported graph, as words."""
+    """Describe what is fixed in an exported graph."""
     facts = spec.exported
     if facts is None:
         return {}
     rows = {
         "exported by": facts.made_by,
-        "graph": f"{facts.precision}, {facts.layout} outputs, room for {facts.n_places}",
+        "graph": f"{facts.precision}, {facts.layout} outputs, at most {facts.n_places} peaks",
         "inside": {
-            "network": "the network; fitting, scaling and padding come before it",
+            "network": "network (without resizing, scaling and padding)",
             "scaling": "scaling, padding and network",
-            "fitting": "fitting, scaling, padding and network",
+            "fitting": "resizing, scaling, padding and network",
         }[facts.inside],
         "fixed": ", ".join(f"{name}={value}" for name, value in facts.baked.items() if value is not None),
-        "made from": facts.source,
-        "check": facts.verdict or "none was made",
+        "source": facts.source,
+        "check": facts.verdict or "none",
     }
     if facts.kept:
-        rows["kept in fp32"] = ", ".join(facts.kept)
+        rows["blocks in fp32"] = ", ".join(facts.kept)
     return rows
 
 
 def count_parameters(spec: ModelSpec) -> str:
-    """Number of parameters, which takes building the network."""
+    """Return the number of parameters; builds the network."""
     if find_spec("torch") is None:
         return "unknown without PyTorch"
     import torch
@@ -129,17 +141,18 @@ def count_parameters(spec: ModelSpec) -> str:
 
 
 def backends() -> dict[str, str]:
-    """Return what each backend can do here, in words."""
-    return {f"backend {name}": _backend(name) for name in backend_names()}
-
-
-def _backend(name: str) -> str:
-    try:
-        return f"yes, {find_runner(name).summary()}"
-    except SleapInferError as error:
-        return f"no: {error}"
-    except Exception as error:  # a broken runtime, or a package from elsewhere, may raise anything
-        return f"no: {type(error).__name__}: {error}"
+    """Describe the backends that can run here, and name those that cannot in one row."""
+    rows, absent = {}, []
+    for name in backend_names():
+        try:
+            rows[f"backend {name}"] = f"yes, {find_runner(name).summary()}"
+        except BackendError:
+            absent.append(name)
+        except Exception as error:  # a broken runtime, or a package from elsewhere, may raise anything
+            rows[f"backend {name}"] = f"no: {type(error).__name__}: {error}"
+    if absent:
+        rows["not available"] = f"{', '.join(absent)} (reasons and fixes: sleap-infer doctor)"
+    return rows
 
 
 def _trainer(spec: ModelSpec) -> str:

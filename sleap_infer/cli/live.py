@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
+from attrs import frozen
 
-from sleap_infer.choices import PrecisionChoice
+from sleap_infer.cli.flags import REQUIRED, argument, command, flag
+from sleap_infer.cli.groups import BACKEND, MODEL_HELP, OVERWRITE_HELP, BackendFlags
 from sleap_infer.cli.output.terminal import discard_output, say
-from sleap_infer.cli.parameters import BackendChoice, with_inference_options
-from sleap_infer.cli.selection import read_pairs
-from sleap_infer.cli.signals import told_to_end
+from sleap_infer.cli.parameters import BackendChoice, InferenceFlags
+from sleap_infer.cli.signals import stop_requested
 from sleap_infer.errors import OptionError, SourceError
 
 if TYPE_CHECKING:
@@ -26,75 +27,63 @@ if TYPE_CHECKING:
     Sink: TypeAlias = Callable[[LiveResult], None]
 
 WITHOUT_EFFECT = ("decoder", "queue_size", "on_frame_error")
-"""Options of `predict` about what live frames do not have."""
+"""Options of `predict` that do not apply to live frames."""
 
-NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""Errors of writing to a pipe, or a terminal, that is closed."""
+CLOSED = (errno.EPIPE, errno.EIO)
+"""Errors of writing to a closed pipe or terminal."""
 
 SECONDS_TO_WAIT = 0.1
-"""After which it is looked whether the run is to end."""
+"""Interval between checks for a request to stop."""
 
 
-@with_inference_options
-def live(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Camera (0), address (rtsp://..., http://..., udp://...), or a video file, played at its own rate.",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[
-        list[Path], typer.Option("-m", "--model", help="Model directory; give two for top-down.", show_default=False)
-    ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help=".slp file to write at the end.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
-    deadline: Annotated[
-        float,
-        typer.Option(help="Milliseconds after which the poses of a frame are of no use; 0 for no deadline.", min=0),
-    ] = 0.0,
-    n_frames: Annotated[
-        int, typer.Option("-n", "--n-frames", help="End after so many predicted frames; 0 for all.", min=0)
-    ] = 0,
-    duration: Annotated[float, typer.Option(help="End after so many seconds; 0 for never.", min=0)] = 0.0,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds in which a stream must answer, and give its next frame.", min=0.01)
-    ] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per frame, on stdout.")] = False,
-    backend: Annotated[
-        BackendChoice,
-        typer.Option(
-            "-r",
-            "--backend",
-            "--runtime",
-            help="What runs the network: auto takes what predict -b 1 --aim latency measured earlier, else torch, or "
-            "for exported models onnx.",
-            rich_help_panel="Backend",
-        ),
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel="Backend")
-    ] = "auto",
-    precision: Annotated[
-        PrecisionChoice | None,
-        typer.Option(
-            "-p",
-            "--precision",
-            help="Numbers that the networks compute in; see predict.",
-            rich_help_panel="Backend",
-            show_default=False,
-        ),
-    ] = None,
-    backend_option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE for the runtime. Repeatable.", rich_help_panel="Backend", show_default=False),
-    ] = None,
-    *,
-    options: dict[str, Any],
-) -> None:
-    """Predict the newest frame of a camera, a stream or a played file, again and again; end with Ctrl-C.
+@frozen
+class What:
+    """What is predicted, with which models, and where poses go."""
 
-    Exit codes: 0 ended as asked or with the source, 1 frames came damaged or the source broke off, 2 wrong usage.
+    source: str = argument(
+        REQUIRED, "Camera (0), address (rtsp://, http://, udp://), or a video file, played at its own frame rate."
+    )
+    model: list[Path] = flag(REQUIRED, MODEL_HELP, "-m", "--model")
+    output: Path | None = flag(None, ".slp file, written at the end.", "-o", "--output")
+
+
+@frozen
+class RunFlags:
+    """How the run behaves."""
+
+    n_frames: int = flag(0, "Stop after this number of predicted frames (0 = never).", "-n", "--n-frames", min=0)
+    duration: float = flag(0.0, "Stop after this number of seconds (0 = never).", min=0)
+    deadline: float = flag(0.0, "Latency in milliseconds after which poses count as late (0 = no deadline).", min=0)
+    timeout: float = flag(10.0, "Maximum time in seconds to connect, and to wait for the next frame.", min=0.01)
+    as_json: bool = flag(False, "Write one line of JSON per frame to stdout.", "--json")
+    overwrite: bool = flag(False, OVERWRITE_HELP)
+
+
+@frozen
+class LiveBackendFlags(BackendFlags):
+    """What runs the networks of a live session."""
+
+    backend: BackendChoice = flag(
+        "auto",
+        "What runs the networks. auto: the result of an earlier `predict -b 1 --aim latency`; otherwise torch, or onnx "
+        "for exported models.",
+        "-r",
+        "--backend",
+        "--runtime",
+        panel=BACKEND,
+    )
+
+
+@command
+def live(what: What, options: InferenceFlags, run: RunFlags, backend: LiveBackendFlags) -> None:
+    """Predict the newest frame of a camera or stream continuously; stop with Ctrl-C.
+
+    Examples:
+      sleap-infer live 0 -m models/bottomup -o poses.slp
+      sleap-infer live rtsp://camera/stream -m models/centroid -m models/centered_instance --json
+      sleap-infer live video.mp4 -m models/bottomup --duration 10 --deadline 50
+
+    Exit codes: 0 stopped as requested or at the end of the source, 1 damaged frames or a broken source, 2 wrong usage.
     """
     idle = next((name for name in WITHOUT_EFFECT if name in options), None)
     if idle is not None:
@@ -104,30 +93,30 @@ def live(
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.live.session import LiveSession
 
-    if output is not None:
-        check_recording(source, output.expanduser(), list(map(str, model)))
+    if what.output is not None:
+        check_recording(what.source, what.output.expanduser(), list(map(str, what.model)))
     with ExitStack() as stack:
-        recording = None if output is None else stack.enter_context(saved(output, overwrite))
-        frames = stack.enter_context(open_live(source, timeout))
+        recording = None if what.output is None else stack.enter_context(saved(what.output, run.overwrite))
+        frames = stack.enter_context(open_live(what.source, run.timeout))
         predictor = stack.enter_context(
             Predictor.from_model_paths(
-                model,
-                backend=backend,
-                device=device,
+                what.model,
+                backend=backend.backend,
+                device=backend.device,
                 batch_size=1,
-                precision=precision,
-                backend_options=read_pairs(backend_option or []),
+                precision=backend.precision,
+                backend_options=backend.backend_options,
                 **{"aim": "latency", **options},
             )
         )
         session = stack.enter_context(LiveSession(predictor))
-        report, failure = _predict(session, frames, recording, deadline, as_json, n_frames, duration)
-    finish(report, failure, frames.last_failure, as_json)
+        report, failure = _predict(session, frames, recording, run)
+    finish(report, failure, frames.last_failure, run.as_json)
 
 
 @contextmanager
 def saved(output: Path, overwrite: bool) -> Iterator[Recording]:
-    """A recording; an error that ends it says where its poses are."""
+    """Open a recording; print where its poses are if an error ends it."""
     from sleap_infer.jobs.live_journal import Recording
 
     with Recording(output, overwrite) as recording:
@@ -142,15 +131,9 @@ def saved(output: Path, overwrite: bool) -> Iterator[Recording]:
 
 
 def _predict(
-    session: LiveSession,
-    frames: LiveSource,
-    recording: Recording | None,
-    deadline: float,
-    as_json: bool,
-    n_frames: int,
-    duration: float,
+    session: LiveSession, frames: LiveSource, recording: Recording | None, flags: RunFlags
 ) -> tuple[LiveReport, SourceError | None]:
-    """Predict to the end of the session, and write its file; give its report, and why the source broke off."""
+    """Predict until the session ends and write its file; return its report and why the source failed."""
     from sleap_infer.cli.output.live_lines import JsonLines, StatusLine
     from sleap_infer.predictors.describe import describe_stages
     from sleap_infer.predictors.live.session import LiveRun
@@ -162,12 +145,12 @@ def _predict(
     if recording is not None:
         recording.begin(predictor, frames)
         sinks.append(lambda result: recording.add(result.outputs))
-    if as_json:
+    if flags.as_json:
         sinks.append(JsonLines(predictor.runners[-1].spec, frames.clock))
-    run = LiveRun(session, frames, deadline or None)
+    run = LiveRun(session, frames, flags.deadline or None)
     session.warm_up(frames.first)
-    with nullcontext() if as_json else StatusLine(run) as status:
-        failure = follow(run, sinks, status, n_frames, duration)
+    with nullcontext() if flags.as_json else StatusLine(run) as status:
+        failure = follow(run, sinks, status, flags.n_frames, flags.duration)
     report = run.report()
     if recording is not None:
         recording.finish(report)
@@ -175,7 +158,7 @@ def _predict(
 
 
 def finish(report: LiveReport, failure: SourceError | None, damaged: str | None, as_json: bool) -> None:
-    """Say what was done, on stderr where stdout has lines of JSON, and end with the exit code."""
+    """Print the report, on stderr if stdout has lines of JSON, and set the exit code."""
     say(report.line(), err=as_json)
     for reason in (failure, damaged):
         if reason is not None:
@@ -187,21 +170,21 @@ def finish(report: LiveReport, failure: SourceError | None, damaged: str | None,
 def follow(
     run: LiveRun, sinks: Sequence[Sink], tick: Callable[[], None] | None, at_most: int = 0, seconds: float = 0.0
 ) -> SourceError | None:
-    """Predict until the source ends, enough is done, the user says so, or nobody reads any more.
+    """Predict until the source ends, a limit is reached, the user stops it, or stdout is closed.
 
     Args:
-        run: to follow.
-        sinks: each is given each result.
-        tick: called now and then.
-        at_most: results, 0 for any number.
-        seconds: to run, 0 for any time.
+        run: the session and its source.
+        sinks: functions that receive each result.
+        tick: function that is called after each step.
+        at_most: maximum number of results (0 = no limit).
+        seconds: maximum duration (0 = no limit).
 
     Returns:
-        Why the source broke off, if it did.
+        Why the source failed, if it did.
     """
     end, n_results = perf_counter() + (seconds or float("inf")), 0
-    with told_to_end() as is_told:
-        while not (is_told.is_set() or run.source.has_ended or (at_most and n_results >= at_most)):
+    with stop_requested() as is_stopped:
+        while not (is_stopped.is_set() or run.source.has_ended or (at_most and n_results >= at_most)):
             left = end - perf_counter()
             if left <= 0:
                 break
@@ -216,7 +199,7 @@ def follow(
             except SourceError as error:
                 return error
             except OSError as error:
-                if error.errno not in NOBODY_READS:
+                if error.errno not in CLOSED:
                     raise
                 discard_output()
                 break

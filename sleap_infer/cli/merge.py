@@ -3,51 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
+from attrs import frozen
 
 from sleap_infer.choices import ProgressForm
+from sleap_infer.cli.flags import REQUIRED, argument, command, flag
+from sleap_infer.cli.groups import KEEP_JOURNAL_HELP, OVERWRITE_HELP, PROGRESS_HELP
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats
 
 
-def merge(
-    journals: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Journals of a job that was shared (folders that end in .journal), or folders that hold some.",
-            show_default=False,
-        ),
-    ],
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("-f", "--format", help=FORMATS_HELP, show_default=False),
-    ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Write what is there; frames without a result are marked as skipped.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output that is there already.")] = False,
-    keep_journal: Annotated[
-        bool, typer.Option("--keep-journal", help="Keep the journals when the outputs are written.")
-    ] = False,
-    progress: Annotated[
-        ProgressForm, typer.Option(help="How progress is shown, on stderr: json is one object per line.")
-    ] = "auto",
-) -> None:
-    """Write the outputs of jobs whose shares (`predict --shard`) are all done.
+@frozen
+class MergeFlags:
+    """What is merged, and how."""
+
+    journals: list[Path] = argument(REQUIRED, "Journals of shards (folders that end in .journal), or folders of them.")
+    formats: list[str] | None = flag(None, FORMATS_HELP, "-f", "--format")
+    partial: bool = flag(False, "Write what exists; mark frames without a result as skipped.")
+    overwrite: bool = flag(False, OVERWRITE_HELP)
+    keep_journal: bool = flag(False, KEEP_JOURNAL_HELP)
+    progress: ProgressForm = flag("auto", PROGRESS_HELP)
+
+
+@command
+def merge(given: MergeFlags) -> None:
+    """Combine the shards of a job (`predict --shard`) into its outputs.
+
+    Examples:
+      sleap-infer merge poses/
+      sleap-infer merge poses/video.predictions.slp.journal --format slp --format csv
 
     Exit codes: 0 all frames predicted, 1 some frames failed, 2 frames are missing or wrong usage.
     """
     from sleap_infer.cli.output.job_progress import show_job
     from sleap_infer.jobs.write.merge import find_journals, finished, merge_journals, task_of
 
-    wanted = read_formats(formats) or ("slp",)
-    before = finished(journals, wanted)
-    found = find_journals([path for path in journals if path not in before])
+    wanted = read_formats(given.formats)
+    before = finished(given.journals, wanted)
+    found = find_journals([path for path in given.journals if path not in before])
     skipped = [report for reports in before.values() for report in reports]
-    with show_job([*(report.task for report in skipped), *map(task_of, found)], progress) as listen:
+    with show_job([*(report.task for report in skipped), *map(task_of, found)], given.progress) as listen:
         for report in skipped:
             listen(report)
-        reports = merge_journals(found, wanted, partial, overwrite, keep_journal, listen)
+        reports = merge_journals(found, wanted, given.partial, given.overwrite, given.keep_journal, listen)
     if any(report.outcome == "failed" or report.n_failed for report in reports):
         raise typer.Exit(1)

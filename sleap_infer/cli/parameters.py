@@ -1,33 +1,30 @@
-"""Options of the package as options of the command line: same names, same help, same groups, written only once."""
+"""Options of the package as options of the command line, with the same names, help and groups."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import attrs
-import typer
 
+from sleap_infer.cli.flags import parameter, plain
 from sleap_infer.config.graph_options import ExportOptions
 from sleap_infer.config.kinds import pipeline_kinds
-from sleap_infer.config.options import applies_to, option_fields, option_groups
+from sleap_infer.config.options import applies_to, option_groups
 from sleap_infer.errors import OptionError
 from sleap_infer.runners.registry import backend_names
 
 PANELS = {
-    "preprocess": "Preprocessing (default: as the model was trained)",
     "peaks": "Peaks",
     "grouping": "Grouping (bottom-up)",
     "filters": "Filters",
-    "stream": "Flow",
+    "preprocess": "Preprocessing (default: as the model was trained)",
+    "stream": "Frames and batches",
     "reading": "Model",
 }
-"""Heading of each group in the help. Groups that are not here (what comes with `Outputs`) make no sense in a file."""
+"""Heading of each group in the help. Groups that are not here return arrays, which are not written to files."""
 
-
-UNIONS = (Union, UnionType)
 
 if TYPE_CHECKING:
     BackendName: TypeAlias = str
@@ -36,61 +33,14 @@ else:  # names, which the help lists; nothing is imported for it
     BackendName = Literal[backend_names()]
     BackendChoice = Literal[("auto", *backend_names())]
 
-IgnoreUnknown: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--ignore-unknown-settings",
-        help=option_fields()["ignore_unknown_settings"].metadata["help"],
-        show_default=False,
-    ),
-]
-"""A parameter of commands that take no inference options."""
+FIRST = ("max_instances", "peak_threshold")
+"""Inference options that stand among the first in the help."""
 
 FOR_VALIDATION = ("n_frames", "max_error_px", "device", "draw")
 
 
-def with_inference_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all inference options, which reach it as the keyword `options`.
-
-    Args:
-        command: takes its own parameters and `options`, a dict of what was given, by name.
-    """
-    return _with(command, list(_inference_parameters()))
-
-
-def with_export_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of an export, which reach it as the keyword `options`.
-
-    Args:
-        command: takes its own parameters and `options`, a dict of what was given, by name.
-    """
-    return _with(command, list(_export_parameters()))
-
-
-def with_validation_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command those options of an export that comparing it later has use for; see `with_export_options`."""
-    return _with(command, [item for item in _export_parameters() if item.name in FOR_VALIDATION])
-
-
-def _with(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
-    own = inspect.signature(command, eval_str=True).parameters
-    added = {parameter.name: parameter for parameter in parameters if parameter.name not in own}
-
-    def run(**given: Any) -> None:
-        values = {name: value for name in added if (value := given.pop(name)) is not None}
-        options = {name: READERS[name](value) if name in READERS else value for name, value in values.items()}
-        command(**given, options=options)
-
-    signature = [parameter for name, parameter in own.items() if name != "options"]
-    every = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*signature, *added.values())]
-    run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return run
-
-
 def read_threshold(text: str) -> float | tuple[float, float]:
-    """`0.2`, or `0.3,0.1` for the two stages of a top-down pipeline.
+    """Return a threshold, or two from `0.3,0.1` for the two stages of a top-down pipeline.
 
     >>> read_threshold("0.3,0.1")
     (0.3, 0.1)
@@ -107,7 +57,7 @@ def read_threshold(text: str) -> float | tuple[float, float]:
 
 
 def read_number(text: str) -> float | int:
-    """A whole number stays whole, since `3` is a count and `0.5` a share.
+    """Return a number: `3` is a count and `0.5` a fraction.
 
     >>> read_number("3"), read_number("0.5")
     (3, 0.5)
@@ -116,12 +66,12 @@ def read_number(text: str) -> float | int:
         return int(text) if text.strip().isdigit() else float(text)
     except ValueError as error:
         raise OptionError(
-            f"--min-instance-peaks {text!r}: expected a count such as 3, or a share such as 0.5."
+            f"--min-instance-peaks {text!r}: expected a count such as 3, or a fraction such as 0.5."
         ) from error
 
 
 def read_size(text: str) -> tuple[int, int] | tuple[tuple[int, int], ...]:
-    """`HEIGHTxWIDTH` as two numbers, or three such for the sizes of an engine.
+    """Return (height, width) from `HEIGHTxWIDTH`, or three of them for an engine.
 
     >>> read_size("384x512"), read_size("64x64,384x512,1024x1024")
     ((384, 512), ((64, 64), (384, 512), (1024, 1024)))
@@ -140,7 +90,7 @@ def read_size(text: str) -> tuple[int, int] | tuple[tuple[int, int], ...]:
 
 
 def read_batch_size(text: str) -> int | tuple[int, ...]:
-    """A number, or three for the batch sizes of an engine.
+    """Return a batch size, or three for an engine.
 
     >>> read_batch_size("4"), read_batch_size("1,4,8")
     (4, (1, 4, 8))
@@ -158,42 +108,66 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "input_size": read_size,
     "batch_size": read_batch_size,
 }
-"""Options that are written as text of their own form."""
+"""Options that are written in a form of their own."""
+
+METAVARS = {
+    "peak_threshold": "<number>",
+    "min_instance_peaks": "<number>",
+    "input_size": "<height>x<width>",
+    "batch_size": "<number>",
+}
+"""How the help shows these forms."""
 
 
-def _inference_parameters() -> Iterator[inspect.Parameter]:
-    for group, options in option_groups().items():
-        if group in PANELS:
-            hints = get_type_hints(options)
-            for option in options.__attrs_attrs__:
-                yield _parameter(option, hints[option.name], _help(option), PANELS[group])
+def inference_parameters() -> list[inspect.Parameter]:
+    """Return all inference options as parameters of a command, `None` unless they are given."""
+    found = {}
+    for group, heading in PANELS.items():
+        options = option_groups()[group]
+        hints = get_type_hints(options)
+        for option in attrs.fields(options):
+            panel = None if option.name in FIRST else heading
+            found[option.name] = _unless_given(option, hints[option.name], _help(option), panel)
+    return [found.pop(name) for name in FIRST] + list(found.values())
 
 
-def _export_parameters() -> Iterator[inspect.Parameter]:
+def export_parameters() -> list[inspect.Parameter]:
+    """Return all options of an export as parameters of a command, `None` unless they are given."""
     hints = get_type_hints(ExportOptions)
+    found = []
     for option in attrs.fields(ExportOptions):
         if "help" in option.metadata:
             default = "" if option.default in (None, False) else f" Default: {option.default}."
             text = f"{option.metadata['help']}{default}"
-            yield _parameter(option, hints[option.name], text, option.metadata["panel"], option.metadata["flags"])
+            found.append(_unless_given(option, hints[option.name], text, option.metadata["panel"]))
+    return found
 
 
-def _parameter(
-    option: attrs.Attribute[Any], hint: Any, text: str, panel: str, flags: tuple[str, ...] = ()
-) -> inspect.Parameter:
-    """An option as a parameter of a command: `None` unless it is given."""
-    kind = str if option.name in READERS else _plain(hint)
-    flag = "--" + option.name.replace("_", "-")
-    names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [*flags, flag]
-    settings = typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
-    annotation: Any = Annotated[kind | None, settings]
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+def validation_parameters() -> list[inspect.Parameter]:
+    """Return the options of an export that also apply to comparing it later."""
+    return [item for item in export_parameters() if item.name in FOR_VALIDATION]
 
 
-def _plain(hint: Any) -> Any:
-    """The type on the command line: the first of several that is not `None`."""
-    parts = [part for part in get_args(hint) if part is not type(None)] if get_origin(hint) in UNIONS else [hint]
-    return parts[0]
+def with_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the values of those that are written in a form of their own."""
+    return {name: READERS[name](value) if name in READERS else value for name, value in options.items()}
+
+
+InferenceFlags: TypeAlias = Annotated[dict[str, Any], inference_parameters, with_values]
+"""Inference options that were given, by name."""
+
+ExportFlags: TypeAlias = Annotated[dict[str, Any], export_parameters, with_values]
+"""Options of an export that were given, by name."""
+
+ValidationFlags: TypeAlias = Annotated[dict[str, Any], validation_parameters, with_values]
+"""Options of a comparison that were given, by name."""
+
+
+def _unless_given(option: attrs.Attribute[Any], hint: Any, text: str, panel: str | None) -> inspect.Parameter:
+    kind = str if option.name in READERS else plain(hint)
+    settings = {"metavar": METAVARS[option.name]} if option.name in METAVARS else {}
+    metadata = {"flags": option.metadata.get("flags", ()), "settings": settings}
+    return parameter(option.evolve(default=None, metadata=metadata), kind | None, text, panel)
 
 
 def _help(option: Any) -> str:

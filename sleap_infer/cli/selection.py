@@ -1,4 +1,4 @@
-"""Shares of a job, and options of a runtime, as they are asked for on the command line."""
+"""Values of options that are written in a form of their own: formats, shards, pairs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OptionError
 
 FORMATS_HELP = (
-    f"Format to write: {', '.join(get_args(OutputFormat))}. Repeatable. Default: as the output's name ends, else slp."
+    f"Output format: {', '.join(get_args(OutputFormat))}. Repeatable. Default: from the output's suffix, else slp."
 )
 
 WORDS = {"true": True, "false": False}
 
 
 def read_formats(names: list[str] | None) -> tuple[OutputFormat, ...]:
-    """Formats by name, each once; none where none is named.
+    """Return formats by name, each once; none if none is named.
 
     Raises:
-        OptionError: there is no such format.
+        OptionError: a format is unknown.
 
     >>> read_formats(["csv", "slp", "csv"]), read_formats(None)
     (('slp', 'csv'), ())
@@ -30,28 +30,28 @@ def read_formats(names: list[str] | None) -> tuple[OutputFormat, ...]:
     return tuple(form for form in known if form in (names or ()))
 
 
-def read_share(text: str | None) -> tuple[int, int] | None:
-    """`I/N`: one of several shares, counted from 0.
+def read_shard(text: str | None) -> tuple[int, int] | None:
+    """Return the index of a shard, from 0, and the number of shards from `I/N`.
 
     Raises:
-        OptionError: it is something else.
+        OptionError: the text has another form.
 
-    >>> read_share("2/8")
+    >>> read_shard("2/8")
     (2, 8)
     """
     if text is None:
         return None
-    number, slash, n_shares = (part.strip() for part in text.partition("/"))
-    if not slash or not number.isdigit() or not n_shares.isdigit() or int(number) >= int(n_shares):
+    number, slash, n_shards = (part.strip() for part in text.partition("/"))
+    if not slash or not number.isdigit() or not n_shards.isdigit() or int(number) >= int(n_shards):
         raise OptionError(f"--shard {text!r}: expected I/N with I from 0 to N - 1, such as 0/8.")
-    return int(number), int(n_shares)
+    return int(number), int(n_shards)
 
 
 def read_pairs(texts: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` each; values that are numbers become numbers, and `true` and `false` what they say.
+    """Return `NAME=VALUE` pairs; values that are numbers become numbers, and `true` and `false` become booleans.
 
     Raises:
-        OptionError: there is no name, or no value.
+        OptionError: a name or a value is missing.
 
     >>> read_pairs(["intra_op_num_threads=2", "cudnn_conv_algo_search=HEURISTIC"])
     {'intra_op_num_threads': 2, 'cudnn_conv_algo_search': 'HEURISTIC'}
@@ -68,10 +68,10 @@ def read_pairs(texts: list[str]) -> dict[str, Any]:
 
 
 def read_roots(texts: list[str]) -> tuple[tuple[str, str], ...]:
-    r"""`OLD=NEW` each: roots of paths, and where they are now.
+    r"""Return `OLD=NEW` pairs: former roots of paths and their present ones.
 
     Raises:
-        OptionError: one of them is missing.
+        OptionError: a root is missing.
 
     >>> read_roots([r"D:\data=/mnt/lab"])
     (('D:\\data', '/mnt/lab'),)
@@ -86,18 +86,18 @@ def read_roots(texts: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def without_option(words: list[str], name: str) -> list[str]:
-    """Words of a command without an option and its value.
+    """Return the words of a command without an option and its value.
 
     >>> without_option(["a", "--slurm", "4", "-m", "b"], "--slurm")
     ['a', '-m', 'b']
     >>> without_option(["a", "--slurm=4"], "--slurm")
     ['a']
     """
-    kept: list[str] = []
+    left: list[str] = []
     rest = iter(words)
     for word in rest:
         if word == name:
             next(rest, None)
         elif not word.startswith(f"{name}="):
-            kept.append(word)
-    return kept
+            left.append(word)
+    return left

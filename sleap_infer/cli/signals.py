@@ -1,4 +1,4 @@
-"""Signals that ask a command to end: Ctrl-C, `kill`, a terminal that was closed."""
+"""Signals that end a command: Ctrl-C, `kill`, a terminal that was closed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-"""SIGHUP does not exist on Windows. One that is ignored, as `nohup` has it, stays ignored."""
+"""SIGHUP does not exist on Windows. A signal that is ignored, as under `nohup`, stays ignored."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C interrupts, in the same way."""
+    """An interruption by a signal other than Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -22,26 +22,26 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """Return what a shell expects of a command that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """Return the exit code of a command that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
     return error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT
 
 
 @contextmanager
-def told_to_end() -> Iterator[threading.Event]:
-    """Give an event that the first of these signals sets; a second one interrupts as usual."""
-    told = threading.Event()
+def stop_requested() -> Iterator[threading.Event]:
+    """Yield an event that the first of these signals sets; a second one interrupts as usual."""
+    stop = threading.Event()
 
     def handle(_number: int, _frame: object, restore: Callable[[], None]) -> None:
-        told.set()
+        stop.set()
         restore()
 
     with _handling(handle, NAMES):
-        yield told
+        yield stop
 
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise `Stopped`, as Ctrl-C raises `KeyboardInterrupt`; a second one ends the process."""
+    """Raise `Stopped` on SIGTERM and SIGHUP, as Ctrl-C raises `KeyboardInterrupt`; a second one ends the process."""
 
     def handle(number: int, _frame: object, restore: Callable[[], None]) -> None:
         restore()
@@ -67,7 +67,7 @@ def _handling(handle: Callable[[int, object, Callable[[], None]], Any], names: t
     terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def handler(number: int, frame: object) -> None:
-        _leave(terminals)
+        _discard_closed(terminals)
         handle(number, frame, restore)
 
     for number in before:
@@ -78,8 +78,8 @@ def _handling(handle: Callable[[int, object, Callable[[], None]], Any], names: t
         restore()
 
 
-def _leave(terminals: Sequence[int]) -> None:
-    """Write nothing more to terminals that were closed: each line would be an error."""
+def _discard_closed(terminals: Sequence[int]) -> None:
+    """Redirect terminals that were closed to nothing; each further line would be an error."""
     for stream in terminals:
         if not os.isatty(stream):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
 
 import typer
+from attrs import frozen
 
-from sleap_infer.cli.parameters import BackendName, IgnoreUnknown, with_validation_options
+from sleap_infer.cli.flags import REQUIRED, argument, command, flag
+from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP, JSON_HELP
+from sleap_infer.cli.parameters import BackendName, ValidationFlags
 
 
-@with_validation_options
-def validate(
-    exported: Annotated[Path, typer.Argument(help="Exported directory, or model.onnx.", show_default=False)],
-    against: Annotated[
-        list[Path],
-        typer.Option(
-            "--against", "-m", help="The trained model it was made from; two for top-down.", show_default=False
-        ),
-    ],
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            help="Video or .slp to compare on. Default: labelled frames beside the model, else generated images.",
-            show_default=False,
-        ),
-    ] = None,
-    backend: Annotated[
-        BackendName,
-        typer.Option(
-            "-r",
-            "--backend",
-            "--runtime",
-            help="What runs the export: onnx, openvino, tensorrt, or another backend that runs exported graphs.",
-        ),
-    ] = "onnx",
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
-    ignore_unknown_settings: IgnoreUnknown = False,
-    *,
-    options: dict[str, Any],
-) -> None:
+@frozen
+class What:
+    """What is compared."""
+
+    exported: Path = argument(REQUIRED, "Exported directory, or model.onnx.")
+    against: list[Path] = flag(REQUIRED, "Trained model of the export; repeat for top-down.", "--against", "-m")
+    frames: str | None = flag(None, FRAMES_HELP)
+    backend: BackendName = flag("onnx", "Backend that runs the exported graph.", "-r", "--backend", "--runtime")
+    as_json: bool = flag(False, JSON_HELP, "--json")
+    ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)
+
+
+@command
+def validate(what: What, options: ValidationFlags) -> None:
     """Compare an exported model with the trained one: raw values and poses.
+
+    Examples:
+      sleap-infer validate exported --against models/bottomup
+      sleap-infer validate exported --against models/centroid --against models/centered_instance --frames video.mp4
 
     Exit codes: 0 PASS or WARN, 1 FAIL, 2 wrong usage.
     """
@@ -56,12 +46,12 @@ def validate(
     given = ExportOptions(**options)
     if given.draw is not None:
         check_image(given.draw)
-        read = [path for name in (exported, *against) for path in model_files(name)]
-        refuse_targets([given.draw], [*read, *([frames] if frames else [])])
-    report = validate(exported, against, frames, given, backend, ignore_unknown_settings)
+        read = [path for name in (what.exported, *what.against) for path in model_files(name)]
+        refuse_targets([given.draw], [*read, *([what.frames] if what.frames else [])])
+    report = validate(what.exported, what.against, what.frames, given, what.backend, what.ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)
-    if as_json:
+    if what.as_json:
         say_json(report.as_dict(), indent=1)
     else:
         say_lines(report)

@@ -68,19 +68,19 @@ class GraphOptions:
         after: a module that gets the outputs last.
     """
 
-    precision: Precision = said("fp32", "Numbers that the network computes with.", GRAPH, ("-p",))
+    precision: Precision = said("fp32", "Precision of the network.", GRAPH, ("-p",))
     full_heads: bool = False
-    max_instances: int = said(DEFAULT_PLACES, "Room for centroids.", GRAPH, ("-n",), _positive)
-    max_peaks_per_node: int = said(DEFAULT_PLACES, "Room for peaks of each node (bottom-up).", validator=_positive)
-    self_contained: bool = said(False, "Frames of any size in, points in their pixels out.")
-    fused: bool = said(False, "Both models of a top-down pipeline in one self-contained graph.")
-    layout: Layout = said("batched", "Outputs: arrays with fixed places, or one row per point.")
-    max_batch_size: int | None = said(None, "At most so many images at once.", GRAPH, ("-b",), _positive)
-    batch_size: int | None = said(None, "A fixed number of images; for engines also MIN,BEST,MAX.", validator=_positive)
-    input_size: Size | None = said(
-        None, "A fixed size, HEIGHTxWIDTH, that frames are fitted into; for engines also MIN,BEST,MAX."
+    max_instances: int = said(DEFAULT_PLACES, "Maximum number of centroids.", GRAPH, ("-n",), _positive)
+    max_peaks_per_node: int = said(DEFAULT_PLACES, "Maximum number of peaks per node (bottom-up).", validator=_positive)
+    self_contained: bool = said(
+        False, "Include resizing, scaling and padding: frames of any size in, points in frame pixels out."
     )
-    opset_version: int = said(DEFAULT_OPSET, "ONNX opset.", validator=_positive)
+    fused: bool = said(False, "Combine both models of a top-down pipeline in one self-contained graph.")
+    layout: Layout = said("batched", "Outputs: arrays of fixed size (batched), or one row per point (flat).")
+    max_batch_size: int | None = said(None, "Maximum batch size.", GRAPH, ("-b",), _positive)
+    batch_size: int | None = said(None, "Fixed batch size; for engines also MIN,BEST,MAX.", validator=_positive)
+    input_size: Size | None = said(None, "Fixed frame size, HEIGHTxWIDTH; for engines also MIN,BEST,MAX.")
+    opset_version: int = said(DEFAULT_OPSET, "ONNX opset version.", validator=_positive)
     before: Module = None
     after: Module = None
 
@@ -116,26 +116,30 @@ class ExportOptions(GraphOptions):
 
     format: ExportFormat = said(
         "onnx",
-        "onnx; tensorrt adds engines for the GPU of this machine; both checks the graph as well.",
+        "onnx; tensorrt: also engines for the GPU of this machine; both: also check the graph.",
         GRAPH,
         ("-f",),
     )
     batch_range: tuple[int, int, int] | None = None
     size_range: tuple[Size, Size, Size] | None = None
-    validate: bool = said(True, "Compare the export with its source.", CHECK)
-    n_frames: int = said(32, "Frames to compare on, spread over their source.", CHECK, validator=_positive)
+    validate: bool = said(True, "Compare the export with the trained model.", CHECK)
+    n_frames: int = said(32, "Number of frames to compare on, evenly spaced.", CHECK, validator=_positive)
     max_error_px: float | None = said(
-        None, "Distance that points may have; by default 0.01 for all in fp32, 0.5 for 95 % else.", CHECK, (), _positive
+        None,
+        "Error budget in pixels. Default: 0.01 for all points in fp32, else 0.5 for 95 % of them.",
+        CHECK,
+        (),
+        _positive,
     )
     draw: Path | None = said(None, "Write a picture of the worst frame.", CHECK)
-    force: bool = said(False, "Keep the export although the comparison failed.", CHECK)
-    device: str = said("cpu", "Where the trained model runs for the comparison.", CHECK)
+    force: bool = said(False, "Write the export even if the comparison fails.", CHECK)
+    device: str = said("cpu", "Device on which the trained model runs for the comparison.", CHECK)
     calibration: str | Path | Any = said(
-        None, "Video or .slp that weights are rounded and ranges measured by; by default that of --frames.", ROUNDING
+        None, "Video or .slp file with calibration frames. Default: that of --frames.", ROUNDING
     )
-    calibration_frames: int = said(128, "Frames of it.", ROUNDING, validator=_positive)
+    calibration_frames: int = said(128, "Number of calibration frames.", ROUNDING, validator=_positive)
     second_look: bool | None = said(None, "Deprecated, no effect.", ROUNDING)
-    overwrite: bool = said(False, "Replace an export that is there already.")
+    overwrite: bool = said(False, "Replace an existing export.")
 
     @property
     def has_engines(self) -> bool:

@@ -54,22 +54,18 @@ def _pairs(values: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
 class PreprocessOptions:
     """What is done to frames before the network. `None`: as the model was trained."""
 
-    ensure_rgb: bool | None = option(None, "Turn gray frames into three channels before the network.", "frames")
-    ensure_grayscale: bool | None = option(None, "Turn colour frames into gray before the network.", "frames")
-    max_height: int | None = option(
-        None, "Fit frames into this height, enlarging or reducing them.", None, optional(gt(0))
-    )
-    max_width: int | None = option(
-        None, "Fit frames into this width, enlarging or reducing them.", None, optional(gt(0))
-    )
+    ensure_rgb: bool | None = option(None, "Convert frames to three channels before the network.", "frames")
+    ensure_grayscale: bool | None = option(None, "Convert frames to grayscale before the network.", "frames")
+    max_height: int | None = option(None, "Resize frames to fit this height, in pixels.", None, optional(gt(0)))
+    max_width: int | None = option(None, "Resize frames to fit this width, in pixels.", None, optional(gt(0)))
     input_scaling: float | None = option(
-        None, "Scale frames (and crops) by this factor before the network.", None, optional(gt(0))
+        None, "Scale frames and crops by this factor before the network.", None, optional(gt(0))
     )
     pad_to_stride: int | None = option(None, "Pad images to a multiple of this many pixels.", None, optional(gt(0)))
     crop_size: int | None = option(
         None, "Side of the square crop around each centroid, in pixels.", "crops", optional(gt(0))
     )
-    anchor_part: str | None = option(None, "Node that known instances are cropped around.", "known instances")
+    anchor_part: str | None = option(None, "Node at the centre of the crop of known instances.", "known instances")
 
 
 @frozen
@@ -80,17 +76,21 @@ class PeakOptions:
         default=0.2,
         converter=_pair,
         metadata={
-            "help": "Confidence a peak needs; a pair gives the centroid stage and the keypoint stage each its own.",
+            "help": "Minimum confidence of a peak. Two values, as in 0.3,0.1: centroid stage, keypoint stage.",
             "scope": None,
         },
     )
-    refinement: Refinement = option("integral", "Place peaks between pixels by the centre of mass around them, or not.")
-    integral_patch_size: int = option(5, "Side of the patch for integral refinement, in cells of the map.", None, gt(0))
+    refinement: Refinement = option(
+        "integral", "Sub-pixel refinement of peaks: centre of mass around each peak (integral), or none."
+    )
+    integral_patch_size: int = option(
+        5, "Side of the patch for integral refinement, in bins of the confidence map.", None, gt(0)
+    )
     max_instances: int | None = option(
-        None, "Keep at most this many instances per frame, the strongest.", "several", optional(gt(0))
+        None, "Maximum number of instances per frame; the strongest are retained.", "several", optional(gt(0))
     )
     max_peaks_per_node: int | None = option(
-        None, "Keep at most this many peaks per node, the strongest.", "peaks per node", optional(gt(0))
+        None, "Maximum number of peaks per node; the strongest are retained.", "peaks per node", optional(gt(0))
     )
 
 
@@ -100,12 +100,12 @@ class GroupingOptions:
 
     n_points: int = option(10, "Points sampled along each candidate connection.", "connections", gt(0))
     max_edge_length_ratio: float = option(
-        0.25, "Connections longer than this share of the image are penalised.", "connections", gt(0)
+        0.25, "Connections longer than this fraction of the image are penalised.", "connections", gt(0)
     )
-    dist_penalty_weight: float = option(1.0, "Weight of that penalty.", "connections", ge(0))
-    min_line_scores: float = option(0.25, "Score a connection needs.", "connections")
+    dist_penalty_weight: float = option(1.0, "Weight of the penalty on long connections.", "connections", ge(0))
+    min_line_scores: float = option(0.25, "Minimum score of a connection.", "connections")
     min_instance_peaks: int | float = option(
-        0, "Points an instance needs: a whole count, or a share of the nodes.", "connections", _count_or_share
+        0, "Minimum number of points per instance, or fraction of the nodes as in 0.5.", "connections", _count_or_share
     )
 
 
@@ -113,18 +113,18 @@ class GroupingOptions:
 class FilterOptions:
     """Which instances are kept in the end. All off by default."""
 
-    min_visible_nodes: int = option(0, "Drop instances with fewer points.", "points", ge(0))
-    min_visible_node_fraction: float = option(
-        0.0, "Drop instances with a smaller share of their points.", "points", ge(0)
-    )
-    min_instance_score: float = option(0.0, "Drop instances with a lower score.", "several", ge(0))
-    min_mean_node_score: float = option(0.0, "Drop instances whose points score less on average.", "points", ge(0))
+    min_visible_nodes: int = option(0, "Minimum number of points per instance.", "points", ge(0))
+    min_visible_node_fraction: float = option(0.0, "Minimum fraction of visible nodes per instance.", "points", ge(0))
+    min_instance_score: float = option(0.0, "Minimum score of an instance.", "several", ge(0))
+    min_mean_node_score: float = option(0.0, "Minimum mean score of the points of an instance.", "points", ge(0))
     max_overlap: float | None = option(
-        None, "Drop the weaker of two instances that overlap more than this.", "several", optional(ge(0))
+        None, "Remove the weaker of two instances that overlap more than this.", "several", optional(ge(0))
     )
-    overlap_method: OverlapMethod = option("iou", "Measure overlap by boxes (iou) or by keypoints (oks).", "several")
+    overlap_method: OverlapMethod = option(
+        "iou", "Measure of overlap: bounding boxes (iou) or keypoints (oks).", "several"
+    )
     min_centroid_distance: float = option(
-        0.0, "Drop the weaker of two centroids that are nearer, in pixels.", "centroids", ge(0)
+        0.0, "Remove the weaker of two centroids that are closer than this, in pixels.", "centroids", ge(0)
     )
 
 
@@ -132,35 +132,41 @@ class FilterOptions:
 class ReturnOptions:
     """Which heavy things come with `Outputs`."""
 
-    return_images: bool = option(False, "Keep the frames and what the network saw.")
-    return_confmaps: bool = option(False, "Keep confidence maps.")
-    return_pafs: bool = option(False, "Keep part affinity fields.", "connections")
-    return_class_maps: bool = option(False, "Keep class maps.", "class maps")
+    return_images: bool = option(False, "Return the frames and the input of the network.")
+    return_confmaps: bool = option(False, "Return confidence maps.")
+    return_pafs: bool = option(False, "Return part affinity fields.", "connections")
+    return_class_maps: bool = option(False, "Return class maps.", "class maps")
 
 
 @frozen
 class StreamOptions:
     """How frames flow."""
 
-    on_frame_error: OnFrameError = option("keep_place", "An unreadable frame: leave its place empty, or stop.")
-    decoder: Decoder = option("cpu", "Decode video files on the host, or on the NVIDIA GPU that runs the network.")
-    aim: Aim = option("throughput", "Divide a processor's cores for many frames at a time, or for the next one.")
-    crop_batch_size: int = option(16, "Crops that go through the network at once.", "crops", gt(0))
-    queue_size: int = option(2, "Batches that wait between two stages.", None, gt(0))
+    on_frame_error: OnFrameError = option(
+        "keep_place",
+        "What an unreadable frame does: count as a frame without instances (keep_place), or stop the run (raise).",
+    )
+    decoder: Decoder = option("cpu", "Decode video files on the CPU, or on the NVIDIA GPU that runs the network.")
+    aim: Aim = option("throughput", "Optimise CPU threading for throughput or latency.")
+    crop_batch_size: int = option(16, "Crops per batch.", "crops", gt(0))
+    queue_size: int = option(2, "Maximum number of batches queued between two stages.", None, gt(0))
 
 
 @frozen
 class SourceOptions:
     """How sources are opened. They do not belong to a model, so `InferenceOptions` does not hold them."""
 
-    dataset: str | None = option(None, "Dataset of an HDF5 file that holds the frames, such as images or a/b.")
+    dataset: str | None = option(None, "Dataset with the frames in an HDF5 file, such as images or a/b.")
     channels_first: bool | None = option(
-        None, "Frames of HDF5 files are (N, C, H, W), or with --channels-last (N, H, W, C). Default: as the shape says."
+        None,
+        "Axes of frames in HDF5 files: (N, C, H, W), or with --channels-last (N, H, W, C). Default: from the shape.",
     )
     replace_paths: tuple[tuple[str, str], ...] = field(
         default=(),
         converter=_pairs,
-        metadata={"help": "OLD=NEW: new folder of the videos of label files, also of paths from Windows. Repeatable."},
+        metadata={
+            "help": "OLD=NEW: replace a folder in the video paths of label files, also in Windows paths. Repeatable."
+        },
     )
 
 
@@ -169,7 +175,7 @@ class ReadingOptions:
     """How models are read."""
 
     ignore_unknown_settings: bool = option(
-        False, "Use a model although its configuration has settings that are not known here; they are warned of."
+        False, "Run models with unknown settings in their configuration, with a warning."
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sleap_io as sio
 from typer.testing import CliRunner, Result
 
 from sleap_infer import __version__
 from sleap_infer.cli.app import app
+from sleap_infer.cli.demo import measure
 from sleap_infer.config import options
 from sleap_infer.errors import FrameSelectionError, SleapInferError
 
@@ -99,7 +102,7 @@ def test_failures_are_exit_code_one(models: Path, videos: Path, tmp_path: Path) 
         (["VIDEO", "-m", "MODEL", "--crop-size", "8"], "no effect on a bottomup"),
         (["VIDEO", "-m", "MODEL", "--peak-threshold", "a"], "expected a number"),
         (["VIDEO", "-m", "MODEL", "--peak-threshold", "1,2,3"], "expected one number"),
-        (["VIDEO", "-m", "MODEL", "--min-instance-peaks", "x"], "share"),
+        (["VIDEO", "-m", "MODEL", "--min-instance-peaks", "x"], "fraction"),
         (["VIDEO", "-m", "MODEL", "--refinement", "x"], "refinement"),
         (["VIDEO", "-m", "MODEL", "-b", "0"], "batch"),
         (["VIDEO", "-m", "MODEL", "-d", "cuda:9"], "cuda:9"),
@@ -239,7 +242,17 @@ app(["info", {str(models / "bottomup")!r}])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "unknown without PyTorch" in result.stdout, result.stderr
-    assert "pip install" in result.stdout
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("not available"))
+    assert {"torch", "torch_compile"} <= set(line.replace(",", "").split())
+    assert "sleap-infer doctor" in " ".join(result.stdout.split())
+    assert not re.search(r"^backend torch", result.stdout, re.MULTILINE)
+
+
+def test_info_of_several_models(models: Path) -> None:
+    result = run("info", models / "centroid", models / "centered_instance")
+    assert result.exit_code == 0, result.output
+    assert re.findall(r"^kind +(\w+)", result.output, re.MULTILINE) == ["centroid", "centered_instance"]
+    assert len(re.findall(r"^backend torch ", result.output, re.MULTILINE)) == 1
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -250,6 +263,34 @@ def test_demo(tmp_path: Path) -> None:
     assert float(median[1]) < 1
     assert "frames/s" in result.output
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"two_flies.predictions.slp", "two_flies.png"}
+
+
+@pytest.mark.parametrize("hidden", [("torch",), ("torch", "onnxruntime")], ids=["onnx", "openvino"])
+def test_demo_without_pytorch(hidden: tuple[str, ...], videos: Path, tmp_path: Path) -> None:
+    """An exported model is run, and its poses are near the ground truth."""
+    result = without(hidden, "demo", "-o", tmp_path / "demo")
+    assert result.returncode == 0, result.stderr
+    assert "because PyTorch is not installed" in result.stdout
+    assert "missed" in result.stdout
+    frames = measure(tmp_path / "demo" / "two_flies.predictions.slp", videos / "two_flies.truth.slp")
+    assert len(frames) == 100
+    assert np.median(np.concatenate([frame.distances for frame in frames])) < 1
+    assert np.mean([frame.n_matched == frame.n_expected == 2 for frame in frames]) >= 0.95
+
+
+def test_demo_without_any_runtime_says_what_to_install(tmp_path: Path) -> None:
+    result = without(("torch", "onnxruntime", "openvino"), "demo", "-o", tmp_path / "demo")
+    assert result.returncode == 2
+    assert "pip install" in result.stderr
+
+
+def without(packages: Sequence[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as if packages were not installed."""
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({list(packages)!r}))\nfrom sleap_infer.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("text", ["a", "-", "-1", "1--2", "3-1", "1,,2", "1.5"])

@@ -152,7 +152,7 @@ def test_nobody_reads_the_output(models: Path) -> None:
     [
         (["predict", "a.mp4"], "-m"),
         (["info"], "model"),
-        (["info", "a", "\x1b[31mb\u202e"], r"\x1b[31mb\u202e"),
+        (["cache", "\x1b[31mb\u202e"], r"\x1b[31mb\u202e"),
         (["predict", "a.mp4", "-m", "b", "-b", "\x1b[31m"], "valid integer"),
         (["nothing\x1b"], r"nothing\x1b"),
         (["predict", "--nothing\x1b"], r"--nothing\x1b"),

@@ -25,7 +25,7 @@ from sleap_infer.cli.live import follow, live
 from sleap_infer.cli.output import live_lines
 from sleap_infer.cli.output.live_lines import StatusLine, instances_of
 from sleap_infer.cli.output.terminal import Terminal
-from sleap_infer.cli.signals import told_to_end
+from sleap_infer.cli.signals import stop_requested
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames.live.source import LiveFrame, LiveSource
 from sleap_infer.predictors.live.session import LiveRun, LiveSession
@@ -237,10 +237,10 @@ def test_a_reader_that_has_enough_ends_it(models: Path, videos: Path, tmp_path: 
 
 SECOND_INTERRUPT = """
 import signal
-from sleap_infer.cli.signals import told_to_end
+from sleap_infer.cli.signals import stop_requested
 interrupts = []
 signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-with told_to_end() as told:
+with stop_requested() as told:
     assert not told.is_set()
     signal.raise_signal(signal.SIGINT)
     assert told.is_set() and not interrupts
@@ -259,7 +259,7 @@ def test_beside_the_main_thread_signals_are_left_alone() -> None:
     found: list[bool] = []
 
     def look() -> None:
-        with told_to_end() as told:
+        with stop_requested() as told:
             found.append(told.is_set() or signal.getsignal(signal.SIGINT) is not before)
 
     thread = threading.Thread(target=look)

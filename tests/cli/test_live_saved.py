@@ -256,8 +256,8 @@ def test_predict_keeps_its_journal(number: int, long_video: Path, models: Path, 
 
 def test_nohup_is_respected(tmp_path: Path) -> None:
     code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    code += "from sleap_infer.cli.signals import interrupting, told_to_end\n"
-    code += "with interrupting(), told_to_end() as told:\n"
+    code += "from sleap_infer.cli.signals import interrupting, stop_requested\n"
+    code += "with interrupting(), stop_requested() as told:\n"
     code += "    signal.raise_signal(signal.SIGHUP)\n    assert not told.is_set()"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -9,7 +9,7 @@ import pytest
 import sleap_io as sio
 
 from sleap_infer import Predictor
-from sleap_infer.cli.demo import REACH, measure
+from sleap_infer.cli.demo import MATCHING_RADIUS, measure
 from sleap_infer.poses.labels import save_labels
 
 CASES = [
@@ -42,7 +42,7 @@ def share_of_right_names(labels: sio.Labels, truth: Path) -> float:
     for frame, same in zip(labels, expected, strict=True):
         for instance in frame:
             distances = [np.nanmean(np.linalg.norm(instance.numpy() - other.numpy(), axis=1)) for other in same]
-            if min(distances) < REACH:
+            if min(distances) < MATCHING_RADIUS:
                 right.append(
                     instance.track is not None and instance.track.name == same[int(np.argmin(distances))].track.name
                 )

@@ -15,7 +15,7 @@ from sleap_infer.jobs.live_journal import recover
 from sleap_infer.jobs.plan.content import Contents, noted
 from sleap_infer.jobs.plan.guards import check_targets
 from sleap_infer.jobs.plan.identity import crops_are_known, differences, identify_videos, identity_key, plain
-from sleap_infer.jobs.plan.tasks import SUFFIXES, Task, base_name
+from sleap_infer.jobs.plan.tasks import ENDINGS, Task, base_name, ending_of
 from sleap_infer.jobs.store.columns import failed
 from sleap_infer.jobs.store.journal import Journal, listed
 from sleap_infer.jobs.store.journal_files import SKIPPED
@@ -43,16 +43,15 @@ def find_journals(paths: Sequence[Path]) -> list[Journal]:
 
 
 def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Path, list[TaskReport]]:
-    """What was merged before: of a journal that is gone its output, of a folder without journals all outputs in it.
-
-    What a run that was killed has left of such journals is removed.
+    """Report what was merged before, and remove what a killed run left of its journals.
 
     Args:
         paths: as in `find_journals`.
-        formats: that outputs have to be there in, each marked as the work of a job.
+        formats: in which an output must exist; empty for any one format.
 
     Returns:
-        Reports (`"skipped"`) for each path of which nothing is left to merge.
+        Reports (`"skipped"`) for each path with nothing left to merge: the output of a deleted journal, or all outputs
+        in a folder without journals.
     """
     found = {path: [TaskReport(task, "skipped") for task in _finished(path, formats)] for path in paths}
     for path, reports in found.items():
@@ -65,27 +64,40 @@ def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Pat
 def _finished(path: Path, formats: Sequence[OutputFormat]) -> list[Task]:
     if Journal.is_at(path) or (path.is_dir() and any(map(Journal.is_at, path.glob("*.journal")))):
         return []
-    if path.name.endswith(".journal"):
-        bases = [path.with_name(path.name.removesuffix(".journal"))]
-    else:
-        suffix = SUFFIXES[formats[0]]
-        bases = [there.with_name(base_name(there)) for there in sorted(path.glob(f"*{suffix}"))]
-    tasks = [Task((str(base),), base) for base in bases]
-    return [task for task in tasks if all(read_mark(task.target(form)) is not None for form in formats)]
+    is_journal = path.name.endswith(".journal")
+    folder = path.parent if is_journal else path
+    written: dict[str, dict[OutputFormat, Path]] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        form, base = ENDINGS.get(ending_of(file.name).lower()), base_name(file)
+        if form and (not is_journal or f"{base}.journal" == path.name) and read_mark(file) is not None:
+            written.setdefault(base, {})[form] = file
+    return [
+        Task((str(folder / base),), next(iter(files.values())))
+        for base, files in written.items()
+        if set(formats) <= set(files)
+    ]
 
 
-def task_of(journal: Journal) -> Task:
-    """The task that a journal is of, with its output where the journal lies now."""
+def task_of(journal: Journal, formats: tuple[OutputFormat, ...] = ()) -> Task:
+    """Return the task of a journal; its output has the requested name, in the folder that holds the journal now.
+
+    Args:
+        journal: of the task.
+        formats: to write; empty for that of the requested name.
+    """
     facts = journal.facts["task"]
-    output = journal.path.with_name(journal.path.name.removesuffix(".journal"))
+    base = journal.path.name.removesuffix(".journal")
+    name = Path(facts.get("output", "")).name
+    was_renamed = base_name(Path(name)) != base
     return Task(
         tuple(facts["sources"]),
-        output,
+        journal.path.with_name(base if was_renamed else name),
         facts["frames"],
         facts["at_most"],
-        named_in=tuple(facts.get("named_in", ())),
-        restore_source_videos=facts.get("restore_source_videos", False),
-        reading=SourceOptions(**facts.get("reading", {})),
+        formats or tuple(facts.get("formats", ())) or ("slp",),
+        tuple(facts.get("named_in", ())),
+        facts.get("restore_source_videos", False),
+        SourceOptions(**facts.get("reading", {})),
     )
 
 
@@ -101,7 +113,7 @@ def merge_journals(
 
     Args:
         journals: of jobs whose shares are done.
-        formats: to write.
+        formats: to write; empty for that of each job's output name.
         partial: whether frames may be missing; they are marked as skipped.
         overwrite: whether files may be there.
         keep_journal: whether journals stay.
@@ -112,7 +124,7 @@ def merge_journals(
         OutputError: a file cannot be written, or would replace a source, a manifest or a model of the jobs.
     """
     models = [str(name) for journal in journals for name in journal.facts["facts"].get("model_paths", ())]
-    check_targets(list(map(task_of, journals)), formats, models)
+    check_targets([task_of(journal, formats) for journal in journals], formats, models)
     reports = []
     for journal in journals:
         report = _merge(journal, formats, partial, overwrite, keep_journal)
@@ -126,8 +138,8 @@ def merge_journals(
 def _merge(
     journal: Journal, formats: tuple[OutputFormat, ...], partial: bool, overwrite: bool, keep_journal: bool
 ) -> TaskReport:
-    task, begun = task_of(journal), perf_counter()
-    targets = {form: task.target(form) for form in formats}
+    task, begun = task_of(journal, formats), perf_counter()
+    targets = task.targets(formats)
     own = identity_key(journal.facts["what"])  # what this job has written, a run that was killed has not finished
     there = [path for path in targets.values() if path.exists() and read_mark(path) != own]
     if there and not overwrite:

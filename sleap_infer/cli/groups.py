@@ -1,0 +1,74 @@
+"""Groups of options that several commands share."""
+
+from __future__ import annotations
+
+import attrs
+from attrs import frozen
+
+from sleap_infer.choices import PrecisionChoice
+from sleap_infer.cli.flags import flag
+from sleap_infer.cli.parameters import BackendChoice
+from sleap_infer.cli.selection import read_pairs, read_roots
+from sleap_infer.config.options import SourceOptions, option_fields
+
+BACKEND, SOURCES = "Backend", "Sources"
+"""Headings in the help."""
+
+MODEL_HELP = "Model directory. A top-down model has two: repeat -m."
+OVERWRITE_HELP = "Replace existing output."
+KEEP_JOURNAL_HELP = "Do not delete the journal when the output is written."
+PROGRESS_HELP = "Form of the progress report on stderr; json writes one object per line."
+JSON_HELP = "Print everything as JSON."
+DEVICE_HELP = "auto, cpu, cuda, cuda:1 or mps."
+
+IGNORE_UNKNOWN_HELP = option_fields()["ignore_unknown_settings"].metadata["help"]
+FRAMES_HELP = "Video or .slp file to compare on. Default: labelled frames beside the model, else generated images."
+
+SOURCE_HELP = {item.name: item.metadata["help"] for item in attrs.fields(SourceOptions)}
+
+
+@frozen
+class BackendFlags:
+    """What runs the networks."""
+
+    backend: BackendChoice = flag(
+        "auto",
+        "What runs the networks. auto: the fastest backend with correct poses, measured for a few seconds on the first "
+        "frames and remembered. onnx and openvino export a trained model once, to the cache.",
+        "-r",
+        "--backend",
+        "--runtime",
+        panel=BACKEND,
+    )
+    device: str = flag("auto", DEVICE_HELP, "-d", "--device", panel=BACKEND)
+    precision: PrecisionChoice | None = flag(
+        None,
+        "Precision of the networks. auto: the fastest whose poses stay within 0.5 px. Default: fp32, or that of the "
+        "export.",
+        "-p",
+        "--precision",
+        panel=BACKEND,
+    )
+    backend_option: list[str] | None = flag(
+        None, "NAME=VALUE for the runtime, such as intra_op_num_threads=2. Repeatable.", panel=BACKEND
+    )
+
+    @property
+    def backend_options(self) -> dict[str, object]:
+        """Options of the runtime by name."""
+        return read_pairs(self.backend_option or [])
+
+
+@frozen
+class SourceFlags:
+    """How sources are opened."""
+
+    dataset: str | None = flag(None, SOURCE_HELP["dataset"], panel=SOURCES)
+    channels_first: bool | None = flag(
+        None, SOURCE_HELP["channels_first"], "--channels-first/--channels-last", panel=SOURCES
+    )
+    replace_path: list[str] | None = flag(None, SOURCE_HELP["replace_paths"], panel=SOURCES)
+
+    def options(self) -> SourceOptions:
+        """Return these options for opening sources."""
+        return SourceOptions(self.dataset, self.channels_first, read_roots(self.replace_path or []))
