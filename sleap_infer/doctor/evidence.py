@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,8 +13,8 @@ from sleap_infer.doctor.machine import Machine
 from sleap_infer.doctor.probe_handle import Ending
 from sleap_infer.doctor.report import Finding, State
 from sleap_infer.doctor.subjects import PYTORCH_INDEX, Subject
+from sleap_infer.system.child_process import crash_name
 
-WINDOWS_CRASH = 0xC0000005
 MOST_LETTERS = 300
 
 
@@ -65,12 +64,7 @@ class Evidence:
     @property
     def crash(self) -> str:
         """What ended the process, in a word; empty if it ended by itself."""
-        code = self.ending.returncode
-        if code == WINDOWS_CRASH:
-            return "access violation"
-        if code is None or code >= 0:
-            return ""
-        return signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        return crash_name(self.ending.returncode or 0)
 
     def words(self) -> dict[str, Any]:
         """What the texts of rules may name."""

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import attrs
 from attrs import frozen
 
-from sleap_infer.system import child_process as children
 from sleap_infer.system.cache_directory import CACHE_VARIABLE
+from sleap_infer.system.child_process import Child
 
 TIMEOUT_S = 300.0
 """That one probe may take. Engines and compiled networks take minutes on slow machines."""
 
 MODULE = "sleap_infer.doctor.probe_main"
-LAST_WORDS = 4000
 
 
 @frozen
@@ -53,36 +48,10 @@ def run_probe(name: str, device: str, timeout: float, folder: Path) -> Ending:
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", MODULE, name, device]
     names = (CACHE_VARIABLE, "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TMPDIR", "TEMP", "TMP")
     variables = {name: str(folder) for name in names}
-    # Files, not pipes: these stay open as long as any process that the probe leaves behind.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = children.start(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=os.environ | variables)
-        returncode = None
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                returncode = process.wait(timeout)
-        finally:
-            children.end(process)
-        stage, answer = _read(_text(out))
-        return Ending(answer, stage, returncode, _text(err)[-LAST_WORDS:])
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
-def _read(out: str) -> tuple[str, dict[str, Any] | None]:
-    r"""Last stage and answer among all that was printed.
-
-    >>> _read('noise\n{"stage": "opening"}\n[1]\n')
-    ('opening', None)
-    """
-    stage, answer = Ending(None).stage, None
-    for line in out.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            stage, answer = said.get("stage", stage), said.get("answer", answer)
-    return stage, answer
+    result = Ending(None)
+    with Child(command, variables, timeout) as child:
+        for message in child.messages():
+            stage, answer = message.get("stage", result.stage), message.get("answer", result.answer)
+            result = attrs.evolve(result, stage=stage, answer=answer)
+        end = child.ending()
+    return attrs.evolve(result, returncode=end.code, stderr=end.stderr)

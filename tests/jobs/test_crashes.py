@@ -24,7 +24,7 @@ BREAK = """
 import os, signal, sys
 from pathlib import Path
 from sleap_infer.frames.readers import av as video_file
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 
 real = video_file.VideoFileReader._to_image
 counter = Path({folder!r}) / "times"
@@ -44,7 +44,7 @@ DECODER = """
 import os, sys
 from sleap_infer.frames.readers import packets
 from sleap_infer.frames.readers import av as video_file
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 
 real = packets._decode
 
@@ -144,7 +144,7 @@ def test_a_decoder_that_cannot_pass_a_place(graph: Path, videos: Path, tmp_path:
 
 def test_memory_that_runs_out_halves_the_batch(graph: Path, videos: Path, tmp_path: Path) -> None:
     code = """
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 from sleap_infer.predictors import one_stage, base
 real = base.Predictor.prepare
 def prepare(self, batch):
@@ -161,7 +161,7 @@ worker.main()
 
 def test_a_network_that_fails_on_a_frame(whole: Path, graph: Path, videos: Path, tmp_path: Path) -> None:
     code = """
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 from sleap_infer.predictors import base
 real = base.Predictor.prepare
 def prepare(self, batch):

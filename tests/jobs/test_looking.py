@@ -22,7 +22,7 @@ from sleap_infer.jobs.run.worker_handle import WorkerProcess
 BREAK = """
 import os
 from sleap_infer.frames.readers import av as video_file
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 
 real = video_file.VideoFileReader.__init__
 

@@ -82,7 +82,7 @@ def test_a_task_fails_and_the_others_are_done(
 
 WORKER = """
 import sys
-from sleap_infer.jobs.api import worker_main as worker
+from sleap_infer.jobs.run import worker_main as worker
 def fail(*_):
     raise ZeroDivisionError("a\\nb")
 worker.Session = fail

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sleap_infer import errors
 from sleap_infer.errors import SleapInferError, WorkerError
 from sleap_infer.jobs.run.protocol import Answer, Done, Failed, Look, Looked, Open, Opened, Request, Run, receive, send
-from sleap_infer.system import child_process as children
+from sleap_infer.system.child_process import Child, ProcessEnd
 
 if TYPE_CHECKING:
     from sleap_infer.jobs.run.worker_session import Session
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
 Tell: TypeAlias = Callable[[Answer], None]
 
 COMMAND = (sys.executable, "-m", "sleap_infer.jobs.run.worker_main")
-LAST_WORDS = 600
-OUT_OF_MEMORY = (-9, 137)
-"""Exit codes of a process that the system killed, as it does where memory runs out."""
 
 
 class Crash(Exception):
@@ -36,14 +29,14 @@ class Crash(Exception):
     """
 
     def __init__(self, code: int, words: str) -> None:
-        super().__init__(describe_end(code) + words)
+        super().__init__(f"the process {ProcessEnd(code).reason}{words}")
         self.code = code
         self.words = words
 
     @property
     def is_memory(self) -> bool:
         """Whether memory may have run out."""
-        return self.code in OUT_OF_MEMORY
+        return ProcessEnd(self.code).is_out_of_memory
 
 
 class WorkerProcess:
@@ -55,9 +48,8 @@ class WorkerProcess:
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._is_over = False
-        self._errors: IO[bytes] | None = None
 
     def start(self) -> None:
         """Start the process, if it does not run.
@@ -78,12 +70,10 @@ class WorkerProcess:
             SleapInferError: it cannot be done.
             Crash: the process is gone.
         """
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        child = self._started()
         with suppress(OSError):  # it may be dead; the answer says so
-            send(process.stdin, request)
-        while (answer := receive(process.stdout)) is not None:
+            send(child.stdin, request)
+        while (answer := receive(child.stdout)) is not None:
             if isinstance(answer, Failed):
                 raise as_error(answer)
             tell(answer)
@@ -91,10 +81,10 @@ class WorkerProcess:
                 return
         if self._is_over:
             raise WorkerError("The worker was stopped.")
-        code = process.wait()
-        words = self._last_words()
+        end = child.ending(None)
         self._discard()
-        raise Crash(code, words)
+        words = end.last_lines()
+        raise Crash(end.code or 0, f" ({words})" if words else "")
 
     def look(self, request: Look, tell: Tell) -> Looked:
         """Have a source opened, and described.
@@ -121,7 +111,7 @@ class WorkerProcess:
     @property
     def pid(self) -> int | None:
         """Of the process that leads the worker, where it runs."""
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.pid
 
     def stop(self) -> None:
         """End the process, if it runs, for good."""
@@ -129,16 +119,9 @@ class WorkerProcess:
         self._discard()
 
     def _discard(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        children.end(process)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        if self._errors is not None:
-            self._errors.close()
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
     def __enter__(self) -> WorkerProcess:
         """Enter the lifetime of the process."""
@@ -148,25 +131,15 @@ class WorkerProcess:
         """Stop."""
         self.stop()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Child:
         if self._is_over:
             raise WorkerError("The worker was stopped.")
-        if self._process is None:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
+        if self._child is None:
             try:
-                self._process = children.start(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-                )
+                self._child = Child(self._command)
             except OSError as error:
                 raise WorkerError(f"A worker process cannot be started: {error}") from error
-        return self._process
-
-    def _last_words(self) -> str:
-        if self._errors is None:
-            return ""
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - LAST_WORDS, 0))
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        return f" ({' / '.join(lines[-3:])})" if lines else ""
+        return self._child
 
 
 class InThisProcess:
@@ -204,15 +177,3 @@ def as_error(failed: Failed) -> SleapInferError:
     kind: Any = getattr(errors, failed.kind, WorkerError)
     error: SleapInferError = kind(failed.message)
     return error
-
-
-def describe_end(code: int) -> str:
-    """How a process ended, in words.
-
-    >>> describe_end(3), describe_end(-6)
-    ('the process ended with exit code 3', 'the process was ended by SIGABRT')
-    """
-    if code >= 0:
-        return f"the process ended with exit code {code}"
-    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-    return f"the process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
