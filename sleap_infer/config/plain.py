@@ -1,36 +1,55 @@
-"""attrs values as plain data for JSON, and back, checked."""
+"""Values of attrs classes as plain data for JSON, and back, with every type checked.
+
+Uses `cattrs`, which is imported when it is first needed: most commands start without it.
+"""
 
 from __future__ import annotations
 
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 
-Value = TypeVar("Value")
+if TYPE_CHECKING:
+    from cattrs import Converter
 
-UNIONS = (Union, UnionType)
+Value = TypeVar("Value")
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists, texts and numbers of an attrs value."""
-    if attrs.has(type(value)):
-        return {item.name: to_plain(getattr(value, item.name)) for item in attrs.fields(type(value))}
-    if isinstance(value, dict):
-        return {str(name): to_plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
-    return value
+    """Return an attrs value as dicts, lists, texts and numbers."""
+    return _converter().unstructure(value)
 
 
 def from_plain(kind: type[Value], data: Any) -> Value:
-    """An attrs value of a class. Names that the class does not have are left out.
+    """Return a value of an attrs class. Names that the class does not have are ignored, see `unknown_names`.
 
     Raises:
-        ValueError: a name is missing, or a value is of another type; the message says where.
+        ValueError: a name is missing, or a value has another type; the message says where.
     """
     value: Value = read_value(kind, data, kind.__name__)
     return value
+
+
+def read_value(hint: Any, data: Any, where: str) -> Any:
+    """Return a value of an annotated type.
+
+    Args:
+        hint: the type, without names that are only strings.
+        data: plain data.
+        where: name of the value, for errors.
+
+    Raises:
+        ValueError: it has another type; the message says where.
+    """
+    try:
+        return _converter().structure(data, hint)
+    except Exception as error:  # cattrs raises groups of whatever went wrong in each value
+        from cattrs import transform_error
+
+        message, _, place = transform_error(error, where, _describe)[0].rpartition(" @ ")
+        raise ValueError(f"{place} {message}") from error
 
 
 def unknown_names(kind: type[Any], data: Any, where: str = "") -> list[str]:
@@ -43,91 +62,96 @@ def unknown_names(kind: type[Any], data: Any, where: str = "") -> list[str]:
     >>> unknown_names(Point, {"x": 1, "z": 2})
     ['z']
     """
-    if not isinstance(data, dict):
-        return []
-    hints = get_type_hints(kind)
-    found = []
-    for name, value in data.items():
-        place = f"{where}.{name}" if where else str(name)
-        if name not in attrs.fields_dict(kind):
-            found.append(place)
-            continue
-        inner = [part for part in (hints[name], *get_args(hints[name])) if attrs.has(part)]
-        found += unknown_names(inner[0], value, place) if len(inner) == 1 else []
-    return found
+    try:
+        _converter(forbid_extra_keys=True).structure(data, kind)
+    except Exception as error:
+        from cattrs import transform_error
+
+        lines = transform_error(error, where, lambda cause, _: "\n".join(_extra_names(cause)))
+        found = [(names.split("\n"), place) for names, _, place in (line.rpartition(" @ ") for line in lines) if names]
+        return [f"{place}.{name}".lstrip(".") for names, place in found for name in names]
+    return []
 
 
-def read_value(hint: Any, data: Any, where: str) -> Any:
-    """Return a value of an annotated type.
+def _extra_names(error: BaseException) -> Iterator[str]:
+    from cattrs import ForbiddenExtraKeysError
 
-    Raises:
-        ValueError: it is of another type; the message says where.
-    """
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return data
-    if origin in UNIONS:
-        return _read_optional(arguments, data, where)
-    if origin is Literal:
-        if not isinstance(data, (str, int, type(None))) or data not in arguments:
-            raise ValueError(f"{where} is {data!r}, expected one of {', '.join(map(repr, arguments))}")
-        return data
-    if origin is tuple:
-        return _read_tuple(arguments, data, where)
-    if origin is dict:
-        _expect(data, dict, where)
-        return {name: read_value(arguments[1], item, f"{where}.{name}") for name, item in data.items()}
-    if attrs.has(hint):
-        return _read_fields(hint, data, where)
-    return _read_scalar(hint, data, where)
+    yield from sorted(map(str, error.extra_fields)) if isinstance(error, ForbiddenExtraKeysError) else ()
 
 
-def _read_optional(arguments: tuple[Any, ...], data: Any, where: str) -> Any:
-    if data is None and type(None) in arguments:
-        return None
-    hints = [part for part in arguments if part is not type(None)]
-    for hint in hints[:-1]:
-        try:
-            return read_value(hint, data, where)
-        except ValueError:
-            continue
-    return read_value(hints[-1], data, where)
+def _describe(error: BaseException, _: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    return str(error) if isinstance(error, ValueError) else f"is of another form ({error})"
 
 
-def _read_tuple(arguments: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
-    _expect(data, (list, tuple), where)
-    if arguments[-1] is Ellipsis:
-        return tuple(read_value(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(data))
-    if len(data) != len(arguments):
-        raise ValueError(f"{where} has {len(data)} values, expected {len(arguments)}")
-    return tuple(
-        read_value(hint, item, f"{where}[{number}]")
-        for number, (hint, item) in enumerate(zip(arguments, data, strict=True))
-    )
+@cache
+def _converter(forbid_extra_keys: bool = False) -> Converter:
+    """Return a converter that, unlike `cattrs` by default, converts no value from another type."""
+    from cattrs import Converter
+    from cattrs.gen import make_dict_structure_fn
+    from cattrs.strategies import configure_union_passthrough
+
+    made = Converter(forbid_extra_keys=forbid_extra_keys)
+
+    def read_class(hint: Any) -> Callable[[Any, Any], Any]:
+        return make_dict_structure_fn(hint, made, _cattrs_forbid_extra_keys=forbid_extra_keys)
+
+    read_tuple, read_dict = made.get_structure_hook(tuple[int, ...]), made.gen_structure_mapping
+    for kind in (bool, int, float, str):
+        made.register_structure_hook(kind, _read_scalar)
+    configure_union_passthrough(bool | int | float | str | None, made)
+    made.register_structure_hook_factory(_of(Literal), lambda _: _read_literal)
+    made.register_structure_hook_factory(_of(dict), _checked(dict, read_dict))
+    made.register_structure_hook_factory(_of(tuple), _checked(list, lambda _: _with_length(read_tuple)))
+    made.register_structure_hook_factory(attrs.has, _checked(dict, read_class))
+    return made
 
 
-def _read_fields(kind: Any, data: Any, where: str) -> Any:
-    _expect(data, dict, where)
-    hints = get_type_hints(kind)
-    given = {}
-    for item in attrs.fields(kind):
-        if item.name in data:
-            given[item.name] = read_value(hints[item.name], data[item.name], f"{where}.{item.name}")
-        elif item.default is attrs.NOTHING:
-            raise ValueError(f"{where} has no {item.name!r}")
-    return kind(**given)
+def _of(origin: Any) -> Callable[[Any], bool]:
+    return lambda hint: bool(get_origin(hint) == origin)
 
 
-def _read_scalar(hint: Any, data: Any, where: str) -> Any:
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+def _checked(kind: type, factory: Callable[[Any], Callable[[Any, Any], Any]]) -> Callable[[Any], Any]:
+    """Return a factory of functions that refuse data of another type than a kind of container."""
+
+    def make(hint: Any) -> Callable[[Any, Any], Any]:
+        read = factory(hint)
+
+        def checked(data: Any, hint: Any) -> Any:
+            _expect(isinstance(data, (list, tuple) if kind is list else kind), data, kind)
+            return read(data, hint)
+
+        return checked
+
+    return make
+
+
+def _with_length(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def checked(data: Any, hint: Any) -> Any:
+        arguments = get_args(hint)
+        if arguments[-1] is not Ellipsis and len(data) != len(arguments):
+            raise ValueError(f"has {len(data)} values, expected {len(arguments)}")
+        return read(data, hint)
+
+    return checked
+
+
+def _read_scalar(data: Any, kind: Any) -> Any:
+    is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
+    if kind is float and is_number:
         return float(data)
-    _expect(data, hint, where)
-    if isinstance(data, bool) and hint is not bool:
-        raise ValueError(f"{where} is {data!r}, expected a value of type {hint.__name__}")
+    _expect(isinstance(data, kind) and (kind is bool or not isinstance(data, bool)), data, kind)
     return data
 
 
-def _expect(data: Any, kind: Any, where: str) -> None:
-    if not isinstance(data, kind):
-        name = kind.__name__ if isinstance(kind, type) else "list"
-        raise ValueError(f"{where} is {data!r:.60}, expected a value of type {name}")
+def _read_literal(data: Any, hint: Any) -> Any:
+    expected = get_args(hint)
+    if not isinstance(data, (str, int, type(None))) or data not in expected:
+        raise ValueError(f"is {data!r}, expected one of {', '.join(map(repr, expected))}")
+    return data
+
+
+def _expect(condition: bool, data: Any, kind: type) -> None:
+    if not condition:
+        raise ValueError(f"is {data!r:.60}, expected a value of type {kind.__name__}")

@@ -138,7 +138,7 @@ def test_what_is_not_read(tmp_path: Path, change: dict[str, Any], message: str) 
 def test_damage_within_a_row_is_named(tmp_path: Path) -> None:
     data = json.loads(as_json(FULL))
     del data["rows"][1]["status"]
-    with pytest.raises(OptionError, match=r"damaged: Report\.rows\[1\] has no 'status'"):
+    with pytest.raises(OptionError, match=r"damaged: Report\.rows\[1\]\.status is missing"):
         read_report(saved(tmp_path, json.dumps(data)))
     data = json.loads(as_json(FULL))
     data["rows"][2]["status"] = "perhaps"
