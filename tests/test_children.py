@@ -123,3 +123,52 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     assert b"cannot be started: No such file" in process.stderr.read()
     assert process.wait() == 1
     process.stderr.close()
+
+
+def child(code: str, limit_s: float | None = None) -> children.Child:
+    return children.Child([sys.executable, "-S", "-c", code], limit_s=limit_s)
+
+
+def test_messages_among_noise() -> None:
+    code = """import json, sys
+request = json.loads(sys.stdin.readline())
+print("noise"); print([1]); print(json.dumps({"stage": "working"}))
+print(json.dumps({"answer": request["number"] + 1}), flush=True)"""
+    with child(code) as asked:
+        assert list(asked.messages({"number": 1})) == [{"stage": "working"}, {"answer": 2}]
+        assert asked.ending() == children.ProcessEnd(0)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "is_out_of_memory"),
+    [
+        ("sys.exit(3)", "ended with exit code 3", False),
+        ("os.abort()", "ended by SIGABRT", False),
+        ("os.kill(os.getpid(), 9)", "ended by SIGKILL (as when memory runs out)", True),
+    ],
+)
+def test_how_a_child_ended(code: str, reason: str, is_out_of_memory: bool) -> None:
+    with child(
+        f"import os, sys; sys.stderr.write('one\\n\\ntwo\\nthree\\nfour\\n'); sys.stderr.flush(); {code}"
+    ) as ended:
+        assert list(ended.messages()) == []
+        end = ended.ending()
+    assert (end.reason, end.is_out_of_memory) == (reason, is_out_of_memory)
+    assert end.last_lines() == "two / three / four"
+
+
+def test_a_child_that_hangs_is_stopped(mark: str) -> None:
+    with child(HANGS, limit_s=0.5) as hanging:
+        assert list(hanging.messages()) == []
+        assert hanging.ending().reason == "stopped after 0.5 s"
+    assert left(mark) == ()
+
+
+def test_leaving_ends_the_child(mark: str) -> None:
+    with child(HANGS) as hanging:
+        assert hanging.pid > 0
+    assert left(mark) == ()
+
+
+def test_an_exit_code_of_windows() -> None:
+    assert children.ProcessEnd(0xC0000005).reason == "ended by access violation"

@@ -187,11 +187,10 @@ def test_what_always_ends_is_an_error(graph: Path, videos: Path, tmp_path: Path)
 def test_a_worker_ends_with_whoever_asked() -> None:
     with WorkerProcess() as process:
         process.start()
-        child = process._process
+        child = process._child
         assert child is not None
-        assert child.stdin is not None
         child.stdin.close()
-        assert child.wait(30) == 0
+        assert child.ending(30).code == 0
 
 
 @pytest.mark.parametrize("bad", [set(), {0}, {7}, {3, 4}, {0, 1, 2, 3, 4, 5}, {2, 6}])
