@@ -74,8 +74,8 @@ def show(diagnosis: Diagnosis, console: Terminal) -> None:
         console.print(
             words(titles, COLOURS.get(first.state, "bold")).append(printable(f": {first.cause}"), "default not bold")
         )
-        if first.mend:
-            console.say(f"    {first.mend}")
+        if first.fix:
+            console.say(f"    {first.fix}")
     console.print()
     n_failed = len(diagnosis.failed)
     console.print(f"{n_failed} of {len(diagnosis.checks)} checks failed." if n_failed else "Nothing is broken.")
@@ -124,9 +124,9 @@ def agreement(check: Check) -> str:
 def together(diagnosis: Diagnosis) -> list[list[Check]]:
     """Group checks that have a cause by this cause; failed ones come first."""
     groups: dict[tuple[str, str, str], list[Check]] = {}
-    mended = {check.mend for check in diagnosis.failed}
+    fixed = {check.fix for check in diagnosis.failed}
     for state in ("failed", "ok", "unusable here", "absent"):
         for check in diagnosis.checks:
-            if check.state == state and check.cause and (state != "ok" or check.mend not in mended):
-                groups.setdefault((state, check.cause, check.mend), []).append(check)
+            if check.state == state and check.cause and (state != "ok" or check.fix not in fixed):
+                groups.setdefault((state, check.cause, check.fix), []).append(check)
     return list(groups.values())

@@ -1,7 +1,9 @@
-"""`sleap-infer doctor`: what works on this machine, found out by doing it, and what mends what does not.
+"""`sleap-infer doctor`: run every backend and reader on known frames, and suggest fixes.
 
-    subjects ──▶ checks ──▶ probe, a process of its own for each ──▶ causes ──▶ report
-                            imports, opens, predicts, compares
+    components ──▶ checks ──▶ probe_handle ──▶ probe_main ──▶ causes ──▶ report
+                              one process      imports, opens,
+                              per check        predicts, compares
 
-To add a check: a line in `subjects`, and how it is done in `probe`. To add a cause: a rule in `causes`.
+To check something new, add it to `components` and to `probe_main` or `check_readers`. To recognise a cause, add a rule
+to `causes`. Backends come from `runners.registry`.
 """

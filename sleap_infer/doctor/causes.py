@@ -1,6 +1,6 @@
-"""From what was seen to its cause and the command that mends it: a table of rules, of which the first that fits counts.
+"""Map evidence to a cause and a fix. The first matching rule wins.
 
-To add a cause: a rule in one of the lists, before the more general ones.
+To add a cause, put a rule into one of the tables, before the more general ones.
 """
 
 from __future__ import annotations
@@ -9,39 +9,39 @@ import os
 import re
 
 from sleap_infer.doctor.causes_gpu import DRIVER_RULES, GPU_RULES, NEW_DRIVER, PYTORCH
+from sleap_infer.doctor.components import DRIVER, NVIDIA_INDEX
 from sleap_infer.doctor.evidence import Evidence, Rule
 from sleap_infer.doctor.report import Finding
-from sleap_infer.doctor.subjects import DRIVER, NVIDIA_INDEX
 
 
 def find_cause(evidence: Evidence) -> Finding:
-    """The cause of what was seen; where no rule knows it, the error itself."""
-    rules = (*DRIVER_RULES, *GENERAL_RULES) if evidence.subject is DRIVER else RULES
+    """Return the cause of a failure and its fix; the error message if no rule matches."""
+    rules = (*DRIVER_RULES, *GENERAL_RULES) if evidence.component is DRIVER else RULES
     return next(found for rule in rules if (found := rule.apply(evidence)) is not None)
 
 
 def warn(evidence: Evidence) -> Finding | None:
-    """What will break before long, of something that works."""
+    """Return what will soon break, of a component that works; `None` if nothing will."""
     return WORKS_BY_CHANCE.apply(evidence)
 
 
 def _overwritten(evidence: Evidence) -> bool:
-    return evidence.subject.only_one and len(evidence.installed) > 1
+    return evidence.component.only_one and len(evidence.installed) > 1
 
 
 def _module_missing(evidence: Evidence) -> bool:
-    return any(re.search(rf"No module named '{name}['.]", evidence.text) for name in evidence.subject.imports)
+    return any(re.search(rf"No module named '{name}['.]", evidence.text) for name in evidence.component.imports)
 
 
 FIRST_RULES = (
     Rule(
-        "{packages} are both installed. They overwrite each other's files; what is left is a mixture.",
+        "{packages} are both installed. They overwrite each other's files, and a mixture is left.",
         "pip uninstall -y {names} && pip install {wanted}",
         when=_overwritten,
     ),
     Rule("It runs, but its results are wrong: {what}. Do not use it for data.", "{reinstall}", r"^wrong: (?P<what>.*)"),
 )
-"""What explains everything else."""
+"""Causes that explain all other symptoms."""
 
 PACKAGE_RULES = (
     Rule(
@@ -174,7 +174,7 @@ GENERAL_RULES = (
     ),
     Rule("{error}", "sleap-infer doctor --only {name} --json > doctor.json   # send this file with your report"),
 )
-"""How a check can end, whatever it was about. The last fits everything."""
+"""Causes for any component. The last rule always matches."""
 
 WORKS_BY_CHANCE = Rule(
     "It works, but {packages} are both installed. They overwrite each other's files: the next update breaks them.",

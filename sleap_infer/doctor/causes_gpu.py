@@ -1,9 +1,9 @@
-"""Causes that have to do with GPUs: why none can be used, and why a package cannot use one that is there."""
+"""Causes on GPUs: why no GPU can be used, and why a package cannot use one."""
 
 from __future__ import annotations
 
+from sleap_infer.doctor.components import PYTORCH_INDEX
 from sleap_infer.doctor.evidence import Evidence, Rule
-from sleap_infer.doctor.subjects import PYTORCH_INDEX
 
 PYTORCH = ("torch", "torch_compile")
 NEWEST_ONLY = 7.5

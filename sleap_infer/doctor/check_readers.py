@@ -1,4 +1,4 @@
-"""How readers are checked: frames that come with the package are read, and compared pixel by pixel."""
+"""Checks of readers: read frames of the package and compare them pixel by pixel."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from sleap_infer.doctor.reference import Reference
 
 
-def read_video(_device: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """By PyAV, as videos are read."""
+def read_video(_device: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Read a video with PyAV."""
     from sleap_infer.frames.readers.av import VideoFileReader
 
     reference = Reference.read()
     reader = VideoFileReader(reference.video_path)
-    return _compare(lambda: [image for _, image in reader.read(reference.frame_inds)], reference, say)
+    return _compare(lambda: [image for _, image in reader.read(reference.frame_inds)], reference, progress)
 
 
-def read_images(_device: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """By OpenCV, as image files are read."""
+def read_images(_device: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Read image files with OpenCV."""
     import cv2
 
     from sleap_infer.frames.readers.images import ImageFilesReader
@@ -33,11 +33,11 @@ def read_images(_device: str, say: Callable[[str], None]) -> dict[str, Any]:
         paths = [Path(folder) / f"{index}.png" for index in reference.frame_inds]
         for path, image in zip(paths, reference.images, strict=True):
             cv2.imwrite(str(path), image)
-        return _compare(lambda: [image for _, image in ImageFilesReader(paths).read(None)], reference, say)
+        return _compare(lambda: [image for _, image in ImageFilesReader(paths).read(None)], reference, progress)
 
 
-def read_on_gpu(device: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """By the GPU's decoder. Frames that the CPU decoded in its place are no tensors."""
+def read_on_gpu(device: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Read a video with the GPU's decoder. Frames that the CPU decoded instead are not tensors."""
     from sleap_infer.frames.nvdec.decoder import NvdecReader
 
     reference = Reference.read()
@@ -49,7 +49,7 @@ def read_on_gpu(device: str, say: Callable[[str], None]) -> dict[str, Any]:
         used.update(str(getattr(image, "device", "cpu")) for image in found)
         return [image.cpu().numpy() if hasattr(image, "cpu") else image for image in found]
 
-    return {**_compare(read, reference, say), "device": min(used)}
+    return {**_compare(read, reference, progress), "device": min(used)}
 
 
 READ: Mapping[str, Callable[[str, Callable[[str], None]], dict[str, Any]]] = {
@@ -59,11 +59,11 @@ READ: Mapping[str, Callable[[str, Callable[[str], None]], dict[str, Any]]] = {
 }
 
 
-def _compare(read: Callable[[], Any], reference: Reference, say: Callable[[str], None]) -> dict[str, Any]:
-    """Read twice, and measure the largest difference in grey levels."""
-    say("reading for the first time")
+def _compare(read: Callable[[], Any], reference: Reference, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Read twice, and return the largest difference in grey levels."""
+    progress("reading for the first time")
     read()
-    say("reading")
+    progress("reading")
     start = time.perf_counter()
     images = read()
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What is checked where, one after the other, and what comes of it."""
+"""Run all checks, one after the other."""
 
 from __future__ import annotations
 
@@ -13,73 +13,73 @@ import attrs
 from attrs import frozen
 
 from sleap_infer.doctor.causes import find_cause, warn
+from sleap_infer.doctor.components import DRIVER, Component, all_components
 from sleap_infer.doctor.evidence import Evidence
 from sleap_infer.doctor.machine import Machine
 from sleap_infer.doctor.probe_handle import TIMEOUT_S, Ending, run_probe
 from sleap_infer.doctor.probe_main import IMPORT_ONLY
 from sleap_infer.doctor.report import Check, Diagnosis, Finding
-from sleap_infer.doctor.subjects import DRIVER, Subject, all_subjects
 from sleap_infer.errors import OptionError
 
 TOLERANCE_PX = 0.05
 TOLERANCES = {"video": 3.0, "images": 0.0, "nvdec": 3.0}
-"""Grey levels that a reader may differ from the reference: decoders round colours in ways of their own."""
+"""Maximum difference of a reader from the reference in grey levels: decoders round colours differently."""
 
 NO_GPU = "cuda"
-"""In place of `cuda:N` where no GPU can be used."""
+"""Device name if no GPU can be used."""
 
 
 def examine(
-    only: Sequence[str] = (), timeout: float = TIMEOUT_S, say: Callable[[str], None] = lambda title: None
+    only: Sequence[str] = (), timeout: float = TIMEOUT_S, progress: Callable[[str], None] = lambda title: None
 ) -> Diagnosis:
     """Check what works on this machine.
 
     Args:
-        only: names of what to check; all by default.
-        timeout: seconds that one check may take.
-        say: gets what is checked next.
+        only: names of components to check; all by default.
+        timeout: maximum seconds of one check.
+        progress: called with the name of the next check.
 
     Raises:
         OptionError: there is no check of such a name.
     """
-    subjects = _choose(only)
+    components = _choose(only)
     with tempfile.TemporaryDirectory(prefix="sleap-infer-doctor-", ignore_cleanup_errors=True) as folder:
         exam = Examination.begin(timeout, Path(folder))
         checks = []
-        for subject, device in _plan(subjects, exam.machine):
-            say(f"{subject.name} on {device}" if subject.kind == "backend" else subject.name)
-            checks.append(exam.check(subject, device))
+        for component, device in _plan(components, exam.machine):
+            progress(f"{component.name} on {device}" if component.kind == "backend" else component.name)
+            checks.append(exam.check(component, device))
     return Diagnosis(exam.machine, tuple(checks))
 
 
-def _choose(only: Sequence[str]) -> list[Subject]:
-    subjects = all_subjects()
-    names = [subject.name for subject in subjects]
+def _choose(only: Sequence[str]) -> list[Component]:
+    components = all_components()
+    names = [component.name for component in components]
     unknown = [name for name in only if name not in names]
     if unknown:
         raise OptionError(f"There is no check {unknown[0]!r}. Use some of: {', '.join(names)}.")
-    return [subject for subject in subjects if not only or subject.name in only]
+    return [component for component in components if not only or component.name in only]
 
 
-def _plan(subjects: Sequence[Subject], machine: Machine) -> Iterator[tuple[Subject, str]]:
+def _plan(components: Sequence[Component], machine: Machine) -> Iterator[tuple[Component, str]]:
     gpus = [f"cuda:{index}" for index in range(len(machine.gpus))] or [NO_GPU]
     there = {"cpu": ["cpu"], "mps": [], "cuda": gpus}
     if sys.platform == "darwin":
         there |= {"mps": ["mps"] if platform.machine() == "arm64" else [], "cuda": []}
-    for subject in subjects:
-        for kind in subject.devices:
-            yield from ((subject, device) for device in there.get(kind, [kind]))
+    for component in components:
+        for kind in component.devices:
+            yield from ((component, device) for device in there.get(kind, [kind]))
 
 
 @frozen
 class Examination:
-    """What all checks share.
+    """What all checks have in common.
 
     Attributes:
-        machine: that they are made on.
-        driver: the check of the NVIDIA driver, which those on GPUs lean on.
-        timeout: seconds that one may take.
-        folder: for what they write.
+        machine: facts about the machine.
+        driver: check of the NVIDIA driver, on which those on GPUs depend.
+        timeout: maximum seconds of one check.
+        folder: directory for what they write.
     """
 
     machine: Machine
@@ -89,7 +89,7 @@ class Examination:
 
     @classmethod
     def begin(cls, timeout: float, folder: Path) -> Examination:
-        """Ask the driver, and read the machine's facts."""
+        """Query the driver, and read the facts of the machine."""
         ending = Ending({})
         if sys.platform != "darwin":
             ending = run_probe(DRIVER.name, IMPORT_ONLY, timeout, folder)
@@ -101,24 +101,24 @@ class Examination:
             check = _with(check, find_cause(seen), seen.text)
         return cls(machine, check, timeout, folder)
 
-    def check(self, subject: Subject, device: str) -> Check:
-        """Make one check."""
-        if subject is DRIVER:
+    def check(self, component: Component, device: str) -> Check:
+        """Run one check."""
+        if component is DRIVER:
             return self.driver
-        installed = subject.installed()
-        check = Check(subject.name, subject.kind, device, "ok", installed)
-        if subject.broken:
-            return _with(check, Finding("failed", subject.broken))
-        if subject.imports and not installed and not subject.module():
-            return _with(check, Finding("absent", "It is not installed.", subject.install))
-        without_gpu = Finding("unusable here", self.driver.cause, self.driver.mend)
-        if device == NO_GPU and ("cpu" in subject.devices or subject.kind == "reader"):
+        installed = component.installed()
+        check = Check(component.name, component.kind, device, "ok", installed)
+        if component.broken:
+            return _with(check, Finding("failed", component.broken))
+        if component.imports and not installed and not component.module():
+            return _with(check, Finding("absent", "It is not installed.", component.install))
+        without_gpu = Finding("unusable here", self.driver.cause, self.driver.fix)
+        if device == NO_GPU and ("cpu" in component.devices or component.kind == "reader"):
             return _with(check, without_gpu)
-        ending = run_probe(subject.name, IMPORT_ONLY if device == NO_GPU else device, self.timeout, self.folder)
+        ending = run_probe(component.name, IMPORT_ONLY if device == NO_GPU else device, self.timeout, self.folder)
         answer = ending.answer or {}
-        problem = _problem(subject, device, answer)
-        seen = Evidence(subject, device, self.machine, installed, ending, problem, self.timeout)
-        unit = "px" if subject.kind == "backend" else "levels"
+        problem = _problem(component, device, answer)
+        seen = Evidence(component, device, self.machine, installed, ending, problem, self.timeout)
+        unit = "px" if component.kind == "backend" else "levels"
         check = attrs.evolve(check, agreement=answer.get("agreement"), unit=unit, ms=answer.get("ms"))
         if problem or not ending.answer or ending.returncode != 0:
             return _with(check, find_cause(seen), f"{answer.get('trace', problem)}\n{ending.stderr}".strip())
@@ -126,8 +126,8 @@ class Examination:
         return _with(check, warning) if warning else check
 
 
-def _problem(subject: Subject, device: str, answer: Mapping[str, Any]) -> str:
-    """What is wrong with an answer; empty if nothing is."""
+def _problem(component: Component, device: str, answer: Mapping[str, Any]) -> str:
+    """Return what is wrong with an answer; empty if nothing is."""
     if "error" in answer:
         return str(answer["error"])
     used = answer.get("device", device)
@@ -135,12 +135,12 @@ def _problem(subject: Subject, device: str, answer: Mapping[str, Any]) -> str:
         return f"ran on {used}"
     if answer.get("n_wrong"):
         return f"wrong: of {answer['n_points']} points {answer['n_wrong']} are missing or too many"
-    agreement, limit = answer.get("agreement"), TOLERANCES.get(subject.name, TOLERANCE_PX)
+    agreement, limit = answer.get("agreement"), TOLERANCES.get(component.name, TOLERANCE_PX)
     if agreement is not None and not agreement <= limit:
-        what = "points are up to {:.3g} px" if subject.kind == "backend" else "pixels are up to {:g} grey levels"
+        what = "points are up to {:.3g} px" if component.kind == "backend" else "pixels are up to {:g} grey levels"
         return f"wrong: {what.format(agreement)} away from where they should be"
     return ""
 
 
 def _with(check: Check, finding: Finding, detail: str = "") -> Check:
-    return attrs.evolve(check, state=finding.state, cause=finding.cause, mend=finding.mend, detail=detail)
+    return attrs.evolve(check, state=finding.state, cause=finding.cause, fix=finding.fix, detail=detail)

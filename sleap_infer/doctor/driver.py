@@ -1,4 +1,4 @@
-"""The NVIDIA driver, asked without any package: by its own library and its own program."""
+"""Query the NVIDIA driver through its own library and program, without other packages."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sleap_infer.system.child_process import ask
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 MAJOR, MINOR = 75, 76
-"""CUDA's numbers of the two attributes that make up the compute capability."""
+"""CUDA's identifiers of the two attributes that make up the compute capability."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-PATIENCE_S = 30
+TIMEOUT_S = 30
 NVIDIA, DISPLAY = "0x10de", "0x03"
 """A vendor, and how the class of a display or compute card begins, on the PCI bus."""
 
 
 def ask_driver() -> dict[str, Any]:
-    """What the driver says.
+    """Query the driver.
 
     Returns:
-        `gpus` that CUDA can use, newest `cuda` version, version of the `driver`; and `error`: one line on each thing
-        that does not answer as it should.
+        `gpus` that CUDA can use, newest `cuda` version, version of the `driver`, and `error`: one line for each failed
+        query.
     """
     found: dict[str, Any] = {"gpus": [], "cuda": "", "driver": "", "error": ""}
     errors = [_ask_library(found), _ask_program(found)]
@@ -40,7 +40,7 @@ def ask_driver() -> dict[str, Any]:
 
 
 def has_card(bus: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether a card of NVIDIA sits in the machine, working or not. Linux only."""
+    """Return whether the machine has an NVIDIA card, working or not. Linux only."""
     return any(_word(item / "vendor") == NVIDIA and _word(item / "class").startswith(DISPLAY) for item in bus.glob("*"))
 
 
@@ -85,13 +85,13 @@ def _describe(cuda: Any, index: int) -> dict[str, Any]:
 
 def _ask_program(found: dict[str, Any]) -> str:
     program = shutil.which("nvidia-smi")
-    if program is None:  # as in containers that were given CUDA alone
+    if program is None:  # as in containers with CUDA only
         module = re.search(r"Kernel Module.*?(\d+\.[\d.]+)", _word(Path("/proc/driver/nvidia/version")))
         found["driver"] = module[1] if module else ""
         return ""
     command = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
-        answer = ask(command, PATIENCE_S)
+        answer = ask(command, TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi: {error}"
     if answer.returncode:

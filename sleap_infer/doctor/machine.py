@@ -1,4 +1,4 @@
-"""The machine, in facts. Nothing is imported for it that could be broken."""
+"""Facts about the machine. Imports nothing that could be broken."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Gpu:
     """One NVIDIA GPU, as CUDA counts them.
 
     Attributes:
-        name: of the model.
-        memory_gb: that it has.
+        name: name of the model.
+        memory_gb: memory in GB; `None` if unknown.
         capability: CUDA's number for its generation, e.g. 9.0; `None` if unknown.
     """
 
@@ -55,7 +55,7 @@ class Machine:
 
     @classmethod
     def read(cls, driver: Mapping[str, Any]) -> Machine:
-        """The machine that this runs on.
+        """Return the facts of this machine.
 
         Args:
             driver: what `doctor.driver` found; may be empty.

@@ -1,4 +1,4 @@
-"""A probe in a process of its own, from start to end, whatever end that is."""
+"""Parent side of a check: start its process, and report how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sleap_infer.system.cache_directory import CACHE_VARIABLE
 from sleap_infer.system.child_process import Child
 
 TIMEOUT_S = 300.0
-"""That one probe may take. Engines and compiled networks take minutes on slow machines."""
+"""Default time limit of one check. Engines and compiled networks take minutes on slow machines."""
 
 MODULE = "sleap_infer.doctor.probe_main"
 
@@ -23,10 +23,10 @@ class Ending:
     """How a probe ended.
 
     Attributes:
-        answer: what it said; `None` if it ended before.
-        stage: what it was doing, in words that follow "while".
-        returncode: `None` if it had to be stopped.
-        stderr: its last words.
+        answer: its answer; `None` if it ended before.
+        stage: its last step, in words that follow "while".
+        returncode: `None` if it was stopped at the time limit.
+        stderr: the end of its stderr.
     """
 
     answer: dict[str, Any] | None
@@ -39,10 +39,10 @@ def run_probe(name: str, device: str, timeout: float, folder: Path) -> Ending:
     """Run one probe.
 
     Args:
-        name: of the subject.
-        device: where it is checked.
-        timeout: seconds that it may take.
-        folder: for what it writes. Nothing is taken from the user's cache: what was compiled once may not be today.
+        name: name of the component.
+        device: device on which it is checked.
+        timeout: maximum seconds.
+        folder: directory for what it writes. The user's cache is not used: code compiled earlier may not compile now.
     """
     # -P: a file `torch.py` in the user's folder is not PyTorch.
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", MODULE, name, device]

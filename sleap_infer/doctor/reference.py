@@ -1,4 +1,4 @@
-"""Frames whose poses are known, which backends and readers are compared with.
+"""Frames with known poses, the reference for backends and readers.
 
 `training/make_doctor_assets.py` makes them.
 """
@@ -21,20 +21,20 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXPORTED = ASSETS / "doctor"
 POINTS, FRAMES = EXPORTED / "reference.json", EXPORTED / "frames.npz"
 
-REACH_PX = 20.0
-"""Animals that are farther apart are not the same."""
+MATCHING_RADIUS_PX = 20.0
+"""Matching radius of instances in pixels."""
 
 
 @frozen
 class Reference:
-    """What is known.
+    """Frames and their poses.
 
     Attributes:
-        model: name of the trained model among the assets, which the exported one was made from.
+        model: name of the trained model among the assets, from which the exported one was made.
         video: name of the video.
-        frame_inds: of the frames in it.
+        frame_inds: indices of the frames in the video.
         images: (B, H, W, 1) uint8, the frames.
-        poses: (I, N, 2) of each frame, in pixels.
+        poses: (I, N, 2) points of each frame in pixels.
     """
 
     model: str
@@ -54,16 +54,16 @@ class Reference:
 
     @property
     def video_path(self) -> Path:
-        """Of the video."""
+        """Path of the video."""
         return ASSETS / "videos" / self.video
 
     def model_path(self, backend: str) -> Path:
-        """Of the model that a backend runs."""
+        """Return the path of the model that a backend runs."""
         return EXPORTED if find_facts(backend).runs_exports else ASSETS / "models" / self.model
 
     def compare(self, found: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-        """How poses agree: largest distance in pixels, and how many points are missing or surplus."""
-        frames = [compare_poses(here, there, REACH_PX) for here, there in zip(found, self.poses, strict=True)]
+        """Compare poses: largest distance in pixels, number of missed points and false positives."""
+        frames = [compare_poses(here, there, MATCHING_RADIUS_PX) for here, there in zip(found, self.poses, strict=True)]
         distances = np.concatenate([frame.distances for frame in frames])
         n_expected, n_found = _n_points(self.poses), _n_points(found)
         return {

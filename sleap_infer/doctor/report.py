@@ -1,4 +1,4 @@
-"""What the doctor found: values, and these as plain data."""
+"""Results of the checks, as values and as plain data."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from attrs import field, frozen
 
 from sleap_infer.doctor.machine import Machine
 
-SCHEMA = 1
-"""Of `Diagnosis.as_dict`. It goes up when a name changes its meaning or goes away."""
+SCHEMA = 2
+"""Version of `Diagnosis.as_dict`. It is raised when a name changes its meaning or is removed."""
 
 State: TypeAlias = Literal["ok", "absent", "unusable here", "failed"]
-"""Works; is not installed; cannot work on this machine, which is no fault; is there and does not work."""
+"""Works; not installed; cannot work on this machine, which is no fault; installed and does not work."""
 
 
 @frozen
 class Finding:
-    """Why something does not work, and what mends it.
+    """Why a component does not work, and how to fix it.
 
     Attributes:
-        state: what it comes to.
-        cause: in a sentence or two.
-        mend: a command; empty where none is known.
+        state: resulting state.
+        cause: one or two sentences.
+        fix: a command; empty if none is known.
     """
 
     state: State
     cause: str
-    mend: str = ""
+    fix: str = ""
 
 
 @frozen
 class Check:
-    """What one check came to.
+    """The result of one check.
 
     Attributes:
-        name: of what was checked.
+        name: name of the component.
         kind: `"driver"`, `"backend"` or `"reader"`.
-        device: where.
-        state: in a word.
-        packages: versions by package, of those that are installed.
-        agreement: largest difference from the reference; `None` if there is nothing to compare.
-        unit: of that difference.
-        ms: per frame, in the second call.
-        cause: why it does not work, or will not for long.
-        mend: the command that mends it.
-        detail: the last words of the check's process, for bug reports.
+        device: on which device.
+        state: one of `State`.
+        packages: versions of installed packages, by name.
+        agreement: largest difference from the reference; `None` if nothing was compared.
+        unit: unit of the difference.
+        ms: milliseconds per frame in the second call.
+        cause: why it does not work, or will soon break.
+        fix: command that fixes it.
+        detail: end of the output of the check's process, for bug reports.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Check:
     unit: str = ""
     ms: float | None = None
     cause: str = ""
-    mend: str = ""
+    fix: str = ""
     detail: str = ""
 
     @property
@@ -69,24 +69,24 @@ class Check:
 
     @property
     def title(self) -> str:
-        """What was checked, in words."""
+        """Component and device, for people."""
         return f"{self.name} on {self.device}" if self.kind == "backend" else self.name
 
 
 @frozen
 class Diagnosis:
-    """All checks, and the machine that they were made on."""
+    """All checks, and the machine."""
 
     machine: Machine
     checks: tuple[Check, ...]
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """What is there and does not work."""
+        """Checks of components that are installed and do not work."""
         return tuple(check for check in self.checks if check.state == "failed")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data for JSON."""
         from sleap_infer._version import __version__
 
         return {

@@ -8,13 +8,13 @@ import pytest
 
 from sleap_infer.doctor.causes import RULES, WORKS_BY_CHANCE, find_cause
 from sleap_infer.doctor.causes_gpu import DRIVER_RULES
+from sleap_infer.doctor.components import Component, all_components, backend_component
 from sleap_infer.doctor.evidence import Evidence, Rule
 from sleap_infer.doctor.machine import Gpu, Machine
 from sleap_infer.doctor.probe_handle import Ending
 from sleap_infer.doctor.report import Finding
-from sleap_infer.doctor.subjects import Subject, all_subjects, backend_subject
 
-SUBJECTS = {subject.name: subject for subject in all_subjects()}
+COMPONENTS = {component.name: component for component in all_components()}
 FALLEN_BACK = "decoder='nvdec': the CPU decodes /videos/a.mp4"
 MACHINE = Machine("Linux", "3.12", "python", "CPU", 8, 16.0)
 
@@ -23,13 +23,13 @@ def seen(name: str, problem: str, driver_cuda: str = "", torch_cuda: str | None 
     gpus = (Gpu("Old GPU", 8.0, 6.1),) if driver_cuda else ()
     machine = Machine("Linux", "3.12", "python", "CPU", 8, 16.0, gpus, "550.1" if driver_cuda else "", driver_cuda)
     device = "cuda:0" if gpus else "cpu"
-    subject: Subject = SUBJECTS[name]
+    component: Component = COMPONENTS[name]
     ending = Ending({"torch_cuda": torch_cuda}, "predicting", code)
-    return Evidence(subject, device, machine, dict.fromkeys(subject.packages[:1], "1.0"), ending, problem)
+    return Evidence(component, device, machine, dict.fromkeys(component.packages[:1], "1.0"), ending, problem)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "state", "cause", "mend"),
+    ("name", "text", "state", "cause", "fix"),
     [
         ("driver", "", "unusable here", "no NVIDIA GPU", ""),
         (
@@ -77,15 +77,15 @@ def seen(name: str, problem: str, driver_cuda: str = "", torch_cuda: str | None 
         ("openvino", "ValueError: something else", "failed", "ValueError: something else", "--json > doctor.json"),
     ],
 )
-def test_causes(name: str, text: str, state: str, cause: str, mend: str) -> None:
+def test_causes(name: str, text: str, state: str, cause: str, fix: str) -> None:
     found = find_cause(seen(name, text))
     assert found.state == state
     assert cause in found.cause
-    assert mend in found.mend
+    assert fix in found.fix
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "driver_cuda", "torch_cuda", "cause", "mend"),
+    ("name", "text", "driver_cuda", "torch_cuda", "cause", "fix"),
     [
         ("torch", "sees 0 cuda device(s)", "12.4", "13.0", "built for CUDA 13.0; the NVIDIA driver 550.1", "whl/cu126"),
         ("torch", "driver on your system is too old", "11.4", "12.6", "driver 550.1 is too old", "drivers"),
@@ -106,17 +106,17 @@ def test_causes(name: str, text: str, state: str, cause: str, mend: str) -> None
         ("tensorrt", "there is no NVIDIA driver, or it is too old", "11.4", None, "too old", "drivers"),
     ],
 )
-def test_causes_on_gpus(name: str, text: str, driver_cuda: str, torch_cuda: str | None, cause: str, mend: str) -> None:
+def test_causes_on_gpus(name: str, text: str, driver_cuda: str, torch_cuda: str | None, cause: str, fix: str) -> None:
     found = find_cause(seen(name, text, driver_cuda, torch_cuda))
     assert cause in found.cause
-    assert mend in found.mend
+    assert fix in found.fix
 
 
 @pytest.mark.parametrize(("code", "cause"), [(-9, "memory (16 GB)"), (-4, "SIGILL"), (-999, "signal 999")])
 def test_crashes(code: int, cause: str) -> None:
     evidence = seen("torch", "")
     ending = Ending(None, "predicting", code)
-    found = find_cause(Evidence(evidence.subject, "cpu", MACHINE, evidence.installed, ending))
+    found = find_cause(Evidence(evidence.component, "cpu", MACHINE, evidence.installed, ending))
     assert cause in found.cause
     assert "while predicting" in found.cause
 
@@ -124,13 +124,13 @@ def test_crashes(code: int, cause: str) -> None:
 @pytest.mark.parametrize("rule", [*DRIVER_RULES, *RULES, WORKS_BY_CHANCE], ids=lambda rule: rule.cause[:40])
 def test_every_text_can_be_filled(rule: Rule) -> None:
     words = seen("torch", "error", "13.0", "13.0").words() | dict.fromkeys(re.compile(rule.pattern).groupindex, "x")
-    mends = [rule.mend] if isinstance(rule.mend, str) else list(rule.mend.values())
-    filled = [text.format(**words) for text in (rule.cause, *mends)]
+    fixes = [rule.fix] if isinstance(rule.fix, str) else list(rule.fix.values())
+    filled = [text.format(**words) for text in (rule.cause, *fixes)]
     assert Finding(rule.state, filled[0]).cause
     assert all("None" not in text for text in filled)
 
 
 def test_a_build_of_torch_is_installed_again_as_it_was() -> None:
-    command = backend_subject("torch").reinstall({"torch": "2.13.0+cpu"})
+    command = backend_component("torch").reinstall({"torch": "2.13.0+cpu"})
     assert command == "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
-    assert backend_subject("torch").reinstall({"torch": "2.15.0"}) == "pip install --force-reinstall torch"
+    assert backend_component("torch").reinstall({"torch": "2.15.0"}) == "pip install --force-reinstall torch"

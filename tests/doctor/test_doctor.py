@@ -55,20 +55,20 @@ def test_without_a_gpu_what_needs_one_is_unusable_and_nothing_is_broken(environm
     found = environment.diagnose("driver", "torch", "onnx", returncode=0)
     for name in ("driver gpu", "torch cuda", "onnx cuda"):
         assert found[name]["state"] == "unusable here"
-        assert "no NVIDIA GPU" in found[name]["cause"] or found[name]["mend"]
+        assert "no NVIDIA GPU" in found[name]["cause"] or found[name]["fix"]
 
 
 def test_json(environment: Environment) -> None:
     result = environment.run("--json", "--only", "images")
     found = json.loads(result.stdout)
     assert set(found) == {"schema", "sleap_infer", "ok", "machine", "checks"}
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["ok"] is True
     assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
     machine = {"os", "python", "executable", "cpu", "cores", "memory_gb", "gpus", "driver", "driver_cuda"}
     assert set(found["machine"]) == machine
     (check,) = found["checks"]
-    named = {"name", "kind", "device", "state", "packages", "agreement", "unit", "ms", "cause", "mend", "detail"}
+    named = {"name", "kind", "device", "state", "packages", "agreement", "unit", "ms", "cause", "fix", "detail"}
     assert set(check) == named
 
 
@@ -120,7 +120,7 @@ def test_two_wheels_over_each_other(environment: Environment) -> None:
     check = environment.diagnose("onnx", returncode=1)["onnx cpu"]
     assert check["state"] == "failed"
     assert "onnxruntime-gpu 1.22.0 are both installed" in check["cause"]
-    assert check["mend"] == "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
+    assert check["fix"] == "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
 
 
 def test_two_wheels_that_work_by_chance(environment: Environment) -> None:
@@ -128,7 +128,7 @@ def test_two_wheels_that_work_by_chance(environment: Environment) -> None:
     check = environment.diagnose("onnx", returncode=0)["onnx cpu"]
     assert check["state"] == "ok"
     assert "are both installed" in check["cause"]
-    assert check["mend"].startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
+    assert check["fix"].startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
 
 
 def test_no_compiler(environment: Environment) -> None:
@@ -137,7 +137,7 @@ def test_no_compiler(environment: Environment) -> None:
     assert check["state"] == "failed"
     assert "no C++ compiler" in check["cause"]
     command = {"linux": "sudo apt install g++", "darwin": "xcode-select --install"}
-    assert check["mend"] == command.get(sys.platform, check["mend"])
+    assert check["fix"] == command.get(sys.platform, check["fix"])
 
 
 def test_tensorrt_without_its_libraries(environment: Environment) -> None:
@@ -147,7 +147,7 @@ def test_tensorrt_without_its_libraries(environment: Environment) -> None:
     check = found.get("tensorrt cuda") or found["tensorrt cuda:0"]
     assert check["state"] == "failed"
     assert "not its libraries (libnvonnxparser.so.11)" in check["cause"]
-    assert check["mend"] == "pip install --extra-index-url https://pypi.nvidia.com tensorrt"
+    assert check["fix"] == "pip install --extra-index-url https://pypi.nvidia.com tensorrt"
 
 
 @needs_no_gpu
@@ -174,7 +174,7 @@ def test_onnxruntime_that_cannot_load_cuda(environment: Environment) -> None:
     assert found["onnx cpu"]["state"] == "ok"
     assert found["onnx cuda:0"]["state"] == "failed"
     assert "cannot load CUDA 13 and cuDNN 9" in found["onnx cuda:0"]["cause"]
-    assert found["onnx cuda:0"]["mend"] == "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    assert found["onnx cuda:0"]["fix"] == "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 
 
 @needs_no_gpu
@@ -187,9 +187,9 @@ def test_packages_for_cpus_beside_a_gpu(environment: Environment) -> None:
     assert torch["state"] == "failed"
     assert "built without CUDA, while there is a GPU (Pretended GPU)" in torch["cause"]
     command = "pip uninstall -y torch && pip install torch --index-url https://download.pytorch.org/whl/cu130"
-    assert torch["mend"] == command
+    assert torch["fix"] == command
     assert found["onnx cuda:0"]["state"] == "absent"
-    assert found["onnx cuda:0"]["mend"].endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    assert found["onnx cuda:0"]["fix"].endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
 
 
 def test_torch_that_cannot_load_a_library(environment: Environment) -> None:
@@ -198,7 +198,7 @@ def test_torch_that_cannot_load_a_library(environment: Environment) -> None:
     for name in ("torch cpu", "torch_compile cpu"):
         assert found[name]["state"] == "failed"
         assert "cannot load its library libtorch_cpu_missing.so" in found[name]["cause"]
-        assert found[name]["mend"].startswith("pip install --force-reinstall torch")
+        assert found[name]["fix"].startswith("pip install --force-reinstall torch")
 
 
 def test_a_package_that_crashes_when_imported(environment: Environment) -> None:
@@ -206,7 +206,7 @@ def test_a_package_that_crashes_when_imported(environment: Environment) -> None:
     check = environment.diagnose("openvino", returncode=1)["openvino cpu"]
     assert check["state"] == "failed"
     assert check["cause"] == "It crashed (SIGSEGV) while importing openvino."
-    assert check["mend"] == "pip install --force-reinstall openvino"
+    assert check["fix"] == "pip install --force-reinstall openvino"
     assert "Segmentation fault" in check["detail"]
 
 
@@ -226,14 +226,14 @@ def test_a_package_that_hangs(environment: Environment) -> None:
     (check,) = json.loads(result.stdout)["checks"]
     assert result.returncode == 1
     assert "did not answer within 3 s, while importing openvino" in check["cause"]
-    assert check["mend"] == "sleap-infer doctor --only openvino --timeout 600"
+    assert check["fix"] == "sleap-infer doctor --only openvino --timeout 600"
 
 
 def test_a_process_that_ends_without_an_answer(environment: Environment) -> None:
     environment.add_package("openvino", "print('noise', flush=True)\nos._exit(3)")
     check = environment.diagnose("openvino", returncode=1)["openvino cpu"]
     assert check["cause"] == "Its process ended (exit code 3) while importing openvino, without an answer: noise"
-    assert check["mend"] == "pip install --force-reinstall openvino"
+    assert check["fix"] == "pip install --force-reinstall openvino"
 
 
 WRONG = """
@@ -259,7 +259,7 @@ def test_wrong_poses(what: str, found: str, environment: Environment) -> None:
     assert check["state"] == "failed"
     assert "its results are wrong" in check["cause"]
     assert found in check["cause"]
-    assert check["mend"] == "pip install --force-reinstall onnxruntime"
+    assert check["fix"] == "pip install --force-reinstall onnxruntime"
 
 
 def test_a_package_for_another_numpy(environment: Environment) -> None:
@@ -267,14 +267,14 @@ def test_a_package_for_another_numpy(environment: Environment) -> None:
     environment.add_package("openvino", f"raise ImportError({message!r})")
     check = environment.diagnose("openvino", returncode=1)["openvino cpu"]
     assert "was built for NumPy 1 and does not work with NumPy 2" in check["cause"]
-    assert check["mend"] == "pip install 'numpy<2'"
+    assert check["fix"] == "pip install 'numpy<2'"
 
 
 def test_packages_whose_files_are_gone(environment: Environment) -> None:
     environment.add_package("openvino", "raise ModuleNotFoundError(\"No module named 'openvino._pyopenvino'\")")
     check = environment.diagnose("openvino", returncode=1)["openvino cpu"]
     assert "is listed as installed, but its files are gone" in check["cause"]
-    assert check["mend"] == "pip install --force-reinstall openvino"
+    assert check["fix"] == "pip install --force-reinstall openvino"
 
 
 @needs_no_gpu
@@ -284,7 +284,7 @@ def test_a_driver_that_was_updated_while_it_ran(environment: Environment) -> Non
     )
     found = environment.diagnose("driver", "onnx", returncode=1)
     assert found["driver gpu"]["state"] == "failed"
-    assert found["driver gpu"]["mend"] == "sudo reboot"
+    assert found["driver gpu"]["fix"] == "sudo reboot"
     assert found["onnx cuda"]["state"] == "unusable here"
     assert found["onnx cpu"]["state"] == "ok"
 
@@ -294,7 +294,7 @@ def test_gpus_without_cuda(environment: Environment) -> None:
     environment.add_program("nvidia-smi", 'echo "580.65.06, Pretended GPU"')
     check = environment.diagnose("driver", returncode=1)["driver gpu"]
     assert "nvidia-smi sees a GPU, but CUDA's library (libcuda.so.1) is not there" in check["cause"]
-    assert check["mend"].startswith("docker run --gpus all")
+    assert check["fix"].startswith("docker run --gpus all")
 
 
 def test_what_people_see(environment: Environment) -> None:
@@ -317,7 +317,7 @@ def test_what_is_not_installed_is_no_fault(environment: Environment) -> None:
     if check["packages"]:
         pytest.skip("a decoder for GPUs is installed here")
     assert check["state"] == "absent"
-    assert check["mend"] == "pip install 'sleap-infer[nvdec]'"
+    assert check["fix"] == "pip install 'sleap-infer[nvdec]'"
 
 
 def test_files_of_the_user_are_not_imported(tmp_path: Path) -> None:

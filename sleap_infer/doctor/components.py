@@ -1,4 +1,4 @@
-"""What is checked: each backend and reader, the packages that it stands on, and how these are installed."""
+"""What is checked: backends and readers, with the packages they need and how to install these."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NVIDIA_INDEX = "https://pypi.nvidia.com"
 
 
 @frozen
-class Subject:
-    """One thing to check.
+class Component:
+    """A backend, a reader or the GPU driver.
 
     Attributes:
-        name: short.
+        name: short name.
         kind: `"driver"`, `"backend"` or `"reader"`.
         imports: modules, any one of which is enough.
-        packages: as they are called on the package index; the first is what one installs.
-        install: the command that installs it.
+        packages: their names on the package index; the first is the usual one.
+        install: command that installs it.
         devices: kinds of devices that it can run on.
         only_one: whether its packages overwrite each other's files.
         broken: why a backend of another package cannot be loaded; empty if it can.
@@ -41,7 +41,7 @@ class Subject:
     broken: str = ""
 
     def installed(self) -> dict[str, str]:
-        """Versions by package, without importing any."""
+        """Return the versions of its installed packages, without importing them."""
         found = {}
         for name in self.packages:
             try:
@@ -51,11 +51,11 @@ class Subject:
         return found
 
     def module(self) -> str:
-        """The module that is there to be imported; empty if there is none."""
+        """Return the first of its modules that is installed; empty if none is."""
         return next((name for name in self.imports if find_spec(name) is not None), "")
 
     def reinstall(self, installed: Mapping[str, str]) -> str:
-        """The command that installs it once more, in the same build."""
+        """Return the command that installs it again, in the same build."""
         package = next(iter(installed), next(iter(self.packages), "sleap-infer"))
         build = installed.get(package, "").partition("+")[2]
         if package == "torch" and build:
@@ -65,10 +65,10 @@ class Subject:
         return f"pip install --force-reinstall {package}"
 
 
-DRIVER = Subject("driver", "driver")
-READERS: tuple[Subject, ...] = (
-    Subject("video", "reader", ("av",), ("av",), "pip install av"),
-    Subject(
+DRIVER = Component("driver", "driver")
+READERS: tuple[Component, ...] = (
+    Component("video", "reader", ("av",), ("av",), "pip install av"),
+    Component(
         "images",
         "reader",
         ("cv2",),
@@ -76,7 +76,7 @@ READERS: tuple[Subject, ...] = (
         "pip install opencv-python-headless",
         only_one=True,
     ),
-    Subject(
+    Component(
         "nvdec",
         "reader",
         ("PyNvVideoCodec",),
@@ -87,20 +87,20 @@ READERS: tuple[Subject, ...] = (
 )
 
 
-def backend_subject(name: str) -> Subject:
-    """Return what is checked of a backend, from its facts in the registry."""
+def backend_component(name: str) -> Component:
+    """Return the component of a backend, from its facts in the registry."""
     try:
         facts = find_facts(name)
     except Exception as error:  # also where the package of a backend cannot import what this package needs
-        return Subject(name, "backend", broken=str(error))
-    return Subject(
+        return Component(name, "backend", broken=str(error))
+    return Component(
         name, "backend", facts.imports, facts.packages, facts.install, facts.devices, only_one=facts.one_package
     )
 
 
-def all_subjects() -> tuple[Subject, ...]:
-    """Return everything that can be checked on this kind of machine, in the order of the report."""
-    backends = map(backend_subject, backend_names())
+def all_components() -> tuple[Component, ...]:
+    """Return all components that can be checked on this operating system, in the order of the report."""
+    backends = map(backend_component, backend_names())
     if sys.platform == "darwin":  # no CUDA
         return (*(item for item in (*backends, *READERS) if set(item.devices) != {"cuda"}),)
     return (DRIVER, *backends, *READERS)
