@@ -90,7 +90,7 @@ def benchmark(subject: Subject, how: Measurement, files: ReportFlags) -> None:
     """
     from sleap_infer.benchmark.report.html import require_templates
     from sleap_infer.benchmark.report.schema import check_file, read_report
-    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
+    from sleap_infer.jobs.plan.check_outputs import model_files, refuse_targets
 
     names = [name for name in (subject.model, subject.video) if name is not None]
     models, source = split_subject(names, subject.more or [])

@@ -98,7 +98,7 @@ def export_one(
     """Export one model or one pipeline, and print the result."""
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
-    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
+    from sleap_infer.jobs.plan.check_outputs import model_files, refuse_targets
 
     written = [output] if options.draw is None else [output, options.draw]
     refuse_targets(

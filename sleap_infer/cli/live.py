@@ -89,7 +89,7 @@ def live(what: What, options: InferenceFlags, run: RunFlags, backend: LiveBacken
     if idle is not None:
         raise OptionError(f"{idle!r} has no effect on live frames. Leave --{idle.replace('_', '-')} out.")
     from sleap_infer.frames.live.source import open_live
-    from sleap_infer.jobs.plan.guards import check_recording
+    from sleap_infer.jobs.plan.check_outputs import check_recording
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.live.session import LiveSession
 

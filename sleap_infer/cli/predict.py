@@ -145,7 +145,7 @@ def predict(
     Exit codes: 0 all frames predicted, 1 some frames or videos failed, 2 wrong usage.
     """
     from sleap_infer.jobs import JobOptions, Models, Outputs, find_tasks, read_frames
-    from sleap_infer.jobs.plan.guards import check_targets
+    from sleap_infer.jobs.plan.check_outputs import check_targets
 
     models = Models(
         tuple(map(str, what.model)),

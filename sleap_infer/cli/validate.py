@@ -40,7 +40,7 @@ def validate(what: What, options: ValidationFlags) -> None:
     require_torch()
     from sleap_infer.export import ExportOptions, validate
     from sleap_infer.export.exporting import draw_worst
-    from sleap_infer.jobs.plan.guards import model_files, refuse_targets
+    from sleap_infer.jobs.plan.check_outputs import model_files, refuse_targets
     from sleap_infer.render.frame import check_image
 
     given = ExportOptions(**options)

@@ -29,7 +29,7 @@ from sleap_infer.jobs.plan.identity import how_it_runs, plain
 from sleap_infer.jobs.plan.tasks import CHUNK, Task
 from sleap_infer.jobs.store.columns import to_columns
 from sleap_infer.jobs.store.journal import Journal
-from sleap_infer.jobs.store.locks import only_one, tidy
+from sleap_infer.jobs.store.locks import hold_lock, remove_remains
 from sleap_infer.jobs.store.shard import Shard
 from sleap_infer.jobs.write.results import Results, collect, write
 from sleap_infer.poses.labels import check_output, instance_skeleton
@@ -76,9 +76,9 @@ class Recording:
         self._journal: Journal | None = None
         self._shard: Shard | None = None
         self._thread = threading.Thread(target=self._save_now_and_then, name="sleap_infer recording", daemon=True)
-        self._stack.callback(tidy, self._task.journal)
+        self._stack.callback(remove_remains, self._task.journal)
         try:
-            self._stack.enter_context(only_one(self._task.journal / "lock", str(self.output)))
+            self._stack.enter_context(hold_lock(self._task.journal / "lock", str(self.output)))
             self._refuse_earlier(overwrite)
         except BaseException:
             self._stack.close()

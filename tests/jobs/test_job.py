@@ -24,7 +24,7 @@ from sleap_infer.jobs.events import Begun, Event, Note, Progress
 from sleap_infer.jobs.run.scheduler import Job
 from sleap_infer.jobs.run.worker_handle import InThisProcess
 from sleap_infer.jobs.store.journal import Journal
-from sleap_infer.jobs.store.locks import only_one
+from sleap_infer.jobs.store.locks import hold_lock
 
 SMALL = JobOptions(chunk=8)
 
@@ -129,7 +129,7 @@ def test_a_file_of_somebody_else_is_left_alone(models: Path, videos: Path, tmp_p
 
 def test_the_second_of_two_jobs_on_one_output_is_refused(models: Path, videos: Path, tmp_path: Path) -> None:
     task = task_in(tmp_path, videos / "two_flies.mp4", frames=(0,))
-    with only_one(task.journal / "lock", "it"), pytest.raises(JobBusyError, match="Another process works on"):
+    with hold_lock(task.journal / "lock", "it"), pytest.raises(JobBusyError, match="Another process works on"):
         run_job(models_of(models), [task], SMALL, n_workers=0)
     (report,) = run_job(models_of(models), [task], SMALL, n_workers=0)
     assert report.outcome == "written"

@@ -12,7 +12,7 @@ import pytest
 from sleap_infer.errors import JobBusyError, JournalError
 from sleap_infer.jobs.store.columns import Columns, failed, join, to_columns
 from sleap_infer.jobs.store.journal import Journal
-from sleap_infer.jobs.store.locks import Claims, only_one
+from sleap_infer.jobs.store.locks import Leases, hold_lock
 from sleap_infer.jobs.store.ranges import Range
 from sleap_infer.poses.outputs import Outputs
 
@@ -147,17 +147,17 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     with (
-        only_one(tmp_path / "lock", "a.slp"),
+        hold_lock(tmp_path / "lock", "a.slp"),
         pytest.raises(JobBusyError, match=r"Another process works on a\.slp"),
-        only_one(tmp_path / "lock", "a.slp"),
+        hold_lock(tmp_path / "lock", "a.slp"),
     ):
         pass
-    with only_one(tmp_path / "lock", "a.slp", shared=True), only_one(tmp_path / "lock", "a.slp", shared=True):
+    with hold_lock(tmp_path / "lock", "a.slp", shared=True), hold_lock(tmp_path / "lock", "a.slp", shared=True):
         pass
 
 
 def test_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = Claims(tmp_path, "shard-0"), Claims(tmp_path, "shard-1")
+    one, other = Leases(tmp_path, "shard-0"), Leases(tmp_path, "shard-1")
     assert one.take("a")
     assert not other.take("a"), "it is worked on"
     assert one.take("a"), "it was ended, and begins again"
@@ -175,7 +175,7 @@ def test_a_claim_stays_fresh_while_its_range_is_worked_on(tmp_path: Path, monkey
     import time
 
     monkeypatch.setattr("sleap_infer.jobs.store.locks.RENEW_S", 0.01)
-    claims = Claims(tmp_path, "shard-0")
+    claims = Leases(tmp_path, "shard-0")
     assert claims.take("a")
     claim = tmp_path / "a.claim"
     os.utime(claim, (0, 0))

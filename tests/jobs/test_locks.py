@@ -13,7 +13,7 @@ import pytest
 from portalocker import portalocker as lockers
 
 from sleap_infer.errors import JobBusyError, OutputError
-from sleap_infer.jobs.store.locks import only_one, tidy
+from sleap_infer.jobs.store.locks import hold_lock, remove_remains
 
 pytest.importorskip("fcntl")
 
@@ -40,9 +40,9 @@ def test_record_locks_where_there_are_no_others(code: int, tmp_path: Path, monke
     monkeypatch.setattr(lockers.FlockLocker, "_locker", failing(code))
     path = tmp_path / "lock"
     with (
-        only_one(path, "a.slp"),
+        hold_lock(path, "a.slp"),
         pytest.raises(JobBusyError, match=r"Another process works on a\.slp"),
-        only_one(path, "a.slp"),
+        hold_lock(path, "a.slp"),
     ):
         pass
     with subprocess.Popen(
@@ -50,12 +50,12 @@ def test_record_locks_where_there_are_no_others(code: int, tmp_path: Path, monke
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(JobBusyError, match="Another process"), only_one(path, "a.slp"):
+        with pytest.raises(JobBusyError, match="Another process"), hold_lock(path, "a.slp"):
             pass
         process.communicate()
-    with only_one(path, "a.slp", shared=True), only_one(path, "a.slp", shared=True):
+    with hold_lock(path, "a.slp", shared=True), hold_lock(path, "a.slp", shared=True):
         pass
-    with only_one(path, "a.slp"):
+    with hold_lock(path, "a.slp"):
         pass
 
 
@@ -65,7 +65,7 @@ def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeyp
         monkeypatch.setattr(locker, "_locker", failing(code))
     with (
         pytest.raises(OutputError, match=r"has no file locks .*local disk") as caught,
-        only_one(tmp_path / "lock", "a.slp"),
+        hold_lock(tmp_path / "lock", "a.slp"),
     ):
         pass
     assert "Another process" not in str(caught.value)
@@ -74,16 +74,16 @@ def test_a_file_system_without_locks_is_named(code: int, tmp_path: Path, monkeyp
 
 def test_another_error_is_not_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lockers.FlockLocker, "_locker", failing(errno.EIO))
-    with pytest.raises(OutputError, match="Input/output error"), only_one(tmp_path / "lock", "a.slp"):
+    with pytest.raises(OutputError, match="Input/output error"), hold_lock(tmp_path / "lock", "a.slp"):
         pass
 
 
 def test_a_lock_that_was_removed_is_made_again(tmp_path: Path) -> None:
     """The one who held it has deleted the journal: its file is no lock any more."""
     path = tmp_path / "a.journal" / "lock"
-    with only_one(path, "a.slp"):
+    with hold_lock(path, "a.slp"):
         path.unlink()
-    with only_one(path, "a.slp"):
+    with hold_lock(path, "a.slp"):
         assert path.exists()
 
 
@@ -96,8 +96,8 @@ def test_what_another_process_begins_is_not_tidied_up(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        tidy(path.parent)
+        remove_remains(path.parent)
         assert path.exists()
         process.communicate()
-    tidy(path.parent)
+    remove_remains(path.parent)
     assert not path.parent.exists()

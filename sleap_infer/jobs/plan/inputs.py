@@ -23,7 +23,7 @@ from sleap_infer.errors import (
 from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing, is_glob, matching
 from sleap_infer.frames.readers.images import IMAGE_SUFFIXES, natural_order
-from sleap_infer.jobs.plan.guards import check_targets
+from sleap_infer.jobs.plan.check_outputs import check_targets
 from sleap_infer.jobs.plan.naming import (
     MERGED_NAME,
     Outputs,

@@ -17,8 +17,8 @@ from attrs import frozen
 
 from sleap_infer.errors import JobError, JournalError, OutputError, SleapInferError, TooManyFailuresError, WorkerError
 from sleap_infer.jobs.events import Begun, Event, JobOptions, Listener, Note, Predicted, Progress, TaskReport
+from sleap_infer.jobs.plan.check_outputs import check_targets, find_problems
 from sleap_infer.jobs.plan.content import Contents
-from sleap_infer.jobs.plan.guards import check_targets, find_problems
 from sleap_infer.jobs.plan.identity import identify, identify_models
 from sleap_infer.jobs.plan.tasks import Models, Task
 from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, Kept, Open, Opened, Said
@@ -28,7 +28,7 @@ from sleap_infer.jobs.run.supervisor import Attempt, Unit, Worker, cut
 from sleap_infer.jobs.run.task_state import TaskInWork
 from sleap_infer.jobs.store.columns import FAILED
 from sleap_infer.jobs.store.journal import Journal
-from sleap_infer.jobs.store.locks import Claims, tidy
+from sleap_infer.jobs.store.locks import Leases, remove_remains
 from sleap_infer.jobs.write.tables import require_pyarrow
 from sleap_infer.predictors.factory import Plan, read_plan
 from sleap_infer.system.unexpected_errors import explain
@@ -201,9 +201,9 @@ class Job:
                     self._finish(index, attempt)
         return None
 
-    def _claims(self, state: TaskInWork) -> Claims | None:
+    def _claims(self, state: TaskInWork) -> Leases | None:
         shard = self.options.shard
-        return None if shard is None else Claims(state.journal.path / "claims", f"shard-{shard[0]}")
+        return None if shard is None else Leases(state.journal.path / "claims", f"shard-{shard[0]}")
 
     def _prepare_next(self, attempt: Attempt) -> None:
         """Open the next task, whose units are then there to take; or say why there is nothing to do for it."""
@@ -227,10 +227,10 @@ class Job:
             if task.restore_source_videos:
                 what["restore_source_videos"] = True
             if not Journal.is_at(task.journal) and is_done(task, what, contents, self.options):
-                tidy(task.journal)
+                remove_remains(task.journal)
                 self._report(index, TaskReport(task, "skipped"))
                 return
-            stack.callback(tidy, task.journal)
+            stack.callback(remove_remains, task.journal)
             stack.enter_context(lock(task, self.options.shard))
             if not attempt.is_open:
                 self._first_opened = index

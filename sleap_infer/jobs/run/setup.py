@@ -20,7 +20,7 @@ from sleap_infer.jobs.plan.tasks import Models, Task, chunk_size
 from sleap_infer.jobs.run.protocol import Opened
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.journal_files import SKIPPED, delete_own
-from sleap_infer.jobs.store.locks import only_one
+from sleap_infer.jobs.store.locks import hold_lock
 from sleap_infer.jobs.store.ranges import Range
 from sleap_infer.jobs.write.results import read_mark, read_noted
 
@@ -77,9 +77,9 @@ def is_done(task: Task, what: dict[str, Any], contents: Contents, options: JobOp
 def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
     """Hold what nobody else may: the journal; of a shared job, this share of it."""
     stack = ExitStack()
-    stack.enter_context(only_one(task.journal / "lock", str(task.output), shared=shard is not None))
+    stack.enter_context(hold_lock(task.journal / "lock", str(task.output), shared=shard is not None))
     if shard is not None:
-        stack.enter_context(only_one(task.journal / f"shard-{shard[0]}.lock", f"shard {shard[0]} of {task.output}"))
+        stack.enter_context(hold_lock(task.journal / f"shard-{shard[0]}.lock", f"shard {shard[0]} of {task.output}"))
     return stack
 
 
@@ -206,7 +206,7 @@ def _in_turn(task: Task) -> Iterator[None]:
     while True:
         with ExitStack() as stack:
             try:
-                stack.enter_context(only_one(task.journal / "making.lock", f"the journal of {task.output}"))
+                stack.enter_context(hold_lock(task.journal / "making.lock", f"the journal of {task.output}"))
             except JobBusyError:
                 if monotonic() > limit:
                     raise

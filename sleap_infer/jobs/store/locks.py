@@ -1,9 +1,10 @@
-"""Who works on what: one job at a time on an output, one process at a time on a range."""
+"""Who works on what: one job at a time on an output (a lock), one process at a time on a range (a lease)."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from sleap_infer.jobs.store.shard import translated
 from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 
 STALE_S = 300.0
-"""A claim that was not renewed for so long is of a process that is gone."""
+"""Age in seconds after which a lease that was not renewed may be taken over."""
 
 RENEW_S = 30.0
-"""How often it is renewed."""
+"""Seconds between renewals of a lease."""
 
 
 @define
@@ -35,23 +36,23 @@ class _Held:
 
 
 _held: dict[str, _Held] = {}
-"""Locks of this process by path: a record lock does not keep threads of one process apart."""
+"""Locks of this process by path: a record lock does not exclude threads of the same process."""
 
-_guard = threading.Lock()
+_mutex = threading.Lock()
 
 
 @contextmanager
-def only_one(path: Path, name: str, shared: bool = False) -> Iterator[None]:
-    """Hold a lock, which the system takes back when the process ends, however it does.
+def hold_lock(path: Path, name: str, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file. The system releases the lock when the process ends.
 
     Args:
-        path: of a file to lock; made if it is not there.
-        name: of what is locked, for people.
-        shared: whether others that share it may hold it too.
+        path: file to lock; created if it is missing.
+        name: what is locked, for messages.
+        shared: whether other shared locks are allowed at the same time.
 
     Raises:
         JobBusyError: another process holds it.
-        OutputError: the file cannot be made, or its file system has no locks.
+        OutputError: the file cannot be created, or its file system has no locks.
     """
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,16 +66,16 @@ def only_one(path: Path, name: str, shared: bool = False) -> Iterator[None]:
         _release(key)
 
 
-def tidy(path: Path) -> None:
-    """Remove what is left in the folder of a journal that never began or was deleted, unless somebody works there."""
+def remove_remains(path: Path) -> None:
+    """Remove the folder of a journal that never began or was half deleted, unless another process works there."""
     if path.is_dir() and not (path / JOB_FILE).exists():
-        with suppress(JobBusyError, OutputError), only_one(path / "lock", str(path)):
+        with suppress(JobBusyError, OutputError), hold_lock(path / "lock", str(path)):
             if not (path / JOB_FILE).exists():
                 delete_own(path)
 
 
 def _acquire(path: Path, key: str, shared: bool) -> bool:
-    with _guard:
+    with _mutex:
         held = _held.get(key)
         if held is not None:
             is_mine = shared and held.shared
@@ -87,7 +88,7 @@ def _acquire(path: Path, key: str, shared: bool) -> bool:
 
 
 def _release(key: str) -> None:
-    with _guard:
+    with _mutex:
         held = _held[key]
         held.count -= 1
         if held.count == 0:
@@ -96,19 +97,19 @@ def _release(key: str) -> None:
 
 
 def _locked(path: Path, shared: bool) -> IO[str] | None:
-    """The open file with its lock; `None` if another process has it."""
+    """Return the open file with its lock; `None` if another process has it."""
     while True:
         file = path.open("a+")
         try:
             if not _lock(file, shared):
                 file.close()
                 return None
-            if os.name == "nt" or _is_at(file, path):
+            if sys.platform == "win32" or _is_at(file, path):
                 return file
         except BaseException:
             file.close()
             raise
-        file.close()  # whoever held it has removed it: the next one has another file
+        file.close()  # the process that held it has removed the file: the lock is now on another file
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
@@ -129,14 +130,14 @@ def _lock(file: IO[str], shared: bool) -> bool:
         ) from error
 
 
-class Claims:
-    """Which ranges of a job are worked on, as files in its journal, for processes on any machine.
+class Leases:
+    """Lease files in a journal, one for each range that a process works on, for processes on any machine.
 
-    Which ranges are done is known by the results in the journal alone.
+    Whether a range is done is known from the results in the journal alone.
 
     Args:
-        folder: of the claims.
-        owner: who claims; one that comes back under the same name takes its own claims up again.
+        folder: of the leases.
+        owner: name of this process; another process with the same name takes over its leases.
     """
 
     def __init__(self, folder: Path, owner: str) -> None:
@@ -145,25 +146,25 @@ class Claims:
             folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str) -> bool:
-        """Claim a range, unless somebody else has it.
+        """Take the lease of a range; return False if another process has it.
 
         Raises:
             OutputError: nothing can be written.
         """
-        claim = self._folder / f"{name}.claim"
-        with translated(claim):
-            if self._create(claim):
+        lease = self._path(name)
+        with translated(lease):
+            if self._create(lease):
                 return True
             with suppress(FileNotFoundError):
-                if self._is_mine(claim) or time.time() - claim.stat().st_mtime > STALE_S:
+                if self._is_mine(lease) or time.time() - lease.stat().st_mtime > STALE_S:
                     with suppress(FileNotFoundError):
-                        claim.rename(claim.with_name(f".{claim.name}.{self._owner}"))  # one of several gets it
-                        return self._create(claim)
+                        lease.rename(lease.with_name(f".{lease.name}.{self._owner}"))  # succeeds in one process only
+                        return self._create(lease)
         return False
 
     @contextmanager
     def working(self, name: str) -> Iterator[None]:
-        """Work on a range that was taken: the claim is renewed meanwhile, and given up if nothing goes wrong."""
+        """Renew a lease that was taken while the block runs; give it up if the block ends without an error."""
         over = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(name, over), daemon=True)
         renewing.start()
@@ -172,22 +173,24 @@ class Claims:
         finally:
             over.set()
             renewing.join()
-        claim = self._folder / f"{name}.claim"
         with suppress(OSError):  # it becomes stale
-            if self._is_mine(claim):
-                claim.unlink()
+            if self._is_mine(self._path(name)):
+                self._path(name).unlink()
 
     def _renew(self, name: str, over: threading.Event) -> None:
         while not over.wait(RENEW_S):
             with suppress(OSError):
-                os.utime(self._folder / f"{name}.claim")
+                os.utime(self._path(name))
 
-    def _is_mine(self, claim: Path) -> bool:
-        return claim.read_text(encoding="utf-8").startswith(f"{self._owner}\n")
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.claim"
 
-    def _create(self, claim: Path) -> bool:
+    def _is_mine(self, lease: Path) -> bool:
+        return lease.read_text(encoding="utf-8").startswith(f"{self._owner}\n")
+
+    def _create(self, lease: Path) -> bool:
         try:
-            with claim.open("x", encoding="utf-8") as file:
+            with lease.open("x", encoding="utf-8") as file:
                 file.write(f"{self._owner}\n{socket.gethostname()} {os.getpid()}\n")
         except FileExistsError:
             return False

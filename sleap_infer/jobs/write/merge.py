@@ -12,14 +12,14 @@ from sleap_infer.errors import JobError, JournalError, OutputExistsError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.events import Listener, Note, TaskReport
 from sleap_infer.jobs.live_journal import recover
+from sleap_infer.jobs.plan.check_outputs import check_targets
 from sleap_infer.jobs.plan.content import Contents, noted
-from sleap_infer.jobs.plan.guards import check_targets
 from sleap_infer.jobs.plan.identity import crops_are_known, differences, identify_videos, identity_key, plain
 from sleap_infer.jobs.plan.tasks import ENDINGS, Task, base_name, ending_of
 from sleap_infer.jobs.store.columns import failed
 from sleap_infer.jobs.store.journal import Journal, listed
 from sleap_infer.jobs.store.journal_files import SKIPPED
-from sleap_infer.jobs.store.locks import only_one, tidy
+from sleap_infer.jobs.store.locks import hold_lock, remove_remains
 from sleap_infer.jobs.store.ranges import Range
 from sleap_infer.jobs.write.results import collect, read_mark, write
 from sleap_infer.system.files import FileKey, check_writable, file_key
@@ -57,7 +57,7 @@ def finished(paths: Sequence[Path], formats: Sequence[OutputFormat]) -> dict[Pat
     for path, reports in found.items():
         for journal in (path, *path.glob("*.journal")) if reports else ():
             if journal.name.endswith(".journal"):
-                tidy(journal)
+                remove_remains(journal)
     return {path: reports for path, reports in found.items() if reports}
 
 
@@ -150,7 +150,7 @@ def _merge(
         check_writable(path)
     if journal.is_live:
         return _merge_live(journal, task, targets, keep_journal)
-    with only_one(journal.path / "lock", str(task.output)), task.open() as source:
+    with hold_lock(journal.path / "lock", str(task.output)), task.open() as source:
         contents, was = Contents.of(source), noted(journal.path)
         what = identify_videos(source, crops_are_known(journal.facts["what"]))
         unlike = next(differences(journal.facts["what"]["videos"], plain(what), "videos"), contents.unlike(was))
@@ -190,7 +190,7 @@ def _merge(
 def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path], keep_journal: bool) -> TaskReport:
     """Write the files of a live session that was broken off: all that was predicted is all that there is."""
     begun = perf_counter()
-    with only_one(journal.path / "lock", str(task.output)):
+    with hold_lock(journal.path / "lock", str(task.output)):
         results, files = recover(journal, targets)
         if not keep_journal:
             journal.delete()

@@ -14,7 +14,7 @@ from jobs import models_of, task_in
 from sleap_infer.choices import OutputFormat
 from sleap_infer.errors import OptionError, OutputError, SourceFormatError, SourceNotFoundError
 from sleap_infer.jobs import JobOptions, Outputs, Task, find_tasks, run_job
-from sleap_infer.jobs.plan.guards import check_targets, problem_of, refuse_targets
+from sleap_infer.jobs.plan.check_outputs import check_targets, problem_of, refuse_targets
 from sleap_infer.jobs.plan.naming import with_ending
 from sleap_infer.jobs.write.merge import find_journals, merge_journals
 from sleap_infer.system import files
