@@ -29,6 +29,7 @@ from sleap_infer.cli.predict import INTERRUPTED, predict
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
 from sleap_infer.system.printable import OneLine
+from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain, is_debugging
 
 FAILED, USAGE_ERROR = 1, 2
@@ -74,6 +75,7 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger(PROGRESS).setLevel(logging.INFO)
     logging.captureWarnings(True)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}"
     sys.exit(_run())

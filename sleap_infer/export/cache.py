@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.system.cache_directory import cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
 from sleap_infer.system.digest import digest
-
-logger = logging.getLogger(__name__)
+from sleap_infer.system.reports import reports
 
 
 def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:
@@ -41,11 +39,12 @@ def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[st
         return paths
     place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
     if not is_ready(place):
-        logger.warning("exporting to int8 in %s, once: some minutes", place)
+        report = reports().progress
+        report(f"exporting to int8 in {place}, once: some minutes")
         with making(place) as work:
             options, made = ExportOptions(precision="int8"), work / "export"
-            for result in export(paths, made, options, frames, logger.info, **inference_options):
-                logger.warning("%s", str(result).replace(str(made), str(place)))
+            for result in export(paths, made, options, frames, report, **inference_options):
+                report(str(result).replace(str(made), str(place)))
             for path in made.iterdir():
                 path.rename(work / path.name)
             made.rmdir()

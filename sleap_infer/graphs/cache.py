@@ -6,7 +6,6 @@ version of this package. Several processes may fill the cache at once (`entries.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
 from sleap_infer.system.digest import digest
+from sleap_infer.system.reports import reports
 
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""
@@ -37,8 +37,6 @@ MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16":
 FORM = 5
 """Version of the graphs: 2 names operations after blocks, 3 quantizes weights with GPTQ, 4 finds peaks faster, 5 passes
 NaN on to the candidates."""
-
-logger = logging.getLogger(__name__)
 
 
 def cached_graph(
@@ -70,7 +68,7 @@ def cached_graph(
     if is_ready(entry):
         return entry
     require_torch()
-    logger.warning("exporting %s to %s, once", model.path, entry)
+    reports().progress(f"exporting {model.path} to {entry}, once")
     try:
         with making(entry) as place:
             spec, _ = make_graph([model], frames, place, options, given)

@@ -22,12 +22,20 @@ from sleap_infer.poses.outputs import NOT_FINITE, Outputs
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.auto.select import open_on_best
 from sleap_infer.predictors.batches import BatchPredictor
-from sleap_infer.predictors.factory import Runtime, check_runners, open_runners, read_plan, refuse_options_of_opening
+from sleap_infer.predictors.factory import (
+    Runtime,
+    check_runners,
+    open_runners,
+    read_plan,
+    refuse_options_of_opening,
+    reverted_blocks,
+)
 from sleap_infer.predictors.live.latency import LatencyReport
 from sleap_infer.predictors.live.session import LiveSession
 from sleap_infer.predictors.pipeline import run_stages
 from sleap_infer.runners import BaseInferenceRunner
 from sleap_infer.runners.profile import Profile
+from sleap_infer.system.reports import Fallback, OnProgress, Reports, reporting_to
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -54,6 +62,7 @@ class Predictor(BatchPredictor):
         choice: how the backend was chosen, where that was left open.
         profile: where the time of the last run went.
         stopwatch: counts it.
+        reports: fallbacks and progress.
     """
 
     kind: ClassVar[str | None] = None
@@ -96,6 +105,7 @@ class Predictor(BatchPredictor):
         precision: PrecisionChoice | None = None,
         backend_options: Mapping[str, Any] | None = None,
         clip: Any = None,
+        on_progress: OnProgress | None = None,
         **options: Unpack[OptionValues],
     ) -> Self:
         """Open trained models and find what they make together.
@@ -115,6 +125,8 @@ class Predictor(BatchPredictor):
                 default one.
             clip: calibration clip for `"auto"`, a source as in `predict` or a `Clip`; best the one to predict.
                 Measuring takes some seconds, once for these models, this machine and this size of frames.
+            on_progress: takes lines such as "exporting ..." or "compiling ...", in any thread; also logged as INFO of
+                `sleap_infer.progress`.
             **options: any of `sleap_infer.config.options` that apply, by name.
 
         Returns:
@@ -134,16 +146,23 @@ class Predictor(BatchPredictor):
             )
 
         def make(runtime: Runtime) -> Predictor:
-            return chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
+            own = Reports(on_progress)
+            with reporting_to(own):
+                opened = chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
+            opened.reports = own
+            return opened
 
         if backend is not None and not isinstance(backend, (str, type)):
             refuse_options_of_opening(device=device, precision=precision, backend_options=backend_options, clip=clip)
             runners = check_runners(plan, backend)
             return chosen(runners, plan.settings, DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
         request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
-        made, choice = open_on_best(plan, request, make, clip)
+        choosing = Reports(on_progress)
+        with reporting_to(choosing):
+            made, choice = open_on_best(plan, request, make, clip)
         assert isinstance(made, cls)
         made.choice = choice
+        made.reports.include(choosing)
         return made
 
     @overload
@@ -248,6 +267,15 @@ class Predictor(BatchPredictor):
         Each call makes a new object, so that changing it does not change the predictor.
         """
         return make_skeleton(instance_skeleton(self.runners[-1].spec))
+
+    @property
+    @final
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """Return what is used other than asked for, so far: each with `what`, `asked`, `used` and `why`.
+
+        Decoding on the CPU, for example, is known only after a video was opened.
+        """
+        return (*self.reports.fallbacks, *(found for runner in self.runners for found in reverted_blocks(runner.spec)))
 
     def __repr__(self) -> str:
         """Return the kind of pipeline, backend, device, precision and batch size."""

@@ -18,6 +18,7 @@ from sleap_infer.predictors.factory import check_batch_size
 from sleap_infer.predictors.steps import Step, Work, place
 from sleap_infer.runners import BaseInferenceRunner
 from sleap_infer.runners.profile import Profile, Stopwatch
+from sleap_infer.system.reports import Reports
 
 RGB = 3
 """Channels of a model trained on colour images."""
@@ -44,6 +45,7 @@ class BatchPredictor(ABC):
         self.batch_size = batch_size
         self.choice: Choice | None = None
         self.stopwatch = Stopwatch()
+        self.reports = Reports()
         for runner in self.runners:
             runner.count_with(self.stopwatch)
 
@@ -78,9 +80,9 @@ class BatchPredictor(ABC):
         runs_on = self.describe()
         if not all(runner.takes_device_images for runner in self.runners):
             reason = f"frames cannot stay on {runs_on['device']} for backend {runs_on['backend']!r}"
-            warn(source.name, f"{reason}. Use backend='torch' and one GPU, device='cuda'")
+            warn(self.reports, source.name, f"{reason}. Use backend='torch' and one GPU, device='cuda'")
             return source
-        return decode_on_device(source, self.runners[0].device)
+        return decode_on_device(source, self.runners[0].device, self.reports)
 
     def _stages(self) -> list[Callable[[Any], Any]]:
         """Return the functions that run in threads of their own.

@@ -22,6 +22,7 @@ from sleap_infer.model.settings import (
     resolve,
 )
 from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
+from sleap_infer.system.reports import Fallback
 
 
 @frozen
@@ -102,6 +103,16 @@ def read_plan(paths: str | Path | Sequence[str | Path], options: Mapping[str, An
     kind = pipeline_kind(specs)
     settings = resolve(specs, read_options(specs, kind, options))
     return Plan(tuple(ordered), tuple(specs), kind, settings, {n: v for n, v in options.items() if v is not None})
+
+
+def reverted_blocks(spec: ModelSpec) -> list[Fallback]:
+    """Return the blocks of an export that the export check reverted to a higher precision, as a fallback."""
+    facts = spec.exported
+    if facts is None or not facts.kept:
+        return []
+    names = ", ".join(facts.kept)
+    why = f"These blocks of {spec.path} exceed the error budget of the export: {names}."
+    return [Fallback("precision", facts.precision, f"higher precision in {len(facts.kept)} blocks", why)]
 
 
 def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:

@@ -284,6 +284,7 @@ def test_lanes_share_what_one_of_them_compiles(models: Path, videos: Path, caplo
         backend_options={"lanes": 3, "at_once": 4, "num_threads": 1},
     )
     plain = find_runner("torch").from_model_path(models / "bottomup", device="cpu")
+    caplog.set_level("INFO", logger="sleap_infer.progress")
     found, expected = compiled.infer(images), plain.infer(images)
     assert caplog.text.count("compiling for 4 images") == caplog.text.count("compiling") == 1
     assert expected["peak_mask"].any()

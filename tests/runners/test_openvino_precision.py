@@ -121,6 +121,8 @@ def test_a_graph_that_names_no_blocks_is_computed_in_32_bits(
     monkeypatch.setattr(openvino_precision, "has_arithmetic", lambda *_: True)
     with Predictor.from_model_paths(tmp_path, backend="openvino", device="cpu") as predictor:
         hint = predictor.runners[0].model.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+        (fallback,) = predictor.fallbacks
+    assert (fallback.what, fallback.asked, fallback.used) == ("precision", "fp16", "fp32")
     assert "float32" in str(hint)
     assert "export the model again" in caplog.text
 

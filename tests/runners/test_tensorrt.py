@@ -209,6 +209,7 @@ def test_engines_that_cannot_be_trusted(
     else:
         engine.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if how == "flipped" else data[: len(data) // 2])
     caplog.clear()
+    caplog.set_level("INFO", logger="sleap_infer.progress")
     with find_runner("tensorrt").from_model_path(model) as runner:
         close(runner.predict(frames), expected)
     assert "building" in caplog.text

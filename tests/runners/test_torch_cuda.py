@@ -227,6 +227,7 @@ def test_more_sizes_than_pytorch_compiles_by_itself(models: Path) -> None:
 def test_compiled_networks_give_the_same_and_are_kept(
     models: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
+    caplog.set_level("INFO", logger="sleap_infer.progress")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is taken back what comes there
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path))

@@ -6,7 +6,6 @@ what the CPU makes of it. Where the GPU cannot, the CPU does, and one line says 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,11 +21,10 @@ from sleap_infer.frames.reader import AnyImage
 from sleap_infer.frames.readers.av import VideoFileReader, to_image
 from sleap_infer.frames.readers.packets import has_times, in_order
 from sleap_infer.frames.source import Source, VideoPart
+from sleap_infer.system.reports import Fallback, Reports
 
 if TYPE_CHECKING:
     from sleap_infer.ops.yuv import YuvMatrix
-
-logger = logging.getLogger(__name__)
 
 PIXELS = ("yuv420p", "yuvj420p")
 """Formats whose conversion to RGB is known to be that of the CPU; the second one has the full range of luma."""
@@ -40,35 +38,38 @@ MAX_DIFFERENCE = 2
 """Gray levels by which the first frame may differ from the CPU's."""
 
 
-def decode_on_device(source: Source, device: str) -> Source:
+def decode_on_device(source: Source, device: str, reports: Reports | None = None) -> Source:
     """The same source, with its video files decoded by a GPU; as it is, and a line why, where that cannot be.
 
     Args:
         source: opened.
         device: such as `"cuda:0"`.
+        reports: where fallbacks to the CPU go.
     """
+    reports = reports or Reports()
     try:
         load_package()
     except CannotDecode as reason:
-        warn(source.name, reason)
+        warn(reports, source.name, reason)
         return source
-    parts = tuple(_on_device(part, device) for part in source.parts)
+    parts = tuple(_on_device(part, device, reports) for part in source.parts)
     n_others = sum(not isinstance(part.reader, NvdecReader) for part in parts)
     if n_others:
-        warn(source.name, f"{n_others} of its {len(parts)} videos are not in video files")
+        warn(reports, source.name, f"{n_others} of its {len(parts)} videos are not in video files")
     return attrs.evolve(source, parts=parts)
 
 
-def warn(name: object, reason: object) -> None:
-    """Say that the CPU decodes, although the GPU was asked for."""
-    logger.warning("decoder='nvdec': the CPU decodes %s: %s", name, reason)
+def warn(reports: Reports, name: object, reason: object) -> None:
+    """Report that the CPU decodes, although the GPU was asked for."""
+    fallback = Fallback("decoder", "nvdec", "cpu", f"{name}: {reason}")
+    reports.fall_back(fallback, f"decoder='nvdec': the CPU decodes {name}: {reason}")
 
 
-def _on_device(part: VideoPart, device: str) -> VideoPart:
+def _on_device(part: VideoPart, device: str, reports: Reports) -> VideoPart:
     reader = part.reader
     if not isinstance(reader, VideoFileReader):
         return part
-    return attrs.evolve(part, reader=NvdecReader(reader.path, device, reader.settle_channels()))
+    return attrs.evolve(part, reader=NvdecReader(reader.path, device, reader.settle_channels(), reports))
 
 
 class NvdecReader(VideoFileReader):
@@ -78,10 +79,12 @@ class NvdecReader(VideoFileReader):
         path: of the file.
         device: of the GPU, such as `"cuda:0"`.
         grayscale: as in `VideoFileReader`.
+        reports: where fallbacks to the CPU go.
     """
 
-    def __init__(self, path: Path, device: str, grayscale: bool | None = None) -> None:
+    def __init__(self, path: Path, device: str, grayscale: bool | None = None, reports: Reports | None = None) -> None:
         super().__init__(path, grayscale)
+        self._reports = reports or Reports()
         self.device = device
         self._size, self._quarter_turns = (0, 0), 0
         self._matrix: YuvMatrix | None = None
@@ -108,7 +111,7 @@ class NvdecReader(VideoFileReader):
             return
         except CannotDecode as reason:
             since = f" from frame {last + 1} on" if last >= 0 else ""
-            warn(f"{self.path}{since}", reason)
+            warn(self._reports, f"{self.path}{since}", reason)
         host = VideoFileReader(self.path, self.grayscale)
         rest = None if frame_inds is None else [frame_idx for frame_idx in frame_inds if frame_idx > last]
         on_host: Any = host.read_from(last + 1) if rest is None else host.read(rest) if rest else iter(())

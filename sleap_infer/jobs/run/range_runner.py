@@ -18,6 +18,7 @@ from sleap_infer.jobs.store.shard import Shard
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.system.printable import one_line
+from sleap_infer.system.reports import Fallback
 from sleap_infer.system.unexpected_errors import explain, write_details
 
 GIVE_UP_AFTER = 32
@@ -204,7 +205,8 @@ class RangeRunner:
 
     def _halve(self, error: BaseException) -> None:
         size = self.predictor.batch_size // 2
-        logger.warning("memory ran out (%s): going on with batches of %d", error, size)
+        fallback = Fallback("batch_size", str(self.predictor.batch_size), str(size), f"Memory ran out: {error}")
+        self.predictor.reports.fall_back(fallback, f"memory ran out ({error}): going on with batches of {size}")
         self.predictor.batch_size = size
 
     @contextmanager

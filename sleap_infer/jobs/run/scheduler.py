@@ -269,8 +269,7 @@ class Job:
             if isinstance(answer, Opened):
                 self._hear_opened(answer)
             elif isinstance(answer, Said):
-                if answer.level >= logging.WARNING:
-                    self._listen(Note(answer.text, is_warning=True))
+                self._listen(Note(answer.text, is_warning=answer.level >= logging.WARNING))
             elif index is not None and isinstance(answer, Kept):
                 self._open[index].ahead[worker] = 0
                 self._hear_kept(answer, index)

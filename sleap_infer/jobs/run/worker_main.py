@@ -21,6 +21,7 @@ from sleap_infer.jobs.run.source_facts import look
 from sleap_infer.jobs.run.worker_session import Session
 from sleap_infer.system.child_process import leave
 from sleap_infer.system.printable import OneLine
+from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain
 
 
@@ -59,6 +60,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[others])
     for name in ("sleap_infer", "py.warnings"):
         logging.getLogger(name).propagate = False
+    logging.getLogger(PROGRESS).setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(teller)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
@@ -25,6 +24,7 @@ from sleap_infer.predictors.auto.result import difference
 from sleap_infer.predictors.factory import Plan, Runtime
 from sleap_infer.runners import BackendFacts, BaseInferenceRunner
 from sleap_infer.runners.registry import all_facts, find_runner, what_can_run, why_not
+from sleap_infer.system.reports import reports
 
 if TYPE_CHECKING:
     from sleap_infer.predictors.steps import Steps
@@ -53,8 +53,6 @@ EXPORT_S = 15.0
 
 LONGER = 2
 """A choice that skipped slow setups also holds for jobs longer by this factor."""
-
-logger = logging.getLogger(__name__)
 
 
 def choose(plan: Plan, request: Request, make: Make, clip: Clip) -> Choice:
@@ -226,7 +224,7 @@ class _Comparison:
     def _try(self, backend: str, precision: Precision) -> None:
         named = backend if self._request.backend == "auto" else self._request.backend
         runtime = self._request.runtime(named, None if self._plan.is_exported else precision)
-        logger.info("measuring %s %s", backend, precision)
+        reports().progress(f"measuring {backend} {precision}")
         try:
             predictor = self._open(runtime)
             found = list(predictor.stream(self._frames))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,13 +15,12 @@ from sleap_infer.predictors.auto.measure import choose, name_of
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.factory import Plan, Runtime
 from sleap_infer.runners import find_runner
+from sleap_infer.system.reports import Fallback, reports
 
 if TYPE_CHECKING:
     from sleap_infer.predictors.steps import Steps
 
 Opened = TypeVar("Opened", bound="Steps")
-
-logger = logging.getLogger(__name__)
 
 
 def open_on_best(
@@ -53,12 +51,16 @@ def open_on_best(
     remember = isinstance(request.backend, str) and (frames is None or frames.remember)
     key = key_of(plan, request) if remember else ""
     known = recall(key, frames.size if frames else None) if remember else None
+    gone: BackendError | None = None
     if known is not None and (frames is None or known.holds_for(frames.n_frames)):
         try:
             return make(_runtime(request, known)), known
         except BackendError as error:
-            logger.warning("%s was chosen before and does not run now (%s)", known.backend, error)
+            gone = error
     choice = _default(plan, request) if frames is None else choose(plan, request, make, frames)
+    if known is not None and gone is not None:
+        fallback = Fallback("backend", known.backend, choice.backend, f"It was chosen before and does not run: {gone}")
+        reports().fall_back(fallback, f"{known.backend} was chosen before and does not run now ({gone})")
     if remember and frames is not None:
         keep(key, frames.size, choice)
     return make(_runtime(request, choice)), choice

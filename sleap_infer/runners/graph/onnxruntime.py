@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -26,10 +25,9 @@ from sleap_infer.runners.graph.io import (
 )
 from sleap_infer.runners.graph.onnxruntime_bound import BoundSession
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.system.reports import Fallback, reports
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-
-logger = logging.getLogger(__name__)
 
 
 class InferenceRunnerONNX(RunnerInLanes):
@@ -235,4 +233,4 @@ def _check_provider(session: Any, wanted: str, device: str) -> None:
     )
     if device != "auto":
         raise DeviceError(f"{found}; or use device='cpu'.")
-    logger.warning("%s. Running on the CPU.", found)
+    reports().fall_back(Fallback("device", "cuda", "cpu", f"{found}."), f"{found}. Running on the CPU.")

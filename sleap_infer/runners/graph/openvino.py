@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, ClassVar, Self
 
@@ -27,11 +26,10 @@ from sleap_infer.runners.graph.io import (
 )
 from sleap_infer.runners.graph.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.system.reports import Fallback, reports
 from sleap_infer.system.runtimes import import_runtime
 
 HINT = "INFERENCE_PRECISION_HINT"
-
-logger = logging.getLogger(__name__)
 
 _FIRST_USE = threading.Lock()
 """Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
@@ -194,12 +192,11 @@ def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any
         return marked, numbers
     if asked is not None:
         return model, numbers
-    logger.warning(
-        "%s does not say which of its operations are a network: computing in 32-bit floats. To have it computed in %s, "
-        "export the model again.",
-        opening.path,
-        facts.precision,
+    message = (
+        f"{opening.path} does not name the operations of its network: computing in 32-bit floats. To compute it in "
+        f"{facts.precision}, export the model again."
     )
+    reports().fall_back(Fallback("precision", facts.precision, "fp32", message), message)
     return model, FULL
 
 

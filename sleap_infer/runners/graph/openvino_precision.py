@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -13,6 +12,7 @@ from typing import Any
 from sleap_infer.choices import Precision
 from sleap_infer.model.blocks import block_of, is_kept
 from sleap_infer.model.spec import ExportFacts
+from sleap_infer.system.reports import Fallback, reports
 from sleap_infer.system.runtimes import import_runtime
 
 ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f16"}
@@ -31,8 +31,6 @@ SHAPE = "ShapeOf"
 """Sees no numbers. OpenVINO gives biases their form by that of what they are added to, and adds them within the
 convolution only if nothing on that way is marked."""
 
-logger = logging.getLogger(__name__)
-
 
 def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
     """What the network computes in where it is not quantized. Left to itself, OpenVINO takes bf16 where it can.
@@ -48,7 +46,8 @@ def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
     if has_arithmetic(core, device, wanted):
         return wanted
     if facts.precision == "bf16":
-        logger.warning("%s has no bf16 arithmetic: computing in 32-bit floats.", device)
+        message = f"{device} has no bf16 arithmetic: computing in 32-bit floats."
+        reports().fall_back(Fallback("precision", "bf16", "fp32", message), message)
     return FULL
 
 

@@ -28,6 +28,7 @@ from sleap_infer.runners.tensorrt.timings import read_timings, write_timings
 from sleap_infer.system.cache_directory import cache_directory, is_private, make_private, require_private
 from sleap_infer.system.digest import digest, file_digest
 from sleap_infer.system.files import replacing
+from sleap_infer.system.reports import reports
 from sleap_infer.system.runtimes import import_runtime
 
 Range: TypeAlias = tuple[int, int, int]
@@ -147,6 +148,7 @@ class EngineStore:
 
     def __init__(self, trt: Any, graph: Path, sha256: str, precision: str, gpu: Gpu | None) -> None:
         self.trt, self.graph, self.gpu = trt, graph, gpu
+        self._reports = reports()
         self._common = {
             "graph_sha256": sha256,
             "flavour": trt.__name__,
@@ -195,10 +197,10 @@ class EngineStore:
         """
         facts = self.facts(profile)
         best = " x ".join(map(str, profile.shapes[1]))
-        logger.warning("building a %s engine of %s for images of %s, once", facts.flavour, self.graph.name, best)
+        self._reports.progress(f"building a {facts.flavour} engine of {self.graph.name} for images of {best}, once")
         start = time.perf_counter()
         plan = build_engine(self.trt, self.graph, profile, self._timing_cache())
-        logger.warning("built in %.1f s", time.perf_counter() - start)
+        self._reports.progress(f"built in {time.perf_counter() - start:.1f} s")
         for folder in self._folders():
             try:
                 return _keep(folder, self.graph.stem, plan, facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import threading
@@ -25,6 +24,7 @@ from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes
 from sleap_infer.runners.torch.compiled_code import seal_code, use_code_directory
 from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_lanes, require_torch
+from sleap_infer.system.reports import reports
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,6 @@ COMPILERS = ("g++", "clang++", "c++")
 
 MOST_SIZES = 1024
 """Models and sizes of images that a process may compile for."""
-
-logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
@@ -112,6 +110,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         self._batch_sizes: dict[tuple[int | str, ...], set[int]] = {}
         self._compiling = threading.Lock()
         self._replays: Any = None
+        self._reports = reports()
         super().__init__(module, spec, settings, device, returned, precision, self._options.lanes)
         if self._queue is not None:
             from sleap_infer.runners.torch.cuda_graphs import Replays
@@ -152,11 +151,11 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
             if size not in sizes:
                 start, (height, width) = time.perf_counter(), images.shape[2:]
                 allow_many_sizes()
-                logger.warning("compiling for %d images of %d x %d, once: up to a minute", size, height, width)
+                self._reports.progress(f"compiling for {size} images of {height} x {width}, once: up to a minute")
                 found = self._compute_in(images, size)
                 sizes.add(size)
                 seal_code()
-                logger.warning("compiled in %.1f s", time.perf_counter() - start)
+                self._reports.progress(f"compiled in {time.perf_counter() - start:.1f} s")
                 return found
         return self._compute_in(images, size)
 

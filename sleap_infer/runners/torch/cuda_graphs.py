@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ from attrs import frozen
 from torch import Tensor
 
 from sleap_infer.runners.batching import padded_size
+from sleap_infer.system.reports import Fallback, reports
 
 Function: TypeAlias = Callable[..., Mapping[str, Tensor]]
 """(B, C, H, W) images, and `room`, to tensors by name."""
@@ -21,8 +21,6 @@ WARM_UPS = 3
 
 MOST = 16
 """Recordings that are kept; each has memory of its own."""
-
-logger = logging.getLogger(__name__)
 
 
 @frozen
@@ -51,6 +49,7 @@ class Replays:
 
     def __init__(self, function: Function, records: bool = True, at_once: int = 1) -> None:
         self._function, self._records, self._at_once = function, records, at_once
+        self._reports = reports()
         self._recordings: dict[tuple[object, ...], Recording] = {}
 
     def __call__(self, images: Tensor, room: int) -> dict[str, Tensor]:
@@ -71,14 +70,14 @@ class Replays:
     def _record(self, images: Tensor, batch: int, room: int) -> Recording:
         start = time.perf_counter()
         size = " x ".join(map(str, images.shape[2:]))
-        logger.warning("compiling for %d images of %s, once: up to a minute", batch, size)
+        self._reports.progress(f"compiling for {batch} images of {size}, once: up to a minute")
         _, channels, height, width = images.shape
         own = torch.zeros(batch, height, width, channels, dtype=images.dtype, device=images.device).permute(0, 3, 1, 2)
         for _ in range(WARM_UPS):
             self._function(own, room=room)
         recording = self._capture(own, room) if self._records else None
         torch.cuda.current_stream(images.device).synchronize()
-        logger.warning("compiled in %.1f s", time.perf_counter() - start)
+        self._reports.progress(f"compiled in {time.perf_counter() - start:.1f} s")
         return recording or Recording(own, lambda: self._function(own, room=room), {})
 
     def _capture(self, own: Tensor, room: int) -> Recording | None:
@@ -90,6 +89,8 @@ class Replays:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 found = self._function(own, room=room)
         except RuntimeError as error:
-            logger.warning("no CUDA graph could be recorded (%s): running without", str(error).partition("\n")[0])
+            why = str(error).partition("\n")[0]
+            message = f"no CUDA graph could be recorded ({why}): running without"
+            self._reports.fall_back(Fallback("cuda_graph", "recorded", "launched one by one", why), message)
             return None
         return Recording(own, graph.replay, found)
