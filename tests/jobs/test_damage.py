@@ -203,7 +203,7 @@ def test_what_is_not_complete_is_not_written(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "a.journal", FACTS)
     with journal.shard("0") as shard:
         shard.add(0, 0, of_part(0, 0, 4), CHUNK)
-    with pytest.raises(JournalError, match=r"video 0, places 4 to 12; video 1, places 0 to the end"):
+    with pytest.raises(JournalError, match=r"video 0, positions 4 to 12; video 1, positions 0 to the end"):
         list(journal.read_complete())
 
 

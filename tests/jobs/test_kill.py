@@ -201,7 +201,7 @@ def test_what_is_missing_is_named_or_marked(graph: Path, videos: Path, tmp_path:
     process.communicate()
     journals = find_journals([task.journal])
     n_there = journals[0].n_frames()
-    with pytest.raises(JobError, match=f"video 0, places {n_there} to the end"):
+    with pytest.raises(JobError, match=f"video 0, positions {n_there} to the end"):
         merge_journals(journals, ("slp",), False, False, False, lambda event: None)
     (report,) = merge_journals(journals, ("slp",), True, False, False, lambda event: None)
     assert report.counts["skipped"] == 100 - n_there

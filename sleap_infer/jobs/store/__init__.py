@@ -1,1 +1,1 @@
-"""The journal: a SQLite file for the job, one file per writer, locks, and columns of poses."""
+"""The journal: `job.json`, one SQLite file (shard) per process, locks and leases, and columns of poses."""

@@ -1,4 +1,4 @@
-"""Poses of many frames as a few arrays, which take no Python object a frame."""
+"""Poses of many frames in a few arrays, without a Python object for each frame."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from sleap_infer.choices import FrameStatus
 from sleap_infer.poses.outputs import NOT_FINITE, Outputs
 
 STATUSES: tuple[FrameStatus, ...] = ("ok", "empty", "decode_failed", "predict_failed", "skipped")
-"""What a frame ends with; a frame's status is stored as its place in this list. New ones go to the end."""
+"""Results of a frame. A status is stored as its index in this list; new ones go to the end."""
 
 FAILED: tuple[FrameStatus, ...] = ("decode_failed", "predict_failed", "skipped")
-"""Those that are not done."""
+"""Statuses of frames without a prediction."""
 
 
 @frozen(eq=False)
 class Columns:
-    """Poses of F frames of one video, R instances in all, of N points each.
+    """Poses of F frames of one video: R instances in total, of N points each.
 
     Attributes:
         frame_inds: (F,) int64 indices in the video, ascending.
-        statuses: (F,) uint8 places in `STATUSES`.
-        counts: (F,) int32 instances of each frame; their rows stand in the order of the frames.
-        capped: (F,) uint8 1 where a fixed number of places was full, so that peaks may be missing.
+        statuses: (F,) uint8 indices in `STATUSES`.
+        counts: (F,) int32 number of instances of each frame; their rows are in the order of the frames.
+        capped: (F,) uint8 1 where peaks may be missing, because the capacity of the graph was reached.
         points: (R, N, 2) float32 as (x, y) in pixels of the frame; NaN where missing.
         point_scores: (R, N) float32 confidence of each point.
         scores: (R,) float32 of each instance.
         classes: (R,) int16 index of the class; -1 for none.
         class_scores: (R,) float32 probability of the class; NaN for none.
-        notes: why frames failed, by their place.
+        notes: reasons of failed frames, by their position.
         times_s: (F,) float64 time stamp of each frame in seconds; NaN where the source has none. Stored in a table of
             their own, which journals of earlier versions do not have.
     """
@@ -56,7 +56,7 @@ class Columns:
         return np.full(len(self.frame_inds), np.nan)
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return len(self.frame_inds)
 
     @property
@@ -65,16 +65,16 @@ class Columns:
         return len(self.points)
 
     def tail(self, skip: int) -> Columns:
-        """Without the first so many frames."""
+        """Return the columns without the first `skip` frames."""
         if skip == 0:
             return self
         rows = int(self.counts[:skip].sum())
         arrays = {name: array[skip if name in OF_FRAMES else rows :] for name, array in self.arrays().items()}
-        notes = {place - skip: note for place, note in self.notes.items() if place >= skip}
+        notes = {position - skip: note for position, note in self.notes.items() if position >= skip}
         return Columns(**arrays, notes=notes, times_s=self.times_s[skip:])
 
     def count(self) -> dict[FrameStatus, int]:
-        """How many frames have each status."""
+        """Return the number of frames with each status."""
         numbers = np.bincount(self.statuses, minlength=len(STATUSES)).tolist()
         return dict(zip(STATUSES, numbers, strict=True))
 
@@ -84,7 +84,7 @@ class Columns:
         return int(np.count_nonzero(np.bincount(owners[self.classes < 0]) > 1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays by name, without the time stamps."""
+        """Return all arrays by name, without the time stamps."""
         return {name: getattr(self, name) for name in DTYPES}
 
 
@@ -106,20 +106,20 @@ OF_FRAMES = ("frame_inds", "statuses", "counts", "capped")
 
 
 def to_columns(everything: Sequence[Outputs], n_nodes: int, is_centroid: bool = False) -> Columns:
-    """Outputs of frames of one video, in order, as arrays. Instances without any point are left out.
+    """Return the outputs of frames of one video, in order, as arrays. Instances without points are left out.
 
     Args:
         everything: one per frame.
-        n_nodes: points of an instance.
-        is_centroid: whether centroids are the points; there is one of each instance.
+        n_nodes: number of points N of an instance.
+        is_centroid: whether the centroid is the only point of an instance.
     """
     found = [_points_and_values(outputs, n_nodes, is_centroid) for outputs in everything]
     points = _joined((part[0] for part in found), (0, n_nodes, 2))
-    kept = ~np.isnan(points).all(axis=(1, 2))
-    owners = np.repeat(np.arange(len(everything)), [len(part[0]) for part in found])[kept]
+    has_points = ~np.isnan(points).all(axis=(1, 2))
+    owners = np.repeat(np.arange(len(everything)), [len(part[0]) for part in found])[has_points]
     counts = np.bincount(owners, minlength=len(everything))
     rows = [_facts(outputs, len(part[0])) for outputs, part in zip(everything, found, strict=True)]
-    scores, classes, class_scores = (_joined((row[k] for row in rows), (0,))[kept] for k in range(3))
+    scores, classes, class_scores = (_joined((row[k] for row in rows), (0,))[has_points] for k in range(3))
     arrays = {
         "frame_inds": np.array([outputs.frame_idx or 0 for outputs in everything]),
         "statuses": np.array(
@@ -127,39 +127,39 @@ def to_columns(everything: Sequence[Outputs], n_nodes: int, is_centroid: bool = 
         ),
         "counts": counts,
         "capped": np.array([outputs.capped for outputs in everything]),
-        "points": points[kept],
-        "point_scores": _joined((part[1] for part in found), (0, n_nodes))[kept],
+        "points": points[has_points],
+        "point_scores": _joined((part[1] for part in found), (0, n_nodes))[has_points],
         "scores": scores,
         "classes": classes,
         "class_scores": np.where(np.isfinite(class_scores), class_scores, np.nan),
     }
-    notes = {place: _note(outputs) for place, outputs in enumerate(everything) if outputs.failure is not None}
+    notes = {position: _note(outputs) for position, outputs in enumerate(everything) if outputs.failure is not None}
     times_s = np.array([np.nan if outputs.time_s is None else outputs.time_s for outputs in everything], np.float64)
     typed = {name: array.astype(DTYPES[name]) for name, array in arrays.items()}
     return Columns(**typed, notes=notes, times_s=times_s)
 
 
 def failed(frame_inds: Sequence[int], status: FrameStatus, note: str, n_nodes: int) -> Columns:
-    """Frames without poses, and why."""
+    """Return columns of frames without poses, with the reason."""
     empty = to_columns([Outputs(frame_idx=index, failure=note) for index in frame_inds], n_nodes)
     return attrs.evolve(empty, statuses=np.full(len(empty), STATUSES.index(status), np.uint8))
 
 
 def join(parts: Sequence[Columns]) -> Columns:
-    """Frames of several, one after the other."""
+    """Return the frames of several columns, one after the other."""
     if len(parts) == 1:
         return parts[0]
     notes: dict[int, str] = {}
-    place = 0
+    start = 0
     for part in parts:
-        notes |= {place + own: note for own, note in part.notes.items()}
-        place += len(part)
+        notes |= {start + position: note for position, note in part.notes.items()}
+        start += len(part)
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*DTYPES, "times_s")}
     return Columns(**joined, notes=notes)
 
 
 def problem_of(columns: Columns, n_frames: int) -> str | None:
-    """Return what contradicts itself in columns of `n_frames` frames, or `None`."""
+    """Return the first contradiction in columns of `n_frames` frames; `None` if there is none."""
     arrays = columns.arrays()
     uneven = [name for name in OF_FRAMES if len(arrays[name]) != n_frames]
     n_rows = len(columns.points)
@@ -204,5 +204,5 @@ def _facts(outputs: Outputs, n_rows: int) -> tuple[NDArray[Any], NDArray[Any], N
 
 
 def _joined(parts: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
-    """All rows; the shape of none."""
+    """Return all rows; `shape` is that of no rows."""
     return np.concatenate([np.zeros(shape, np.float32), *parts])

@@ -1,4 +1,4 @@
-"""Places of frames: which are covered, which are missing, and how they are cut into pieces. Pure."""
+"""Ranges of positions of frames: which are covered, which are missing, and how they are cut. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from attrs import frozen
 
 @frozen(order=True)
 class Range:
-    """Places from `start` up to `stop`; without a stop, up to the end of the video."""
+    """Positions from `start` up to `stop`; without a stop, up to the end of the video."""
 
     start: int
     stop: int | None
 
     def __len__(self) -> int:
-        """Number of places, where there is a stop."""
+        """Return the number of positions; 0 without a stop."""
         return 0 if self.stop is None else self.stop - self.start
 
 
 def union(ranges: Iterable[Range]) -> list[Range]:
-    """Ranges with stops, joined where they meet or overlap, ascending.
+    """Return ranges with stops in ascending order, joined where they meet or overlap.
 
     >>> union([Range(4, 6), Range(0, 2), Range(2, 3), Range(5, 9)])
     [Range(start=0, stop=3), Range(start=4, stop=9)]
@@ -35,7 +35,7 @@ def union(ranges: Iterable[Range]) -> list[Range]:
 
 
 def missing_between(covered: Iterable[Range], length: int | None) -> list[Range]:
-    """What is left of `length` places; without a length, what follows the last is open.
+    """Return the gaps in `length` positions; without a length, the last gap has no stop.
 
     >>> missing_between([Range(0, 3), Range(4, 9)], 9)
     [Range(start=3, stop=4)]
@@ -56,9 +56,9 @@ def at_multiples(whole: Range, step: int, stop: int) -> Iterator[Range]:
     """Cut a range at the multiples of a step.
 
     Args:
-        whole: to cut; the last piece of one without a stop has none.
-        step: places of a piece.
-        stop: where a range without a stop probably ends.
+        whole: range to cut; if it has no stop, its last part has none.
+        step: number of positions between cuts.
+        stop: probable end of a range without a stop.
 
     >>> list(at_multiples(Range(3, 10), 4, 10))
     [Range(start=3, stop=4), Range(start=4, stop=8), Range(start=8, stop=10)]
@@ -73,7 +73,7 @@ def at_multiples(whole: Range, step: int, stop: int) -> Iterator[Range]:
 
 
 def within(ranges: Iterable[Range], whole: Range) -> list[Range]:
-    """What of some ranges lies in another.
+    """Return the parts of ranges that lie in another range.
 
     >>> within([Range(0, 3), Range(5, None)], Range(2, 8))
     [Range(start=2, stop=3), Range(start=5, stop=8)]

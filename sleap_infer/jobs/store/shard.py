@@ -1,7 +1,7 @@
-"""One file of a journal: results of one process, each entry complete and with a checksum.
+"""One file of a journal: the results of one process, each entry complete and with a checksum.
 
-A checksum covers what the entry is about (the job, the video, the range of frames) and all of its content, so that a
-damaged disk, an edited file and a file of another job are noticed wherever the entry is read.
+A checksum covers the job, the video, the range of frames and all of the content of an entry, so that damaged and edited
+files, and files of another job, are noticed when the entry is read.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CREATE TABLE IF NOT EXISTS times (
     part INTEGER, start INTEGER, stop INTEGER, times_s BLOB, checksum TEXT, PRIMARY KEY (part, start, stop)
 );
 """
-"""`pieces`: columns of the frames at positions start to stop of those that are wanted of a part (a video); `frames`:
-the same for people; `ends`: how many frames a video turned out to have where all are wanted. `content` is the checksum
-of a piece's columns, `checksum` that of its row. `times`: time stamps of the frames of a piece, where there are any;
+"""`pieces`: chunks, the columns of the frames at positions `start` to `stop` of the requested frames of a part (video).
+`frames`: the same for people. `ends`: number of frames of a video that was read to its end. `content` is the checksum
+of the columns of a chunk, `checksum` that of its row. `times`: time stamps of the frames of a chunk, if there are any;
 earlier versions neither write nor read them."""
 
 TIME = "<f8"
@@ -48,15 +48,22 @@ TIME = "<f8"
 CANNOT_WRITE = tuple(
     f"SQLITE_{name}" for name in ("FULL", "IOERR", "READONLY", "CANTOPEN", "BUSY", "LOCKED", "PERM", "PROTOCOL")
 )
-"""Errors of SQLite that are about the disk, rights or locks, by how their names begin; others are about the content."""
+"""Prefixes of the names of SQLite errors about the disk, rights or locks; other errors are about the content."""
 
 
 @frozen
 class Entry:
-    """Where a piece is in its shard: part, positions of its frames, the row, and the checksum of its columns."""
+    """A chunk in its shard.
+
+    Attributes:
+        part: number of the video.
+        positions: of its frames among the requested frames of the video.
+        row: number of its row.
+        content: checksum of its columns.
+    """
 
     part: int
-    places: Range
+    positions: Range
     row: int
     content: str
 
@@ -65,13 +72,13 @@ class Shard:
     """The file of one process; a context manager.
 
     Args:
-        path: of the file, made if it is not there.
+        path: of the file, created if it is missing.
         n_nodes: points of an instance.
         key: identity of the job, part of each checksum.
 
     Raises:
         OutputError: it cannot be written.
-        JournalError: it is damaged or something else.
+        JournalError: it is damaged, or not a shard.
     """
 
     def __init__(self, path: Path, n_nodes: int, key: str = "") -> None:
@@ -88,7 +95,7 @@ class Shard:
             raise
 
     def add(self, part: int, start: int, columns: Columns, batch_size: int, seconds: float = 0.0) -> None:
-        """Save the frames at positions `start` to `start + len(columns)`: all of them or, where that fails, none.
+        """Save the frames at positions `start` to `start + len(columns)`: all of them or, if that fails, none.
 
         Raises:
             OutputError: they cannot be written.
@@ -96,8 +103,8 @@ class Shard:
         stop = start + len(columns)
         counts, statuses = columns.counts.tolist(), columns.statuses.tolist()
         rows = [
-            (part, index, STATUSES[statuses[place]], counts[place], columns.notes.get(place))
-            for place, index in enumerate(columns.frame_inds.tolist())
+            (part, index, STATUSES[statuses[position]], counts[position], columns.notes.get(position))
+            for position, index in enumerate(columns.frame_inds.tolist())
         ]
         values = [array.tobytes() for array in columns.arrays().values()]
         notes = json.dumps(columns.notes)
@@ -111,13 +118,13 @@ class Shard:
             self._database.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?)", rows)
 
     def end(self, part: int, n_frames: int) -> None:
-        """Note how many frames a part has."""
+        """Save the number of frames of a video that was read to its end."""
         row = (part, n_frames, _checksum(self._key, part, n_frames))
         with translated(self.path), self._transaction():
             self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, ?, ?)", row)
 
     def entries(self) -> list[Entry]:
-        """All pieces, checked but for their columns.
+        """Return all chunks. Their checksums are compared, except those of the columns.
 
         Raises:
             JournalError: one is damaged.
@@ -128,20 +135,22 @@ class Shard:
             if checksum != _checksum(self._key, part, start, stop, content):
                 raise self.damaged(f"the entry of video {part}, frames {start} to {stop}, fails its checksum")
             found.append(Entry(part, Range(start, stop), row, content))
-        known = {(entry.part, entry.places.start, entry.places.stop) for entry in found}
+        known = {(entry.part, entry.positions.start, entry.positions.stop) for entry in found}
         for row in self._rows("SELECT part, start, stop FROM times"):
             if row not in known:
                 raise self.damaged(
                     f"there are time stamps of video {row[0]}, frames {row[1]} to {row[2]}, and no poses"
                 )
-        return sorted(found, key=lambda entry: (entry.part, entry.places.start, entry.places.stop or 0, entry.row))
+        return sorted(
+            found, key=lambda entry: (entry.part, entry.positions.start, entry.positions.stop or 0, entry.row)
+        )
 
     def ranges(self) -> list[tuple[int, Range]]:
-        """Part and positions of every piece."""
-        return [(entry.part, entry.places) for entry in self.entries()]
+        """Return the number of the video and the positions of every chunk."""
+        return [(entry.part, entry.positions) for entry in self.entries()]
 
     def ends(self) -> dict[int, int]:
-        """Frames of the parts that were read to their end.
+        """Return the numbers of frames of the videos that were read to their end.
 
         Raises:
             JournalError: one is damaged.
@@ -154,12 +163,12 @@ class Shard:
         return found
 
     def read(self, entry: Entry) -> Columns:
-        """Read one piece.
+        """Return the columns of one chunk.
 
         Raises:
             JournalError: it is damaged.
         """
-        name = f"video {entry.part}, frames {entry.places.start} to {entry.places.stop}"
+        name = f"video {entry.part}, frames {entry.positions.start} to {entry.positions.stop}"
         rows = self._rows(f"SELECT {', '.join(DTYPES)}, notes FROM pieces WHERE rowid = ?", (entry.row,))
         if len(rows) != 1:
             raise self.damaged(f"the entry of {name} is gone")
@@ -174,18 +183,18 @@ class Shard:
             }
             columns = Columns(
                 **arrays,
-                notes={int(place): note for place, note in json.loads(notes).items()},
+                notes={int(position): note for position, note in json.loads(notes).items()},
                 times_s=self._times(entry, name),
             )
         except (ValueError, TypeError, AttributeError) as error:
             raise self.damaged(f"the poses of {name} have another form ({error})") from error
-        problem = problem_of(columns, len(entry.places))
+        problem = problem_of(columns, len(entry.positions))
         if problem:
             raise self.damaged(f"the poses of {name}: {problem}")
         return columns
 
     def _add_times(self, part: int, start: int, stop: int, times_s: NDArray[np.float64]) -> None:
-        """Add the time stamps of a piece; without any, remove those of an earlier one."""
+        """Add the time stamps of a chunk; without any, remove those of an earlier one."""
         if np.isnan(times_s).all():
             self._database.execute("DELETE FROM times WHERE (part, start, stop) = (?, ?, ?)", (part, start, stop))
             return
@@ -194,14 +203,14 @@ class Shard:
         self._database.execute("INSERT OR REPLACE INTO times VALUES (?, ?, ?, ?, ?)", row)
 
     def _times(self, entry: Entry, name: str) -> NDArray[np.float64]:
-        """Read the time stamps of a piece, (F,); NaN if there are none."""
-        key = (entry.part, entry.places.start, entry.places.stop)
+        """Return the time stamps of a chunk, (F,); NaN if there are none."""
+        key = (entry.part, entry.positions.start, entry.positions.stop)
         query = "SELECT times_s, checksum FROM times WHERE (part, start, stop) = (?, ?, ?)"
         for blob, checksum in self._rows(query, key):
             if not isinstance(blob, bytes) or checksum != _checksum(self._key, *key, data=blob):
                 raise self.damaged(f"the time stamps of {name} fail their checksum")
             return np.frombuffer(blob, TIME)
-        return np.full(len(entry.places), np.nan)
+        return np.full(len(entry.positions), np.nan)
 
     def damaged(self, what: str) -> JournalError:
         """Return the error to raise for wrong content."""
@@ -212,7 +221,7 @@ class Shard:
         self._database.close()
 
     def __enter__(self) -> Shard:
-        """Enter the lifetime of the open file."""
+        """Return the shard."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,7 +246,7 @@ class Shard:
             raise self.damaged(str(error)) from error
 
     def _content(self, blobs: Sequence[Any], notes: Any) -> str:
-        """Checksum of columns: their names, types, lengths and bytes, and the notes."""
+        """Return the checksum of columns: their names, types, lengths and bytes, and the notes."""
         if not all(isinstance(blob, bytes) for blob in blobs):
             return ""
         lengths = [len(blob) for blob in blobs]
@@ -256,16 +265,16 @@ class Shard:
 
 
 def _checksum(*values: Any, data: bytes = b"") -> str:
-    """BLAKE2b of some plain values and bytes, 32 hexadecimal digits."""
+    """Return the BLAKE2b hash of plain values and bytes, 32 hexadecimal digits."""
     found = hashlib.blake2b(repr(values).encode("utf-8", "replace"), digest_size=16)
     found.update(data)
     return found.hexdigest()
 
 
 def remove_beside(path: Path) -> None:
-    """Remove what SQLite keeps beside a database, which belongs to no other one.
+    """Remove the files that SQLite stores beside a database.
 
-    Left over from a file that was deleted, it would be read as part of the next one of that name.
+    Those of a deleted database would be read as part of the next one with the same name.
     """
     for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -273,11 +282,11 @@ def remove_beside(path: Path) -> None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Errors of the database and of the file system as errors of this package.
+    """Raise errors of the database and of the file system as errors of this package.
 
     Raises:
         OutputError: something cannot be written.
-        JournalError: a file is damaged or something else.
+        JournalError: a file is damaged, or not a shard.
     """
     try:
         yield

@@ -16,8 +16,9 @@ from sleap_infer.jobs.plan.check_outputs import check_targets
 from sleap_infer.jobs.plan.content import Contents, noted
 from sleap_infer.jobs.plan.identity import crops_are_known, differences, identify_videos, identity_key, plain
 from sleap_infer.jobs.plan.tasks import ENDINGS, Task, base_name, ending_of
+from sleap_infer.jobs.store.chunks import listed
 from sleap_infer.jobs.store.columns import failed
-from sleap_infer.jobs.store.journal import Journal, listed
+from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.journal_files import SKIPPED
 from sleap_infer.jobs.store.locks import hold_lock, remove_remains
 from sleap_infer.jobs.store.ranges import Range
