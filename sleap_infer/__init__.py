@@ -36,6 +36,7 @@ _HOMES = {
     "open_source": "sleap_infer.frames",
     "read_clip": "sleap_infer.predictors",
     "save_labels": "sleap_infer.poses.labels",
+    "tune_process": "sleap_infer.tuning",
 }
 """Where each public name lives; its module is imported when the name is first used."""
 
@@ -63,6 +64,7 @@ __all__ = [
     "open_source",
     "read_clip",
     "save_labels",
+    "tune_process",
 ]
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from sleap_infer.runners.tensorrt.runner import InferenceRunnerTRT
     from sleap_infer.runners.torch.compiled import InferenceRunnerTorchCompile
     from sleap_infer.runners.torch.runner import InferenceRunnerTorch
+    from sleap_infer.tuning import tune_process
 
 
 switch_reports_off()  # before this process, or a child of it, imports a runtime

@@ -18,7 +18,7 @@ from sleap_infer.config import options
 PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
-    ("_version", "errors", "choices"),
+    ("_version", "errors", "choices", "tuning"),
     ("system",),
     ("config",),
     ("model",),

@@ -22,6 +22,7 @@ from sleap_infer.benchmark.protocol import TASKS, Answer, Build, CheckBackends, 
 from sleap_infer.config.plain import from_plain, to_plain
 from sleap_infer.errors import SleapInferError
 from sleap_infer.system.child_process import leave
+from sleap_infer.tuning import tune_process
 
 Progress: TypeAlias = Callable[[str], None]
 """Called with the next step, as text that can follow `while`."""
@@ -30,6 +31,7 @@ Progress: TypeAlias = Callable[[str], None]
 def main() -> None:
     """Run the task that is read from stdin."""
     entered = perf_counter()
+    tune_process()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -31,6 +31,7 @@ from sleap_infer.errors import SleapInferError
 from sleap_infer.system.printable import OneLine
 from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain, is_debugging
+from sleap_infer.tuning import tune_process
 
 FAILED, USAGE_ERROR = 1, 2
 
@@ -67,6 +68,7 @@ def _common(
       sleap-infer predict video.mp4 -m models/bottomup
       sleap-infer predict video.mp4 -m models/centroid -m models/centered_instance -o poses.slp
     """
+    tune_process()
 
 
 def main() -> None:

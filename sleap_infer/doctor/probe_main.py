@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from sleap_infer.doctor.components import DRIVER, Component, all_components
 from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.tuning import tune_process
 
 Answer: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[str], None]
@@ -33,6 +34,7 @@ def main() -> None:
     """Run the check given on the command line."""
     name, device = sys.argv[1:]
     component = next(item for item in all_components() if item.name == name)
+    tune_process()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries may print to stdout
 

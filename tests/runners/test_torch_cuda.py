@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sleap_infer.ops import crops
 from sleap_infer.poses.preprocess import cut, scale_and_pad
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.compiled import COMPILERS
-from sleap_infer.runners.torch.compiled_code import use_code_directory
+from sleap_infer.runners.torch.compiled_code import check_code_directory
 from sleap_infer.runners.torch.cuda_graphs import MOST, Replays
 from sleap_infer.runners.torch.cuda_queue import CudaQueue
 from sleap_infer.runners.torch.pose_network import PoseNetwork
@@ -228,8 +229,7 @@ def test_compiled_networks_give_the_same_and_are_kept(
     models: Path, frames: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     caplog.set_level("INFO", logger="sleap_infer.progress")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is taken back what comes there
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("SLEAP_INFER_CACHE", str(tmp_path))
     torch._dynamo.reset()
     expected = find_runner("torch").from_model_path(models / "single_instance", device="cpu").predict(frames)
@@ -241,8 +241,8 @@ def test_compiled_networks_give_the_same_and_are_kept(
     content = library.read_bytes()
     library.unlink()  # this process still has it open
     library.write_bytes(content[:1000])
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    use_code_directory()  # as another process does
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    check_code_directory()  # as another process does
     assert f"{library.name} has changed" in caplog.text
     assert not library.exists(), "PyTorch makes it again"
 

@@ -20,6 +20,7 @@ from sleap_infer.jobs.store.ranges import missing_between, union, within
 from sleap_infer.runners.profile import STAGES
 from sleap_infer.system.machine import CORES_VARIABLE
 from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.tuning import tune_process
 
 RETRIES = 2
 """Times that Ray runs a range again whose process died; after that, frames are run one by one."""
@@ -126,6 +127,7 @@ class RayWorker:
 
 def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
     """In a process of the cluster: load the models, if they are not, and predict what is missing of a range."""
+    tune_process()
     os.environ[CORES_VARIABLE] = str(n_cpus)
     from sleap_infer.jobs.run.worker_session import Session
 

@@ -23,6 +23,7 @@ from sleap_infer.system.child_process import leave
 from sleap_infer.system.printable import OneLine
 from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain
+from sleap_infer.tuning import tune_process
 
 
 class Teller(logging.Handler):
@@ -48,6 +49,7 @@ class Teller(logging.Handler):
 
 def main() -> None:
     """Do what is asked for until there is nothing more."""
+    tune_process()
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for name in ("SIGINT", "SIGHUP"):  # the process that sends the requests decides when to stop

@@ -22,7 +22,7 @@ from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes
-from sleap_infer.runners.torch.compiled_code import seal_code, use_code_directory
+from sleap_infer.runners.torch.compiled_code import check_code_directory, in_code_directory, seal_code
 from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_lanes, require_torch
 from sleap_infer.system.reports import reports
 
@@ -134,13 +134,14 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
         if self._device.type == "cpu":
             require_compiler()
-        use_code_directory()
+        check_code_directory()
         import torch
 
         settings = {"freezing": True} if self._device.type == "cpu" else {}
-        if self._options.mode != "default":
-            settings |= torch._inductor.list_mode_options(self._options.mode)
-        module.compile(dynamic=False, fullgraph=True, options=settings)
+        with in_code_directory():  # PyTorch sets the variable when its compiler is imported
+            if self._options.mode != "default":
+                settings |= torch._inductor.list_mode_options(self._options.mode)
+            module.compile(dynamic=False, fullgraph=True, options=settings)
         return module
 
     def _compute(self, images: Images) -> Candidates:
@@ -152,7 +153,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
                 start, (height, width) = time.perf_counter(), images.shape[2:]
                 allow_many_sizes()
                 self._reports.progress(f"compiling for {size} images of {height} x {width}, once: up to a minute")
-                found = self._compute_in(images, size)
+                with in_code_directory():
+                    found = self._compute_in(images, size)
                 sizes.add(size)
                 seal_code()
                 self._reports.progress(f"compiled in {time.perf_counter() - start:.1f} s")
@@ -169,7 +171,8 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
 
     def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
         allow_many_sizes()
-        found: Mapping[str, Tensor] = self._replays(images, room)
+        with in_code_directory():
+            found: Mapping[str, Tensor] = self._replays(images, room)
         return found
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -21,31 +24,62 @@ LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 logger = logging.getLogger(__name__)
 
 
-def use_code_directory() -> None:
-    """Set where compiled code is kept, unless the user did, and check it. Damaged files are removed, and made again.
+_lock = threading.Lock()
+_before: list[str | None] = []
+"""What the variable was, for each thread that compiles now."""
 
-    Code is for one kind of CPU: each kind, and each limit of its instructions, has a folder of its own.
+
+def check_code_directory() -> None:
+    """Check the directory of compiled code: the user's, or ours, whose damaged files are removed and made again.
+
+    Code is for one kind of CPU: each kind, and each limit of its instructions, has a directory of its own.
 
     Raises:
         CacheError: other users may write there.
     """
-    named = os.environ.get(CODE_VARIABLE)
-    own = cache_directory("compiled") / f"cpu-{cpu_key()}"
-    if named and Path(named) != own:
-        require_private(Path(named), CODE_VARIABLE)
+    own = _own_directory()
+    if named := _named_directory():
+        require_private(named, CODE_VARIABLE)
         return
     require_private(own)
-    os.environ[CODE_VARIABLE] = str(own)
     wrong = verify(own, own.with_name(f"{own.name}.{SUMS}"))
     if wrong:
         logger.warning("compiled code in %s is damaged (%s): it is made again", own, "; ".join(wrong[:3]))
 
 
+@contextmanager
+def in_code_directory() -> Iterator[None]:
+    """Have PyTorch compile to our directory, unless the user set another. The environment is restored afterwards."""
+    if _named_directory():
+        yield
+        return
+    with _lock:
+        _before.append(os.environ.get(CODE_VARIABLE))
+        os.environ[CODE_VARIABLE] = str(_own_directory())
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _before.pop()
+            if before is None:
+                os.environ.pop(CODE_VARIABLE, None)
+
+
 def seal_code() -> None:
-    """Note the checksums of compiled code, where it lies in the cache directory."""
-    own = cache_directory("compiled") / f"cpu-{cpu_key()}"
-    if os.environ.get(CODE_VARIABLE) == str(own):
+    """Note the checksums of compiled code in our directory."""
+    own = _own_directory()
+    if not _named_directory():
         add_sums(own, own.with_name(f"{own.name}.{SUMS}"))
+
+
+def _own_directory() -> Path:
+    return cache_directory("compiled") / f"cpu-{cpu_key()}"
+
+
+def _named_directory() -> Path | None:
+    """Return the directory that the user set, if it is another than ours."""
+    named = os.environ.get(CODE_VARIABLE)
+    return Path(named) if named and Path(named) != _own_directory() else None
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
@@ -20,7 +19,7 @@ from sleap_infer.poses.candidates import Candidates, requested_maps
 from sleap_infer.runners.base import Images, Opening, Pending
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
-from sleap_infer.runners.torch.malloc import give_freed_memory_back, keep_freed_memory
+from sleap_infer.tuning import return_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
     Look: TypeAlias = Callable[[int, Sequence[Tensor]], Mapping[str, Tensor]]
     """Arrays on the device to candidates, with room for so many peaks per map."""
-
-SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
-"""Of GNU's OpenMP, which reads it when PyTorch is imported: how long a thread looks for work before it sleeps."""
 
 LEAST_ROOM = 8
 """Peaks per map that a GPU has room for at first."""
@@ -82,8 +78,6 @@ class InferenceRunnerTorch(RunnerInLanes):
 
         self._device, self._precision = find_device(device), precision
         check_precision(precision, self._device)
-        if self._device.type == "cpu":
-            keep_freed_memory()
         module = module.eval().to(self._device)
         if self._device.type != "mps":
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -240,7 +234,7 @@ class InferenceRunnerTorch(RunnerInLanes):
         if self._queue is not None:
             self._queue.close()
         if self._device.type == "cpu":
-            give_freed_memory_back()
+            return_freed_memory()
 
 
 def filled_up(images: Images, n_images: int) -> Images:
@@ -268,14 +262,11 @@ def read_lanes(opening: Opening) -> tuple[Lanes, dict[str, Any]]:
 
 
 def require_torch() -> None:
-    """Check that PyTorch is installed, and let its threads on a CPU sleep while there is nothing for them to do.
-
-    By default they keep their cores busy, which decoding and grouping need.
+    """Check that PyTorch is installed.
 
     Raises:
         BackendNotInstalledError: it is not installed, or broken.
     """
-    os.environ.setdefault(SPIN_VARIABLE, SPINS)
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:
