@@ -162,6 +162,7 @@ def test_a_job_counts_them(models: Path, images: np.ndarray, tmp_path: Path) -> 
     warnings = [event.text for event in events if isinstance(event, Note) and NOT_FINITE in event.text]
     assert len(warnings) == 1
     assert "2 of 6 frames" in warnings[0]
+    assert "--precision fp32" not in warnings[0], "it is fp32 already"
     with (tmp_path / "a.ledger.csv").open() as file:
         rows = [(row["frame"], row["status"]) for row in csv.DictReader(file) if NOT_FINITE in row["reason"]]
     assert rows == [("1", "predict_failed"), ("4", "predict_failed")]

@@ -99,6 +99,7 @@ def export_one(
     from sleap_infer.errors import ExportDiffersError
     from sleap_infer.export import export
     from sleap_infer.jobs.plan.check_outputs import model_files, refuse_targets
+    from sleap_infer.render.frame import check_image
 
     written = [output] if options.draw is None else [output, options.draw]
     refuse_targets(
@@ -109,6 +110,8 @@ def export_one(
             *(name for name in (frames, options.calibration) if name),
         ],
     )
+    if options.draw is not None:
+        check_image(options.draw, options.overwrite)
     try:
         results = export(models, output, options, frames, lambda line: say(line, err=True), **given)
     except ExportDiffersError as error:

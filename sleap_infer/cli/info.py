@@ -12,7 +12,7 @@ from attrs import frozen
 from sleap_infer.choices import CentroidMethod
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
 from sleap_infer.cli.groups import IGNORE_UNKNOWN_HELP
-from sleap_infer.errors import BackendError
+from sleap_infer.errors import BackendNotInstalledError, DeviceError, SleapInferError
 from sleap_infer.model.conventions import SLEAP, SLEAP_NN
 from sleap_infer.runners.registry import backend_names, find_runner
 
@@ -146,8 +146,10 @@ def backends() -> dict[str, str]:
     for name in backend_names():
         try:
             rows[f"backend {name}"] = f"yes, {find_runner(name).summary()}"
-        except BackendError:
+        except (BackendNotInstalledError, DeviceError):
             absent.append(name)
+        except SleapInferError as error:
+            rows[f"backend {name}"] = f"no: {error}"
         except Exception as error:  # a broken runtime, or a package from elsewhere, may raise anything
             rows[f"backend {name}"] = f"no: {type(error).__name__}: {error}"
     if absent:

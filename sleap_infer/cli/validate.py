@@ -21,6 +21,7 @@ class What:
     frames: str | None = flag(None, FRAMES_HELP)
     backend: BackendName = flag("onnx", "Backend that runs the exported graph.", "-r", "--backend", "--runtime")
     as_json: bool = flag(False, JSON_HELP, "--json")
+    overwrite: bool = flag(False, "Replace an existing picture.")
     ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)
 
 
@@ -45,9 +46,9 @@ def validate(what: What, options: ValidationFlags) -> None:
 
     given = ExportOptions(**options)
     if given.draw is not None:
-        check_image(given.draw)
         read = [path for name in (what.exported, *what.against) for path in model_files(name)]
         refuse_targets([given.draw], [*read, *([what.frames] if what.frames else [])])
+        check_image(given.draw, what.overwrite)
     report = validate(what.exported, what.against, what.frames, given, what.backend, what.ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)

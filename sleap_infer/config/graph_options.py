@@ -131,7 +131,7 @@ class ExportOptions(GraphOptions):
         (),
         _positive,
     )
-    draw: Path | None = said(None, "Write a picture of the worst frame.", CHECK)
+    draw: Path | None = said(None, "Write a picture of the frame with the largest error.", CHECK)
     force: bool = said(False, "Write the export even if the comparison fails.", CHECK)
     device: str = said("cpu", "Device on which the trained model runs for the comparison.", CHECK)
     calibration: str | Path | Any = said(
@@ -139,7 +139,7 @@ class ExportOptions(GraphOptions):
     )
     calibration_frames: int = said(128, "Number of calibration frames.", ROUNDING, validator=_positive)
     second_look: bool | None = said(None, "Deprecated, no effect.", ROUNDING)
-    overwrite: bool = said(False, "Replace an existing export.")
+    overwrite: bool = said(False, "Replace an existing export, and an existing picture.")
 
     @property
     def has_engines(self) -> bool:

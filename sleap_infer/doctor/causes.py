@@ -9,9 +9,10 @@ import os
 import re
 
 from sleap_infer.doctor.causes_gpu import DRIVER_RULES, GPU_RULES, NEW_DRIVER, PYTORCH
-from sleap_infer.doctor.components import DRIVER, NVIDIA_INDEX
+from sleap_infer.doctor.components import DRIVER
 from sleap_infer.doctor.evidence import Evidence, Rule
 from sleap_infer.doctor.report import Finding
+from sleap_infer.system.runtimes import NVIDIA_INDEX
 
 
 def find_cause(evidence: Evidence) -> Finding:

@@ -11,9 +11,9 @@ from typing import Literal
 from attrs import frozen
 
 from sleap_infer.runners.registry import backend_names, find_facts
+from sleap_infer.system.runtimes import NVIDIA_INDEX, install_command
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
-NVIDIA_INDEX = "https://pypi.nvidia.com"
 
 
 @frozen
@@ -81,7 +81,7 @@ READERS: tuple[Component, ...] = (
         "reader",
         ("PyNvVideoCodec",),
         ("PyNvVideoCodec",),
-        "pip install 'sleap-infer[nvdec]'",
+        install_command("nvdec"),
         ("cuda",),
     ),
 )
@@ -94,7 +94,7 @@ def backend_component(name: str) -> Component:
     except Exception as error:  # also where the package of a backend cannot import what this package needs
         return Component(name, "backend", broken=str(error))
     return Component(
-        name, "backend", facts.imports, facts.packages, facts.install, facts.devices, only_one=facts.one_package
+        name, "backend", facts.imports, facts.packages, facts.how_to_install, facts.devices, only_one=facts.one_package
     )
 
 

@@ -17,6 +17,7 @@ from sleap_infer.errors import BackendNotInstalledError
 from sleap_infer.graphs.blocks import name_blocks
 from sleap_infer.graphs.modules import Graph
 from sleap_infer.runners.graph.io import IMAGE_INPUT
+from sleap_infer.system.runtimes import install_command
 
 EXAMPLE_CELLS = (5, 7)
 """Height and width of the images that an open graph is traced with, in multiples of the stride, but of 8 at least."""
@@ -73,7 +74,7 @@ def require_export_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"Exporting needs {error.name}, which is not installed. Install: pip install 'sleap-infer[export]'"
+            f"Exporting needs {error.name}, which is not installed. Install it with: {install_command('export')}"
         ) from error
 
 

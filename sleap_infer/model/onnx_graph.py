@@ -8,7 +8,7 @@ from typing import Any
 
 from sleap_infer.errors import BackendNotInstalledError, ExportedModelError
 from sleap_infer.model.onnx_safety import check_graph
-from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.system.runtimes import import_runtime, install_command
 
 ERRORS_ONLY = 3
 """Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
@@ -24,7 +24,7 @@ def require_onnxruntime() -> Any:
         onnxruntime = import_runtime("onnxruntime")
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"ONNX Runtime cannot be imported ({error}). Install it with: pip install 'sleap-infer[onnx]'. If both "
+            f"ONNX Runtime cannot be imported ({error}). Install it with: {install_command('onnx')}. If both "
             "onnxruntime and onnxruntime-gpu are installed, uninstall both first: they overwrite each other. To find "
             "out more, run: sleap-infer doctor"
         ) from error

@@ -23,7 +23,7 @@ from sleap_infer.model.onnx_graph import ERRORS_ONLY
 from sleap_infer.quantization.gptq_graph import Rounded, values_of
 from sleap_infer.quantization.qdq_cleanup import unround_others
 from sleap_infer.runners.graph.io import IMAGE_INPUT
-from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.system.runtimes import import_runtime, install_command
 
 SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
@@ -155,5 +155,5 @@ def _tool(module: str) -> Any:
         return import_runtime(f"onnxruntime.quantization.{module}")
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"Quantizing needs {error.name}, which is not installed. Install: pip install 'sleap-infer[export]'"
+            f"Quantizing needs {error.name}, which is not installed. Install it with: {install_command('export')}"
         ) from error

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.errors import OutputError
+from sleap_infer.errors import OutputError, OutputExistsError
 from sleap_infer.system.files import check_writable
 
 PALETTE = ((0, 158, 255), (255, 112, 67), (102, 204, 102), (204, 121, 255), (255, 214, 0), (0, 204, 204))
@@ -68,12 +68,19 @@ def draw_poses(
     return canvas
 
 
-def check_image(path: Path) -> None:
+def check_image(path: Path, overwrite: bool = False) -> None:
     """Check, before the work, that an image can be written.
 
+    Args:
+        path: of the image.
+        overwrite: whether an existing file may be replaced.
+
     Raises:
-        OutputError: the folder is missing or read-only, or the ending is unknown.
+        OutputExistsError: the file exists and must not be replaced.
+        OutputError: the folder is missing or read-only, or the suffix is unknown.
     """
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} is there already. Choose another name, or replace it with --overwrite.")
     if not cv2.haveImageWriter(str(path)):
         raise OutputError(f"{path} cannot be written as an image. Use an ending such as .png.")
     check_writable(path)

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from sleap_infer.choices import Precision
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, OptionError
+from sleap_infer.system.runtimes import NVIDIA_INDEX, install_command
 
 
 @frozen(kw_only=True)
@@ -23,7 +24,9 @@ class BackendFacts:
         label: name for people, e.g. `"ONNX Runtime"`.
         imports: top-level modules that it needs, any one of which is enough.
         packages: their names on the package index; the first is the usual one.
-        install: command that installs it.
+        install: command that installs it, unless it is an extra of this package.
+        extra: extra of this package that installs it.
+        index: further package index for the extra.
         one_package: whether its packages overwrite each other's files, so that only one may be installed.
         devices: kinds of devices it runs on: `"cpu"`, `"cuda"`, `"mps"`, ...
         precisions: that it computes in.
@@ -39,6 +42,8 @@ class BackendFacts:
     imports: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     install: str = ""
+    extra: str = ""
+    index: str = ""
     one_package: bool = False
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[Precision, ...] = ("fp32",)
@@ -47,6 +52,11 @@ class BackendFacts:
     min_job: float = 2.0
     one_batch_size: bool = False
     auto_order: int = 100
+
+    @property
+    def how_to_install(self) -> str:
+        """Command that installs it."""
+        return install_command(self.extra, self.index) if self.extra else self.install
 
     @property
     def runs_exports(self) -> bool:
@@ -65,7 +75,7 @@ class BackendFacts:
             DeviceError: it does not run on such a device.
         """
         if self.imports and not self.module():
-            raise BackendNotInstalledError(f"{self.label} is not installed. Install it with: {self.install}")
+            raise BackendNotInstalledError(f"{self.label} is not installed. Install it with: {self.how_to_install}")
         if device.partition(":")[0] not in ("auto", *self.devices):
             devices = ", ".join(self.devices)
             raise DeviceError(f"{self.label} does not run on {device!r}, only on {devices}. Use device='auto'.")
@@ -106,7 +116,7 @@ _TORCH = BackendFacts(
     label="PyTorch",
     imports=("torch",),
     packages=("torch",),
-    install="pip install 'sleap-infer[torch]'",
+    extra="torch",
     devices=("cpu", "mps", "cuda"),
     precisions=("fp32", "fp16", "bf16"),
     auto_order=40,
@@ -126,7 +136,7 @@ FACTS: Mapping[str, BackendFacts] = {
         label="ONNX Runtime",
         imports=("onnxruntime",),
         packages=("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-        install="pip install 'sleap-infer[onnx]'",
+        extra="onnx",
         one_package=True,
         devices=("cpu", "cuda"),
         precisions=get_args(Precision),
@@ -137,7 +147,7 @@ FACTS: Mapping[str, BackendFacts] = {
         label="OpenVINO",
         imports=("openvino",),
         packages=("openvino",),
-        install="pip install 'sleap-infer[openvino]'",
+        extra="openvino",
         precisions=get_args(Precision),
         export_format="onnx",
         auto_order=20,
@@ -146,7 +156,8 @@ FACTS: Mapping[str, BackendFacts] = {
         label="TensorRT",
         imports=("tensorrt", "tensorrt_rtx"),
         packages=("tensorrt", "tensorrt_cu13_bindings", "tensorrt_cu12_bindings", "tensorrt_cu13_libs", "tensorrt_rtx"),
-        install="pip install --extra-index-url https://pypi.nvidia.com 'sleap-infer[tensorrt]'",
+        extra="tensorrt",
+        index=NVIDIA_INDEX,
         devices=("cuda",),
         precisions=get_args(Precision),
         export_format="tensorrt",

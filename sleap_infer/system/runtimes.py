@@ -4,6 +4,8 @@ Some runtimes send data about their use to their vendor, or prepare to, unless a
 them. `docs/privacy.md` lists what each would send. Every module imports these runtimes with `import_runtime`, and
 `import sleap_infer` already switches the reports off, so that worker processes do too.
 
+Messages about a missing runtime name the command of `install_command`.
+
 To add a runtime: its variables in `VARIABLES` or its reporting package in `PACKAGES`, and its row in `docs/privacy.md`.
 """
 
@@ -12,8 +14,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+DISTRIBUTION = "sleap-infer"
+NVIDIA_INDEX = "https://pypi.nvidia.com"
 
 ALLOW_VARIABLE = "SLEAP_INFER_ALLOW_TELEMETRY"
 """Names of runtimes, with commas between them, that may report; `all` for every one."""
@@ -57,3 +64,61 @@ def switch_reports_off() -> None:
     for runtime, package in PACKAGES.items():
         if runtime not in allowed and package not in sys.modules:
             sys.modules[package] = None  # type: ignore[assignment]  # `import` of it now raises ImportError
+
+
+def install_command(extra: str, index: str = "") -> str:
+    """Return the pip command that installs an extra of this package.
+
+    The package is not on a package index yet, so the command names the directory, archive or repository from which
+    pip installed it, as recorded by pip (PEP 610). If there is no record, it is the command for a clone.
+
+    Args:
+        extra: one extra, or several separated by commas, such as `torch,export`.
+        index: a further package index that the extra needs.
+    """
+    import shlex
+
+    words = ["pip", "install", *(["--extra-index-url", index] if index else [])]
+    where = _origin()
+    if where is None:
+        return f"{shlex.join([*words, f'.[{extra}]'])}  # in a clone of the repository"
+    is_directory = "://" not in where
+    return shlex.join([*words, f"{where}[{extra}]" if is_directory else f"{DISTRIBUTION}[{extra}] @ {where}"])
+
+
+@cache
+def _origin() -> str | None:
+    """Return the directory or URL that this package was installed from, `None` if unknown or gone."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        text = distribution(DISTRIBUTION).read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    return origin_of(text)
+
+
+def origin_of(record: str | None) -> str | None:
+    """Return the directory or URL in a `direct_url.json`, `None` if it is unknown or no longer exists.
+
+    >>> origin_of('{"url": "https://host/x.git", "vcs_info": {"vcs": "git", "commit_id": "1a"}}')
+    'git+https://host/x.git@1a'
+    """
+    import json
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        facts = json.loads(record or "")
+        url = str(facts["url"])
+        vcs = facts.get("vcs_info")
+        if vcs:
+            return f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return url
+    path = Path(unquote(parts.path))
+    if not path.exists():
+        return None
+    return str(path) if path.is_dir() else url

@@ -27,6 +27,7 @@ from sleap_infer.benchmark.report.schema import Absent, ColdStart, Report, Row, 
 from sleap_infer.benchmark.report.statistics import Spread
 from sleap_infer.benchmark.report.svg import decades, linear, logarithmic, ticks
 from sleap_infer.errors import BackendNotInstalledError
+from sleap_infer.system.runtimes import install_command
 
 TORCH = row("torch", "fp32", 1, 50.0)
 ONNX = row("onnx", "fp32", 1, 100.0, build_seconds=10.0)
@@ -286,7 +287,7 @@ def test_a_single_repeat_has_no_quartiles() -> None:
 def test_without_jinja2_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sleap_infer.benchmark.report.html.find_spec", lambda name: None)
     for write in (require_templates, lambda: as_html(FULL)):
-        with pytest.raises(BackendNotInstalledError, match=r"pip install 'sleap-infer\[report\]'"):
+        with pytest.raises(BackendNotInstalledError, match=re.escape(install_command("report"))):
             write()
 
 

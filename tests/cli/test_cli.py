@@ -293,7 +293,7 @@ def without(packages: Sequence[str], *arguments: object) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("text", ["a", "-", "-1", "1--2", "3-1", "1,,2", "1.5"])
+@pytest.mark.parametrize("text", ["a", "-", "-1", "1--2", "3-1", "1,,2", "1.5", "", "  "])
 def test_frames_that_are_not_understood(text: str) -> None:
     from sleap_infer.jobs import read_frames
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sleap_infer.cli.app import app
-from sleap_infer.errors import ModelNotFoundError, OptionError
+from sleap_infer.errors import ModelNotFoundError, OptionError, OutputExistsError
 from sleap_infer.model import read_spec
 
 
@@ -49,6 +49,23 @@ def test_export_then_validate(models: Path, videos: Path, tmp_path: Path) -> Non
     )
     assert code == 0
     assert "3 frames, 6 instances" in text
+
+
+@pytest.mark.parametrize("command", ["export", "validate"])
+def test_a_picture_replaces_an_existing_file_only_with_overwrite(command: str, models: Path, tmp_path: Path) -> None:
+    """It is refused before any work, as other outputs are."""
+    picture = tmp_path / "worst.png"
+    picture.write_bytes(b"mine")
+
+    def run(model: Path, *options: str) -> BaseException | None:
+        more = ("-o", tmp_path / "out") if command == "export" else ("--against", model)
+        words = (command, model, *more, "--draw", picture, *options)
+        return CliRunner().invoke(app, [str(word) for word in words]).exception
+
+    assert isinstance(run(models / "centroid"), OutputExistsError)
+    assert picture.read_bytes() == b"mine"
+    assert not (tmp_path / "out").exists()
+    assert isinstance(run(tmp_path / "nowhere", "--overwrite"), ModelNotFoundError)
 
 
 def test_many_at_once(models: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from sleap_infer.doctor.reference import EXPORTED, Reference
 from sleap_infer.model import read_spec
 from sleap_infer.runners.registry import backend_names
+from sleap_infer.system.runtimes import install_command
 
 if TYPE_CHECKING:
     from conftest import Environment
@@ -317,7 +318,7 @@ def test_what_is_not_installed_is_no_fault(environment: Environment) -> None:
     if check["packages"]:
         pytest.skip("a decoder for GPUs is installed here")
     assert check["state"] == "absent"
-    assert check["fix"] == "pip install 'sleap-infer[nvdec]'"
+    assert check["fix"] == install_command("nvdec")
 
 
 def test_files_of_the_user_are_not_imported(tmp_path: Path) -> None:

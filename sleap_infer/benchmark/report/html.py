@@ -12,6 +12,7 @@ from sleap_infer.benchmark.report.ranking import conclude, winners
 from sleap_infer.benchmark.report.schema import Report
 from sleap_infer.errors import BackendNotInstalledError
 from sleap_infer.system.printable import printable
+from sleap_infer.system.runtimes import install_command
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -27,7 +28,7 @@ def require_templates() -> None:
     if find_spec("jinja2") is None:
         raise BackendNotInstalledError(
             "Reports as .html are written with jinja2, which is not installed. Install it with: "
-            "pip install 'sleap-infer[report]', or write the report as .json."
+            f"{install_command('report')}, or write the report as .json."
         )
 
 

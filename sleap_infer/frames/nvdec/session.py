@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sleap_infer.frames.nvdec.surfaces import CannotDecode
+from sleap_infer.system.runtimes import install_command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +82,7 @@ def load_package() -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         if getattr(error, "name", None) == "PyNvVideoCodec":
             raise CannotDecode(
-                "PyNvVideoCodec is not installed. Install it with: pip install 'sleap-infer[nvdec]'"
+                f"PyNvVideoCodec is not installed. Install it with: {install_command('nvdec')}"
             ) from error
         raise CannotDecode(
             f"PyNvVideoCodec does not find the video part of NVIDIA's driver ({in_short(error)}). A container needs "

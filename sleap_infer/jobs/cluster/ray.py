@@ -19,7 +19,7 @@ from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.ranges import missing_between, union, within
 from sleap_infer.runners.profile import STAGES
 from sleap_infer.system.machine import CORES_VARIABLE
-from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.system.runtimes import import_runtime, install_command
 from sleap_infer.tuning import tune_process
 
 RETRIES = 2
@@ -48,7 +48,7 @@ def ray_workers(n_workers: int, device: str, address: str | None) -> Iterator[li
         ray = import_runtime("ray")
     except ImportError as error:
         raise BackendNotInstalledError(
-            "--engine ray needs Ray, which is not installed. Install it with: pip install 'sleap-infer[ray]'"
+            f"--engine ray needs Ray, which is not installed. Install it with: {install_command('ray')}"
         ) from error
     begun = not ray.is_initialized()
     if begun:

@@ -151,7 +151,7 @@ def read_frames(text: str | None) -> Frames:
     >>> read_frames("0-3,10"), read_frames("100-")
     (Indices(0-3,10), Indices(100-))
     """
-    if text is None or not text.strip():
+    if text is None:
         return None
     if text.strip() == "all":
         return "all"
@@ -251,7 +251,7 @@ def _read_row(row: Any, where: str, manifest: Path, frames: Frames, formats: Seq
         raise SourceFormatError(f"{where}: {unknown[0]!r} is not understood. Expected: {', '.join(MANIFEST_COLUMNS)}.")
     video, output, own = (row.get(name) for name in MANIFEST_COLUMNS)
     try:
-        selection = read_frames(None if own in (None, "") else str(own)) or frames
+        selection = read_frames(str(own)) if own is not None and str(own).strip() else frames
     except FrameSelectionError as error:
         raise FrameSelectionError(f"{where}: {error}") from error
     source = str(manifest.parent / str(video).strip())

@@ -100,11 +100,12 @@ class Results:
         about = [f"{self.source.name}: in {untracked} of {self.n_frames} frames, {UNTRACKED}"] if untracked else []
         if not self.n_not_finite:
             return about
-        precision = self.journal.facts["facts"].get("precision")
+        precision = self.journal.facts["facts"].get("precision") or "fp32"
+        other = "try another model" if precision == "fp32" else "try --precision fp32, or another model"
         return [
             *about,
             f"{self.source.name}: {NOT_FINITE} in {self.n_not_finite} of {self.n_frames} frames (predict_failed). The "
-            f"weights are damaged, or values are too large for {precision}: try --precision fp32, or another model",
+            f"weights are damaged, or values are too large for {precision}: {other}",
         ]
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from sleap_infer.errors import BackendNotInstalledError
 from sleap_infer.frames import Source
 from sleap_infer.jobs.store.columns import Columns
+from sleap_infer.system.runtimes import install_command
 
 Pieces: TypeAlias = Iterable[tuple[int, Columns]]
 
@@ -96,7 +97,7 @@ def require_pyarrow() -> None:
     if find_spec("pyarrow") is None:
         raise BackendNotInstalledError(
             "Parquet files are written by pyarrow, which is not installed. Install it with: "
-            "pip install 'sleap-infer[parquet]', or choose --format csv."
+            f"{install_command('parquet')}, or choose --format csv."
         )
 
 

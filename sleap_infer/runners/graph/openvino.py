@@ -27,7 +27,7 @@ from sleap_infer.runners.graph.io import (
 from sleap_infer.runners.graph.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
 from sleap_infer.system.reports import Fallback, reports
-from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.system.runtimes import import_runtime, install_command
 
 HINT = "INFERENCE_PRECISION_HINT"
 
@@ -147,7 +147,7 @@ def require_openvino() -> Any:
         openvino = import_runtime("openvino")
     except ImportError as error:
         raise BackendNotInstalledError(
-            f"OpenVINO cannot be imported ({error}). Install it with: pip install 'sleap-infer[openvino]'; if it is "
+            f"OpenVINO cannot be imported ({error}). Install it with: {install_command('openvino')}; if it is "
             "installed, run: sleap-infer doctor"
         ) from error
     with _FIRST_USE:

@@ -29,7 +29,7 @@ from sleap_infer.system.cache_directory import cache_directory, is_private, make
 from sleap_infer.system.digest import digest, file_digest
 from sleap_infer.system.files import replacing
 from sleap_infer.system.reports import reports
-from sleap_infer.system.runtimes import import_runtime
+from sleap_infer.system.runtimes import NVIDIA_INDEX, import_runtime, install_command
 
 Range: TypeAlias = tuple[int, int, int]
 """Least, best, most."""
@@ -129,9 +129,9 @@ def require_tensorrt(flavour: str | None = None) -> Any:
         except (ImportError, OSError) as error:  # its libraries may be missing although its bindings are there
             reasons.append(f"{name}: {error}")
     raise BackendNotInstalledError(
-        f"TensorRT cannot be imported ({'; '.join(reasons)}). Install it with: pip install --extra-index-url "
-        "https://pypi.nvidia.com 'sleap-infer[tensorrt]', or, for RTX GPUs: pip install 'sleap-infer[tensorrt-rtx]'; "
-        "if it is installed, run: sleap-infer doctor"
+        f"TensorRT cannot be imported ({'; '.join(reasons)}). Install it with: "
+        f"{install_command('tensorrt', NVIDIA_INDEX)}, or, for RTX GPUs: {install_command('tensorrt-rtx')}; if it is "
+        "installed, run: sleap-infer doctor"
     )
 
 

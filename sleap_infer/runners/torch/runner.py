@@ -19,6 +19,7 @@ from sleap_infer.poses.candidates import Candidates, requested_maps
 from sleap_infer.runners.base import Images, Opening, Pending
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.system.runtimes import install_command
 from sleap_infer.tuning import return_freed_memory
 
 if TYPE_CHECKING:
@@ -271,8 +272,8 @@ def require_torch() -> None:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:
         raise BackendNotInstalledError(
-            f"PyTorch cannot be imported ({error}). Install it with: pip install 'sleap-infer[torch]'; to export "
-            "models, pip install 'sleap-infer[torch,export]'. If it is installed, run: sleap-infer doctor"
+            f"PyTorch cannot be imported ({error}). Install it with: {install_command('torch')}; to export "
+            f"models, {install_command('torch,export')}. If it is installed, run: sleap-infer doctor"
         ) from error
 
 
