@@ -1,1 +1,1 @@
-"""What the package needs of the operating system: files, the cache, processes, cores, runtimes, the terminal."""
+"""What differs between systems, and what the package needs of them: files, locks, caches, processes, cores, text."""

@@ -1,4 +1,4 @@
-"""The cache directory, and whether what is in it can be trusted."""
+"""The cache directory, and the check that no other user can write to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sleap_infer.errors import CacheError
 
 CACHE_VARIABLE = "SLEAP_INFER_CACHE"
 TRUST_VARIABLE = "SLEAP_INFER_TRUST_CACHE"
-"""Set to 1, the owners and modes of cache directories are not checked."""
+"""Environment variable: with 1, owners and modes of cache directories are not checked."""
 
 KINDS: Mapping[str, str] = {
     "choices": "backends that were measured to be fastest",
@@ -20,14 +20,14 @@ KINDS: Mapping[str, str] = {
     "engines": "TensorRT engines",
     "compiled": "code of torch_compile",
 }
-"""Folders of the cache directory, and what is in them."""
+"""Folders of the cache directory, and their content."""
 
 
 def cache_directory(kind: str | None = None) -> Path:
     """Return the cache directory: `$SLEAP_INFER_CACHE`, else that of the system (Linux: `~/.cache/sleap_infer`).
 
     Args:
-        kind: one of `KINDS`, for its folder.
+        kind: one of `KINDS`, to return its folder.
     """
     import platformdirs  # here, so that commands without a cache start quickly
 
@@ -47,16 +47,16 @@ def state_directory() -> Path:
 
 def cached() -> dict[str, list[Path]]:
     """Return the cache entries of each kind."""
-    places = {kind: cache_directory(kind) for kind in KINDS}
-    return {kind: sorted(place.iterdir()) if place.is_dir() else [] for kind, place in places.items()}
+    folders = {kind: cache_directory(kind) for kind in KINDS}
+    return {kind: sorted(folder.iterdir()) if folder.is_dir() else [] for kind, folder in folders.items()}
 
 
 def private_directory(kind: str) -> Path:
-    """Return a folder of the cache that only this user may write; make it if it is missing.
+    """Return a folder of the cache that only this user may write; create it if it is missing.
 
     Raises:
         CacheError: other users may write there.
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     folder = cache_directory(kind)
     require_private(folder)
@@ -65,10 +65,10 @@ def private_directory(kind: str) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and the missing ones above it, that only this user may open.
+    """Create a folder and its missing parents, so that only this user may open them.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     for path in (*reversed(folder.parents), folder):
         if not path.exists():
@@ -76,15 +76,15 @@ def make_private(folder: Path) -> None:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether no other user may change what is in a folder, or the user trusts those that may."""
+    """Return whether no other user may change the content of a folder, or the user trusts those who may."""
     return os.environ.get(TRUST_VARIABLE) == "1" or find_writers(folder) is None
 
 
 def require_private(folder: Path, variable: str = CACHE_VARIABLE) -> None:
-    """Check that no other user may change what is in a folder, as code and models are loaded from it.
+    """Check that no other user may change the content of a folder, because code and models are loaded from it.
 
     Args:
-        folder: with its parents; those that do not exist are passed over.
+        folder: checked together with its parents; missing ones are skipped.
         variable: environment variable that sets the folder.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Cache entries: folders that are complete when they have their name, and checked when they are read.
+"""Cache entries: folders that are complete when they have their final name, and are checked when they are read.
 
-Entries are made in a folder `.making-...` beside them, which is locked as long as its process lives; what a killed
-process leaves is removed by the next one. The SHA-256 of each file lies with the entry.
+An entry is made in a folder `.making-...` beside it, which is locked while its process runs; the remains of a killed
+process are removed by the next one. An entry contains the SHA-256 of each of its files.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 MAKING = ".making-"
 LOCK = ".lock"
 SUMS = "sums.json"
-"""In an entry: the SHA-256 of each of its files."""
+"""File of an entry with the SHA-256 of each of its files."""
 
 logger = logging.getLogger(__name__)
 
 
 def is_ready(entry: Path) -> bool:
-    """Whether an entry is there and sound. A damaged one is reported; `making` replaces it.
+    """Return whether an entry exists and is undamaged. A damaged one is reported; `making` replaces it.
 
     Raises:
         CacheError: other users may write there.
@@ -48,9 +48,9 @@ def is_ready(entry: Path) -> bool:
 
 @contextmanager
 def making(entry: Path) -> Iterator[Path]:
-    """Give an empty folder; when the block ends without an error, its content is the entry.
+    """Yield an empty folder; when the block ends without an error, its content becomes the entry.
 
-    Another process may make the same entry at the same time: a sound entry that is there by then stays.
+    Another process may make the same entry at the same time: an undamaged entry that exists by then stays.
 
     Raises:
         CacheError: other users may write there.
@@ -62,21 +62,21 @@ def making(entry: Path) -> Iterator[Path]:
             make_private(entry.parent)
             sweep(entry.parent)
             folder = stack.enter_context(_workplace(entry.parent))
-            place = folder / "entry"
-            place.mkdir()
-        yield place
+            unfinished = folder / "entry"
+            unfinished.mkdir()
+        yield unfinished
         with _explained(entry):
-            seal(place)
-            sync_tree(place)
-            _put(place, entry, folder)
+            seal(unfinished)
+            sync_tree(unfinished)
+            _put(unfinished, entry, folder)
             sync(entry.parent)
 
 
-def _put(place: Path, entry: Path, folder: Path) -> None:
-    """Give a finished entry its name, unless a sound one has it; a damaged one is moved to another folder."""
+def _put(finished: Path, entry: Path, folder: Path) -> None:
+    """Give a finished entry its name, unless an undamaged one has it; a damaged one is moved to another folder."""
     for attempt in range(3):
         try:
-            place.rename(entry)
+            finished.rename(entry)
             return
         except OSError:
             if not entry.is_dir():
@@ -105,7 +105,7 @@ def seal(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> str:
-    """Return what is wrong with the files that a folder had when it was sealed; empty if nothing is."""
+    """Return the first damage of the files that a folder had when it was sealed; empty if there is none."""
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
         for name, expected in sums.items():
@@ -121,7 +121,7 @@ def find_damage(folder: Path) -> str:
 
 
 def sweep(parent: Path) -> None:
-    """Remove what processes that were killed have left of entries that they were making."""
+    """Remove unfinished entries of killed processes."""
     with suppress(OSError):
         for folder in parent.glob(f"{MAKING}*"):
             if folder.suffix == LOCK:
@@ -134,10 +134,10 @@ def sweep(parent: Path) -> None:
 
 
 def verify(folder: Path, sums: Path) -> list[str]:
-    """Remove files that changed since `add_sums`, so that they are made again; return what was wrong.
+    """Remove files that changed since `add_sums`, so that they are made again; return the damages found.
 
     Args:
-        folder: that another library fills: files come and go.
+        folder: filled by another library, which adds and removes files.
         sums: file that lists them.
     """
     try:
@@ -160,7 +160,7 @@ def verify(folder: Path, sums: Path) -> list[str]:
 
 
 def add_sums(folder: Path, sums: Path) -> None:
-    """List files of a folder with their SHA-256, those that are not listed yet."""
+    """Add files of a folder that are not listed yet, with their SHA-256."""
     try:
         known = json.loads(sums.read_text(encoding="utf-8")) if sums.exists() else {}
         new = {name: _sum_if_there(folder / name) for name in _names(folder) if name not in known}
@@ -176,7 +176,7 @@ def _write(sums: Path, known: Mapping[str, str]) -> None:
 
 @contextmanager
 def _workplace(parent: Path) -> Iterator[Path]:
-    """Give a folder that is gone afterwards, and that `sweep` removes if this process is killed."""
+    """Yield a folder that is removed afterwards, and by `sweep` if this process is killed."""
     while True:
         folder = parent / f"{MAKING}{secrets.token_hex(8)}"
         lock = folder.with_name(folder.name + LOCK)
@@ -195,7 +195,7 @@ def _workplace(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(lock: Path) -> Iterator[bool]:
-    """Whether the process that made a lock is gone. Where files cannot be locked, its age decides."""
+    """Yield whether the process that made a lock has ended. Where files cannot be locked, its age decides."""
     try:
         with lock.open("r+") as file:
             is_free = _lock(file)
@@ -207,7 +207,7 @@ def _locked(lock: Path) -> Iterator[bool]:
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Lock a file, until it is closed or this process ends; `False` if another has it, `None` if there are no locks."""
+    """Lock a file, as `try_lock`; `None` if it cannot be locked."""
     try:
         return try_lock(file)
     except (OSError, LocksUnsupportedError):
@@ -215,7 +215,7 @@ def _lock(file: IO[str]) -> bool | None:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Give the names of the files below a folder, but for sums and for what is locked or unfinished."""
+    """Yield the names of the files below a folder, except checksums, locks and unfinished files."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != SUMS and path.suffix not in (".lock", ".tmp"):
             yield path.relative_to(folder).as_posix()

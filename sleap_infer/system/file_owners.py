@@ -1,4 +1,4 @@
-"""Which other users may change a file: owners, groups and modes of POSIX."""
+"""Find users who may change a file, from owners, groups and modes of POSIX."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 assert sys.platform != "win32"
 
 ROOT, UNKNOWN = 0, 65534
-"""User ids of root, and of owners that do not exist inside a user namespace (rootless containers)."""
+"""User ids of root, and of owners that do not exist in a user namespace (rootless containers)."""
 
 
 def find_writers(folder: Path) -> tuple[Path, str] | None:
     """Return the first of a folder and its parents that another user may change, and why; `None` if there is none.
 
-    Directories of root are fine, and so are parents with the sticky bit (`/tmp`), in which nobody can replace what
-    belongs to another user. So is a group that consists of this user only, as many systems give everybody. A parent
+    Directories of root are accepted, and parents with the sticky bit (`/tmp`), in which nobody can replace files of
+    another user. A group without other members is accepted too: many systems give each user such a group. A parent
     whose owner does not exist in this user namespace counts as root's.
     """
-    leaves = dict.fromkeys((folder.resolve(), folder.absolute()))  # both where a link leads and where it is
+    leaves = dict.fromkeys((folder.resolve(), folder.absolute()))  # both the target of a link and the link
     paths = dict.fromkeys(path for leaf in leaves for path in (leaf, *leaf.parents))
     for path in paths:
         try:
             found = path.stat()
-        except OSError:  # not there, or nobody's business but its owner's
+        except OSError:  # missing, or not readable
             continue
         reason = _writers(found, path in leaves)
         if reason:
@@ -49,7 +49,7 @@ def _writers(found: os.stat_result, is_leaf: bool) -> str:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether a group has the name of this user and no other member. Never for root, whose group containers share."""
+    """Return whether a group has the name of this user and no other member. Root's group is shared in containers."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:

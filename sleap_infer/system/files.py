@@ -1,4 +1,4 @@
-"""Write files atomically: a file under its name is complete at any moment, or not there."""
+"""Write files atomically: a file with its final name is always complete."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from sleap_infer.errors import OutputError
 from sleap_infer.system.unexpected_errors import os_reason
 
 PREFIX = ".partial-"
-"""Start of the names of unfinished work, beside the files that it becomes."""
+"""Prefix of folders with unfinished files, beside the final files."""
 
 PROBE_BYTES = 1 << 16
-"""Size of the file that shows whether there is room."""
+"""Size of the file that tests whether there is free space."""
 
 STALE_S = 86400.0
-"""Age at which unfinished work is taken to be left over from a process that was killed, in seconds."""
+"""Age in seconds after which unfinished files count as remains of a killed process."""
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a path to write to; the file there replaces the target when the block ends without an error.
+    """Yield a path to write to; its file replaces the target when the block ends without an error.
 
-    The path lies in a new folder beside the target, which only this user may open and whose name cannot be guessed, so
-    that no other user can place a file or a link there. Content is on the disk before the target is replaced. A
-    symbolic link at the target is replaced, not followed.
+    The path is in a new folder beside the target, which only this user may open and whose name cannot be guessed, so
+    that no other user can put a file or a link there. Content is on the disk before the target is replaced. A symbolic
+    link at the target is replaced, not followed.
 
     Raises:
         OSError: the file cannot be written.
@@ -59,7 +59,7 @@ def put_in_place(target: Path, fill: Callable[[Path], object]) -> Path:
 
     Args:
         target: the file; an existing one is replaced.
-        fill: writes the content to the path that it is given.
+        fill: called with a path; writes the content to it.
 
     Raises:
         OutputError: the file cannot be written.
@@ -77,10 +77,10 @@ def put_in_place(target: Path, fill: Callable[[Path], object]) -> Path:
 
 
 def check_writable(target: Path) -> None:
-    """Check, before the work, that a file can be written: that its folder is there, with rights and some space.
+    """Check, before the work, that a file can be written: that its folder exists, with rights and some free space.
 
     Args:
-        target: the file, which need not exist.
+        target: the file, which may be missing.
 
     Raises:
         OutputError: it cannot be written.
@@ -100,28 +100,28 @@ def check_writable(target: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Check, before the work, that a folder can be made, or written to if it is there.
+    """Check, before the work, that a folder can be created, or written to if it exists.
 
     Raises:
         OutputError: it cannot.
     """
     try:
-        place = folder.absolute()
-        while not _is_there(place):
-            place = place.parent
+        existing = folder.absolute()
+        while not _is_there(existing):
+            existing = existing.parent
     except OSError as error:
         raise OutputError(f"{folder} cannot be made: {os_reason(error) or error.strerror}") from error
-    if not place.is_dir():
-        what = "a file" if place.exists() else "a link that leads nowhere"
-        raise OutputError(f"{folder} cannot be made: {place} is {what}. Choose another folder.")
-    check_writable(place / "file")
+    if not existing.is_dir():
+        what = "a file" if existing.exists() else "a link that leads nowhere"
+        raise OutputError(f"{folder} cannot be made: {existing} is {what}. Choose another folder.")
+    check_writable(existing / "file")
 
 
 def _is_there(path: Path) -> bool:
-    """Whether something has this name, also a link that leads nowhere.
+    """Return whether a file, folder or link has this name, also a link that leads nowhere.
 
     Raises:
-        OSError: it cannot be known, for another reason than that something is missing.
+        OSError: this is unknown, for another reason than a missing file or folder.
     """
     try:
         path.lstat()
@@ -131,7 +131,7 @@ def _is_there(path: Path) -> bool:
 
 
 def require_room(folder: Path, n_bytes: int) -> None:
-    """Check that a file of a size has room in a folder. HDF5 may end the process where the room is used up.
+    """Check that a folder has space for a file. HDF5 may end the process where there is none.
 
     Raises:
         OSError: there is not enough free space (`ENOSPC`), or the limit for the size of a file is lower (`EFBIG`).
@@ -153,7 +153,7 @@ def _largest_file() -> float:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Give a path in a new folder beside a target, as `replacing` does; it is removed when the block ends."""
+    """Yield a path in a new folder beside a target, as `replacing` does; it is removed when the block ends."""
     folder = target.with_name(f"{PREFIX}{_key(target)}-{secrets.token_hex(8)}")
     folder.mkdir(mode=0o700)
     try:
@@ -172,7 +172,7 @@ def write_text(target: Path, text: str) -> Path:
 
 
 def remove_leftovers(target: Path, older_than_s: float = 0.0) -> None:
-    """Remove unfinished work of killed processes on a file. Without an age, call this under a lock on the file."""
+    """Remove unfinished files of killed processes. Without an age, call this under a lock on the target."""
     for folder in target.parent.glob(f"{PREFIX}{_key(target)}-*"):
         try:
             is_old = time.time() - folder.lstat().st_mtime >= older_than_s
@@ -183,13 +183,13 @@ def remove_leftovers(target: Path, older_than_s: float = 0.0) -> None:
 
 
 FileKey: TypeAlias = tuple[Hashable, ...]
-"""Names a file in a way that all its paths share."""
+"""Identifies a file, whatever path leads to it."""
 
 
 def file_key(path: Path) -> FileKey:
-    """What identifies a file, whatever path leads to it: links, `..`, other letters on file systems that ignore case.
+    """Return the identity of a file, whatever path leads to it: links, `..`, case where the file system ignores it.
 
-    A file that does not exist yet is known by its folder and its name.
+    A file that does not exist yet is identified by its folder and its name.
     """
     try:
         found = path.stat()
@@ -205,12 +205,12 @@ def file_key(path: Path) -> FileKey:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether names in a folder differ only by more than upper and lower case, as far as its own name shows."""
-    for place in (folder.resolve(), *folder.resolve().parents):
-        other = place.with_name(place.name.swapcase()) if place.name else place
-        if other != place:
+    """Return whether a folder ignores upper and lower case, as far as its own name shows."""
+    for path in (folder.resolve(), *folder.resolve().parents):
+        other = path.with_name(path.name.swapcase()) if path.name else path
+        if other != path:
             try:
-                return other.samefile(place)
+                return other.samefile(path)
             except (OSError, ValueError):
                 return False
     return False
@@ -243,5 +243,5 @@ def sync_tree(folder: Path) -> None:
 
 
 def _key(target: Path) -> str:
-    """Short name of a target: names of unfinished work have a fixed length, whatever the length of the target's."""
+    """Return a short key of a target, so that folders of unfinished files have names of a fixed length."""
     return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]

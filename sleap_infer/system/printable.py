@@ -1,6 +1,6 @@
-r"""Text of unknown origin in a form that is safe to show on a terminal: file names, node names, messages of libraries.
+r"""Escape text of unknown origin for terminals: file names, node names, messages of libraries.
 
-A file name may hold an escape sequence that hides a line, or a character that reverses the text behind it. Such
+A file name may contain an escape sequence that hides a line, or a character that reverses the text after it. Such
 characters are shown as escapes, as in a Python string.
 """
 
@@ -21,9 +21,7 @@ SURROGATE_BYTES = range(0xDC80, 0xDD00)
 
 
 def printable(text: object) -> str:
-    r"""Return a text in one line without control, formatting and undecodable characters; these become escapes.
-
-    Applying it twice changes nothing more.
+    r"""Return a text in one line in which control, formatting and undecodable characters are escapes. Idempotent.
 
     >>> printable("red\x1b[31m.mp4"), printable("a\nb"), printable("gpj\u202e.mp4"), printable("caf\xe9")
     ('red\\x1b[31m.mp4', 'a\\nb', 'gpj\\u202e.mp4', 'café')
@@ -44,7 +42,7 @@ def one_line(error: BaseException, longest: int = 500) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    r"""Return JSON that every parser reads: no lone surrogates, NaN and infinity as null.
+    r"""Return JSON that every parser can read: without lone surrogates, NaN and infinity as null.
 
     >>> json_text({"name": "\udcff.mp4", "score": float("nan")})
     '{"name": "\\\\xff.mp4", "score": null}'
@@ -53,7 +51,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def html_text(text: object) -> str:
-    """Return a text for a page or an attribute of a tag.
+    """Return a text for HTML, also inside attributes.
 
     >>> html_text("<script>")
     '&lt;script&gt;'

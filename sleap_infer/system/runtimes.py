@@ -23,7 +23,7 @@ DISTRIBUTION = "sleap-infer"
 NVIDIA_INDEX = "https://pypi.nvidia.com"
 
 ALLOW_VARIABLE = "SLEAP_INFER_ALLOW_TELEMETRY"
-"""Names of runtimes, with commas between them, that may report; `all` for every one."""
+"""Environment variable: names of runtimes that may report, separated by commas; `all` for every one."""
 
 VARIABLES: Mapping[str, Mapping[str, str]] = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
@@ -39,7 +39,7 @@ def import_runtime(name: str) -> Any:
     """Return a module of a runtime, imported with reports switched off.
 
     Args:
-        name: of the module, such as `"onnxruntime.quantization"`.
+        name: module, such as `"onnxruntime.quantization"`.
 
     Raises:
         ImportError: it is not installed, or broken.
@@ -49,10 +49,9 @@ def import_runtime(name: str) -> Any:
 
 
 def switch_reports_off() -> None:
-    """Keep runtimes from reporting. What the user set is not changed.
+    """Switch off the reports of runtimes, except for those in `$SLEAP_INFER_ALLOW_TELEMETRY`.
 
-    Variables that are set to a value keep it. A reporting package that the program imported before stays imported.
-    Runtimes that `$SLEAP_INFER_ALLOW_TELEMETRY` names are left as they are.
+    Variables that the user set are not changed. A reporting package that was imported before stays imported.
     """
     allowed = {name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",")}
     if "all" in allowed:

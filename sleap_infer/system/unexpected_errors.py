@@ -1,4 +1,4 @@
-"""Errors that nothing foresaw, in one line; the traceback goes to a file that a report can include."""
+"""Report unexpected errors in one line; the traceback goes to a file that a bug report can include."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sleap_infer.system.cache_directory import state_directory
 from sleap_infer.system.printable import one_line, printable
 
 DEBUG_VARIABLE = "SLEAP_INFER_DEBUG"
-"""Set to 1, it shows tracebacks at once, on stderr."""
+"""Environment variable: with 1, tracebacks are shown on stderr."""
 
 FILES_RETAINED = 50
-"""Newest files with details that stay; older ones are deleted."""
+"""Maximum number of files with details; older ones are deleted."""
 
 HINTS: Mapping[int, str] = {
     errno.EACCES: "Check the rights of the file and of its folder.",
@@ -46,22 +46,22 @@ HINTS: Mapping[int, str] = {
     errno.ELOOP: "Its symbolic links refer to each other.",
     errno.ETXTBSY: "The file is in use by another process.",
 }
-"""What to do after an error of the operating system that has to do with rights, space or the device."""
+"""Hints for errors of the operating system about rights, space or the device."""
 
 IN_MESSAGE = re.compile(r"errno = (\d+)")
-"""How HDF5 reports the number of an error."""
+"""Error number in messages of HDF5."""
 
 _written: dict[tuple[str, str], Path | None] = {}
 _lock = threading.Lock()
 
 
 def is_debugging() -> bool:
-    """Return whether tracebacks are to be shown at once."""
+    """Return whether tracebacks are shown on stderr."""
     return os.environ.get(DEBUG_VARIABLE, "").lower() not in ("", "0", "no", "false")
 
 
 def os_reason(error: BaseException) -> str | None:
-    """Return what happened and what to do, in one line, of an error about rights, space or a device; else `None`.
+    """Return the reason and a hint, in one line, for an error about rights, space or a device; else `None`.
 
     HDF5 reports such errors with other types, and the number in the message.
     """
@@ -75,7 +75,7 @@ def os_reason(error: BaseException) -> str | None:
 
 
 def explain_os_error(error: BaseException) -> str | None:
-    """Return which file an error about rights, space or a device is about, what happened, and what to do."""
+    """Return file, reason and hint for an error about rights, space or a device; else `None`."""
     reason = os_reason(error)
     if reason is None:
         return None
@@ -86,7 +86,7 @@ def explain_os_error(error: BaseException) -> str | None:
 
 
 def explain(error: BaseException) -> str:
-    """Return an error that nothing foresaw in one line, which names the file with its details."""
+    """Return an unexpected error in one line, which names the file with its details."""
     known = explain_os_error(error) if isinstance(error, (OSError, RuntimeError)) else None
     if known is not None:
         return known
