@@ -18,7 +18,7 @@ from sleap_infer.config import options
 PACKAGE = Path(sleap_infer.__file__).parent
 
 ROWS = (
-    ("_version", "errors", "choices", "tuning"),
+    ("_version", "errors", "choices", "tuning", "reports"),
     ("system",),
     ("config",),
     ("model",),

@@ -28,8 +28,8 @@ from sleap_infer.cli.output.terminal import discard_output, say, say_lines, tole
 from sleap_infer.cli.predict import INTERRUPTED, predict
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
+from sleap_infer.reports import PROGRESS
 from sleap_infer.system.printable import OneLine
-from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain, is_debugging
 from sleap_infer.tuning import tune_process
 

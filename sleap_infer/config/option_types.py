@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from sleap_infer.choices import Aim, Decoder, OnFrameError, OverlapMethod, Refinement
+from sleap_infer.reports import OnProgress
 
 
 class OptionValues(TypedDict, total=False):
@@ -49,3 +50,9 @@ class OptionValues(TypedDict, total=False):
     crop_batch_size: int | None
     queue_size: int | None
     ignore_unknown_settings: bool | None
+
+
+class OpeningOptions(OptionValues, total=False):
+    """Inference options, and what takes the lines of progress while models are opened and run."""
+
+    on_progress: OnProgress | None

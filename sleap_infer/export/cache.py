@@ -12,10 +12,10 @@ from sleap_infer.export.exporting import export
 from sleap_infer.graphs.cache import FORM
 from sleap_infer.model import expand_model_path, find_model_files, read_spec
 from sleap_infer.model.readers.exported import hash_file
+from sleap_infer.reports import reports
 from sleap_infer.system.cache_directory import cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
 from sleap_infer.system.digest import digest
-from sleap_infer.system.reports import reports
 
 
 def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:

@@ -24,12 +24,12 @@ from sleap_infer.graphs.metadata import restate, write_metadata
 from sleap_infer.model import find_model_files
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.model.settings import ImageSettings
+from sleap_infer.reports import reports
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, cache_directory
 from sleap_infer.system.cache_entries import is_ready, making
 from sleap_infer.system.digest import digest
-from sleap_infer.system.reports import reports
 
 MAX_DIFFERENCE: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}
 """Of the highest values on random pixels; in 16 bits, as a share of the largest where that is above 1."""

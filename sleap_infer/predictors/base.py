@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, Unpac
 
 from sleap_infer.choices import PrecisionChoice
 from sleap_infer.config.kinds import KINDS
-from sleap_infer.config.option_types import OptionValues
+from sleap_infer.config.option_types import OpeningOptions
 from sleap_infer.config.options import DEFAULT_BATCH_SIZE
 from sleap_infer.errors import ModelCombinationError
 from sleap_infer.frames import open_source
@@ -23,6 +23,7 @@ from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.auto.select import open_on_best
 from sleap_infer.predictors.batches import BatchPredictor
 from sleap_infer.predictors.factory import (
+    Plan,
     Runtime,
     check_runners,
     open_runners,
@@ -33,9 +34,9 @@ from sleap_infer.predictors.factory import (
 from sleap_infer.predictors.live.latency import LatencyReport
 from sleap_infer.predictors.live.session import LiveSession
 from sleap_infer.predictors.pipeline import run_stages
+from sleap_infer.reports import Fallback, OnProgress, Reports, reporting_to
 from sleap_infer.runners import BaseInferenceRunner
 from sleap_infer.runners.profile import Profile
-from sleap_infer.system.reports import Fallback, OnProgress, Reports, reporting_to
 
 if TYPE_CHECKING:
     import sleap_io as sio
@@ -105,8 +106,7 @@ class Predictor(BatchPredictor):
         precision: PrecisionChoice | None = None,
         backend_options: Mapping[str, Any] | None = None,
         clip: Any = None,
-        on_progress: OnProgress | None = None,
-        **options: Unpack[OptionValues],
+        **options: Unpack[OpeningOptions],
     ) -> Self:
         """Open trained models and find what they make together.
 
@@ -125,9 +125,8 @@ class Predictor(BatchPredictor):
                 default one.
             clip: calibration clip for `"auto"`, a source as in `predict` or a `Clip`; best the one to predict.
                 Measuring takes some seconds, once for these models, this machine and this size of frames.
-            on_progress: takes lines such as "exporting ..." or "compiling ...", in any thread; also logged as INFO of
-                `sleap_infer.progress`.
-            **options: any of `sleap_infer.config.options` that apply, by name.
+            **options: any of `sleap_infer.config.options` that apply, by name; and `on_progress`, which takes lines
+                such as "compiling ...", in any thread (also INFO of the logger `sleap_infer.progress`).
 
         Returns:
             A predictor of the subclass for these models.
@@ -137,6 +136,7 @@ class Predictor(BatchPredictor):
             OptionError: an unknown option, a wrong value, or an option without effect.
             BackendError: the backend or the device is not available.
         """
+        on_progress = options.pop("on_progress", None)
         plan = read_plan(paths, options)
         chosen = Predictor.class_for(plan.kind)
         if not issubclass(chosen, cls):
@@ -145,22 +145,29 @@ class Predictor(BatchPredictor):
                 f"Use {chosen.__name__}.from_model_paths, or Predictor.from_model_paths for any kind."
             )
 
-        def make(runtime: Runtime) -> Predictor:
-            own = Reports(on_progress)
-            with reporting_to(own):
-                opened = chosen(open_runners(plan, runtime), plan.settings, runtime.batch_size)
-            opened.reports = own
-            return opened
-
         if backend is not None and not isinstance(backend, (str, type)):
             refuse_options_of_opening(device=device, precision=precision, backend_options=backend_options, clip=clip)
             runners = check_runners(plan, backend)
             return chosen(runners, plan.settings, DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
         request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
+        made = chosen._open(plan, request, clip, on_progress)
+        assert isinstance(made, cls)
+        return made
+
+    @classmethod
+    def _open(cls, plan: Plan, request: Request, clip: Any, on_progress: OnProgress | None) -> Predictor:
+        """Open runners on the best backend; each candidate has reports of its own."""
+
+        def make(runtime: Runtime) -> Predictor:
+            own = Reports(on_progress)
+            with reporting_to(own):
+                opened = cls(open_runners(plan, runtime), plan.settings, runtime.batch_size)
+            opened.reports = own
+            return opened
+
         choosing = Reports(on_progress)
         with reporting_to(choosing):
             made, choice = open_on_best(plan, request, make, clip)
-        assert isinstance(made, cls)
         made.choice = choice
         made.reports.include(choosing)
         return made

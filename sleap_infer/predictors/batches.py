@@ -16,9 +16,9 @@ from sleap_infer.poses.postprocess import filter_instances
 from sleap_infer.predictors.auto.cache import Choice
 from sleap_infer.predictors.factory import check_batch_size
 from sleap_infer.predictors.steps import Step, Work, place
+from sleap_infer.reports import Reports
 from sleap_infer.runners import BaseInferenceRunner
 from sleap_infer.runners.profile import Profile, Stopwatch
-from sleap_infer.system.reports import Reports
 
 RGB = 3
 """Channels of a model trained on colour images."""

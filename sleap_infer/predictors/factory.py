@@ -21,8 +21,8 @@ from sleap_infer.model.settings import (
     read_options,
     resolve,
 )
+from sleap_infer.reports import Fallback
 from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
-from sleap_infer.system.reports import Fallback
 
 
 @frozen

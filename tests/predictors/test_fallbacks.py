@@ -19,9 +19,9 @@ from sleap_infer.model import read_spec
 from sleap_infer.predictors.auto import select
 from sleap_infer.predictors.auto.cache import Choice
 from sleap_infer.predictors.factory import reverted_blocks
+from sleap_infer.reports import Fallback, Reports, reporting_to, reports
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.graph import onnxruntime, openvino, openvino_precision
-from sleap_infer.system.reports import Fallback, Reports, reporting_to, reports
 
 PROGRESS = "sleap_infer.progress"
 

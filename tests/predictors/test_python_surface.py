@@ -66,8 +66,11 @@ def test_the_types_of_options_are_those_of_the_options() -> None:
 
 
 def test_options_of_predictors_and_runners_are_typed() -> None:
-    for function in (Predictor.from_model_paths, BaseInferenceRunner.from_model_path):
-        assert signature(function).parameters["options"].annotation == "Unpack[OptionValues]"
+    for function, types in (
+        (Predictor.from_model_paths, "OpeningOptions"),
+        (BaseInferenceRunner.from_model_path, "OptionValues"),
+    ):
+        assert signature(function).parameters["options"].annotation == f"Unpack[{types}]"
 
 
 def test_all_runners_are_exported() -> None:

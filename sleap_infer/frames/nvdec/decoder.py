@@ -21,7 +21,7 @@ from sleap_infer.frames.reader import AnyImage
 from sleap_infer.frames.readers.av import VideoFileReader, to_image
 from sleap_infer.frames.readers.packets import has_times, in_order
 from sleap_infer.frames.source import Source, VideoPart
-from sleap_infer.system.reports import Fallback, Reports
+from sleap_infer.reports import Fallback, Reports
 
 if TYPE_CHECKING:
     from sleap_infer.ops.yuv import YuvMatrix

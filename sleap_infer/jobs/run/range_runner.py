@@ -17,8 +17,8 @@ from sleap_infer.jobs.store.ranges import Range
 from sleap_infer.jobs.store.shard import Shard
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
+from sleap_infer.reports import Fallback
 from sleap_infer.system.printable import one_line
-from sleap_infer.system.reports import Fallback
 from sleap_infer.system.unexpected_errors import explain, write_details
 
 GIVE_UP_AFTER = 32

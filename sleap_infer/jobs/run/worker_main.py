@@ -19,9 +19,9 @@ from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs.run.protocol import Answer, Failed, Look, Open, Request, Said, receive, send
 from sleap_infer.jobs.run.source_facts import look
 from sleap_infer.jobs.run.worker_session import Session
+from sleap_infer.reports import PROGRESS
 from sleap_infer.system.child_process import leave
 from sleap_infer.system.printable import OneLine
-from sleap_infer.system.reports import PROGRESS
 from sleap_infer.system.unexpected_errors import explain
 from sleap_infer.tuning import tune_process
 

@@ -22,9 +22,9 @@ from sleap_infer.predictors.auto.clips import Clip
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.auto.result import difference
 from sleap_infer.predictors.factory import Plan, Runtime
+from sleap_infer.reports import reports
 from sleap_infer.runners import BackendFacts, BaseInferenceRunner
 from sleap_infer.runners.registry import all_facts, find_runner, what_can_run, why_not
-from sleap_infer.system.reports import reports
 
 if TYPE_CHECKING:
     from sleap_infer.predictors.steps import Steps

@@ -14,8 +14,8 @@ from sleap_infer.predictors.auto.clips import Clip, read_clip
 from sleap_infer.predictors.auto.measure import choose, name_of
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.factory import Plan, Runtime
+from sleap_infer.reports import Fallback, reports
 from sleap_infer.runners import find_runner
-from sleap_infer.system.reports import Fallback, reports
 
 if TYPE_CHECKING:
     from sleap_infer.predictors.steps import Steps

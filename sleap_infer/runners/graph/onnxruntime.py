@@ -13,6 +13,7 @@ from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.onnx_graph import ERRORS_ONLY, open_graph, require_onnxruntime
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
+from sleap_infer.reports import Fallback, reports
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.graph.io import (
@@ -25,7 +26,6 @@ from sleap_infer.runners.graph.io import (
 )
 from sleap_infer.runners.graph.onnxruntime_bound import BoundSession
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
-from sleap_infer.system.reports import Fallback, reports
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -14,6 +14,7 @@ from sleap_infer.model import ModelSpec, find_model_files
 from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
+from sleap_infer.reports import Fallback, reports
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.graph.io import (
@@ -26,7 +27,6 @@ from sleap_infer.runners.graph.io import (
 )
 from sleap_infer.runners.graph.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
 from sleap_infer.runners.streams import Lanes, RunnerInLanes
-from sleap_infer.system.reports import Fallback, reports
 from sleap_infer.system.runtimes import import_runtime, install_command
 
 HINT = "INFERENCE_PRECISION_HINT"

@@ -12,7 +12,7 @@ from typing import Any
 from sleap_infer.choices import Precision
 from sleap_infer.model.blocks import block_of, is_kept
 from sleap_infer.model.spec import ExportFacts
-from sleap_infer.system.reports import Fallback, reports
+from sleap_infer.reports import Fallback, reports
 from sleap_infer.system.runtimes import import_runtime
 
 ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f16"}

@@ -22,13 +22,13 @@ from sleap_infer.config.plain import from_plain
 from sleap_infer.errors import BackendError, BackendNotInstalledError, ExportedModelError, OptionError
 from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.model.readers.sleap_nn_exports.onnx_constants import without_initializers
+from sleap_infer.reports import reports
 from sleap_infer.runners.graph.io import CENTROID_THRESHOLD, IMAGE_INPUT, PEAK_THRESHOLD
 from sleap_infer.runners.tensorrt.cuda import Gpu
 from sleap_infer.runners.tensorrt.timings import read_timings, write_timings
 from sleap_infer.system.cache_directory import cache_directory, is_private, make_private, require_private
 from sleap_infer.system.digest import digest, file_digest
 from sleap_infer.system.files import replacing
-from sleap_infer.system.reports import reports
 from sleap_infer.system.runtimes import NVIDIA_INDEX, import_runtime, install_command
 
 Range: TypeAlias = tuple[int, int, int]

@@ -18,13 +18,13 @@ from sleap_infer.errors import BackendNotInstalledError, OptionError
 from sleap_infer.model import ModelSpec, build_network, find_model_files
 from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates
+from sleap_infer.reports import reports
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
 from sleap_infer.runners.facts import FACTS, BackendFacts
 from sleap_infer.runners.streams import Lanes
 from sleap_infer.runners.torch.compiled_code import check_code_directory, in_code_directory, seal_code
 from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_lanes, require_torch
-from sleap_infer.system.reports import reports
 
 if TYPE_CHECKING:
     import torch

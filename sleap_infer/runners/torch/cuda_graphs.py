@@ -10,8 +10,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from sleap_infer.reports import Fallback, reports
 from sleap_infer.runners.batching import padded_size
-from sleap_infer.system.reports import Fallback, reports
 
 Function: TypeAlias = Callable[..., Mapping[str, Tensor]]
 """(B, C, H, W) images, and `room`, to tensors by name."""
