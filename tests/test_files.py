@@ -117,7 +117,7 @@ def _choice(folder: Path) -> None:
     from sleap_infer.predictors.auto import cache as choice
 
     assert choice.choices_directory().parent == folder
-    choice.keep("key", (1, 1, 1), choice.Choice("onnx", None, 4, "it is fast"))
+    choice.save("key", (1, 1, 1), choice.Choice("onnx", None, 4, "it is fast"))
 
 
 def _engine(folder: Path) -> None:

@@ -126,7 +126,7 @@ def test_nothing_is_read_from_such_a_cache(folder: Path, monkeypatch: pytest.Mon
     with pytest.raises(CacheError), making(folder / "graphs" / "one"):
         pass
     with pytest.raises(CacheError):
-        choice.recall("key", None)
+        choice.load("key", None)
     assert not (folder / "graphs" / "one").exists()
 
 

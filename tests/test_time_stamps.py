@@ -22,7 +22,8 @@ from sleap_infer.jobs import JobOptions, Models, Task, run_job
 from sleap_infer.jobs.store.columns import Columns, join
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.predictors import SingleInstancePredictor
-from sleap_infer.predictors.live.session import LiveRun, LiveSession
+from sleap_infer.predictors.live.run import LiveRun
+from sleap_infer.predictors.live.session import LiveSession
 
 MILLISECOND = Fraction(1, 1000)
 N_FRAMES = 30

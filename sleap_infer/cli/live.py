@@ -22,7 +22,8 @@ from sleap_infer.errors import OptionError, SourceError
 if TYPE_CHECKING:
     from sleap_infer.frames.live.source import LiveSource
     from sleap_infer.jobs.live_journal import Recording
-    from sleap_infer.predictors.live.session import LiveReport, LiveResult, LiveRun, LiveSession
+    from sleap_infer.predictors.live.run import LiveReport, LiveResult, LiveRun
+    from sleap_infer.predictors.live.session import LiveSession
 
     Sink: TypeAlias = Callable[[LiveResult], None]
 
@@ -136,7 +137,7 @@ def _predict(
     """Predict until the session ends and write its file; return its report and why the source failed."""
     from sleap_infer.cli.output.live_lines import JsonLines, StatusLine
     from sleap_infer.predictors.describe import describe_stages
-    from sleap_infer.predictors.live.session import LiveRun
+    from sleap_infer.predictors.live.run import LiveRun
 
     predictor = session.predictor
     for line in describe_stages(predictor):

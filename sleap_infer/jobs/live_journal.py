@@ -34,7 +34,7 @@ from sleap_infer.jobs.store.shard import Shard
 from sleap_infer.jobs.write.results import Results, collect, write
 from sleap_infer.poses.labels import check_output, instance_skeleton
 from sleap_infer.poses.outputs import Outputs
-from sleap_infer.predictors.live.session import LiveReport
+from sleap_infer.predictors.live.run import LiveReport
 from sleap_infer.predictors.steps import Steps
 from sleap_infer.system.files import check_writable
 from sleap_infer.system.unexpected_errors import explain

@@ -1,4 +1,4 @@
-"""What a predictor is about to do, for people."""
+"""Describe a predictor for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sleap_infer.predictors.steps import Steps
 
 
 def describe_stages(predictor: Steps) -> list[str]:
-    """How the backend was chosen, and the resolved settings of each stage; a line each."""
+    """Return lines on how the backend was chosen, and on the resolved settings of each stage."""
     facts, choice = predictor.describe(), predictor.choice
     runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"
     chosen = [] if choice is None else [f"chose {runtime}: {choice.why}{' (measured before)' * choice.remembered}"]

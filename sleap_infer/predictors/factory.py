@@ -1,4 +1,4 @@
-"""From paths and options to opened runners."""
+"""Open the runners of a pipeline from paths and options."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from sleap_infer.runners import BaseInferenceRunner, Opening, find_runner
 
 @frozen
 class Plan:
-    """Models that make a pipeline, and its settings; nothing is opened.
+    """Models that make a pipeline, and its settings. Nothing is opened.
 
     Attributes:
-        paths: of the models, in the order in which they run.
+        paths: paths of the models, in the order in which they run.
         specs: their facts.
-        kind: what they find together.
-        settings: resolved.
-        options: inference options that were given, by name.
+        kind: kind of the pipeline.
+        settings: resolved settings.
+        options: the given inference options, by name.
     """
 
     paths: tuple[Path, ...]
@@ -51,14 +51,14 @@ class Plan:
 
 @frozen
 class Runtime:
-    """What runs a pipeline's networks.
+    """What runs the networks of a pipeline.
 
     Attributes:
         backend: name, or a runner class.
         device: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
-        precision: that the networks compute in; `None` is 32-bit floats, or what an export was made in.
-        batch_size: frames that go through the (first) network at once.
-        backend_options: for the runtime, in its own words.
+        precision: precision of the networks; `None` for fp32, or that of the export.
+        batch_size: frames per call of the (first) network.
+        backend_options: options of the runtime.
     """
 
     backend: str | type[BaseInferenceRunner]
@@ -73,24 +73,24 @@ class Runtime:
 
 
 def check_batch_size(value: object) -> None:
-    """Refuse what is not a number of frames.
+    """Check a batch size.
 
     Raises:
-        OptionError: it is not.
+        OptionError: it is not a positive integer.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"batch_size is a whole number from 1 up, found {value!r}.")
+        raise OptionError(f"batch_size must be a positive integer, found {value!r}.")
 
 
 def read_plan(paths: str | Path | Sequence[str | Path], options: Mapping[str, Any]) -> Plan:
-    """Read what models are, and what they make together.
+    """Read models, and find the pipeline that they make.
 
     Args:
         paths: one model directory, or two in any order.
         options: inference options by name.
 
     Raises:
-        ModelError: a model cannot be read, or they do not go together.
+        ModelError: a model cannot be read, or the models do not make a pipeline.
         OptionError: an unknown option, a wrong value, or an option without effect on these models.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
@@ -116,12 +116,12 @@ def reverted_blocks(spec: ModelSpec) -> list[Fallback]:
 
 
 def open_runners(plan: Plan, runtime: Runtime) -> list[BaseInferenceRunner]:
-    """Open a pipeline's models on a backend. Trained ones become graphs first, once, where the backend runs graphs.
+    """Open the models of a pipeline on a backend. If it runs graphs, trained models are exported first, once.
 
     Raises:
         ModelError: a model cannot be read.
         OptionError: the backend does not have the precision, or an option.
-        BackendError: the backend or the device is not there.
+        BackendError: the backend or the device is not available.
     """
     runner = find_runner(runtime.backend)
     runner.require(runtime.device)
@@ -210,7 +210,7 @@ def _flat(settings: object) -> dict[str, Any]:
 
 
 def _as_graph(plan: Plan, number: int, precision: Precision | None) -> Path:
-    """An exported model as it is, a trained one as a graph from the cache."""
+    """Return the path of an exported model, or of the cached graph of a trained one."""
     path, spec, stage = plan.paths[number], plan.specs[number], plan.settings.stages[number]
     if spec.exported:
         return path

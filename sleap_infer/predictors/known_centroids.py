@@ -1,4 +1,4 @@
-"""Centres of instances whose points are known, for crops around them."""
+"""Centroids of labelled instances, for crops around them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sleap_infer.choices import CentroidMethod
 from sleap_infer.poses.geometry import Floats
 
 TOLERANCE_PX = 1e-4
-MOST_STEPS = 1000
+MAX_STEPS = 1000
 
 
 def known_centroids(
@@ -65,7 +65,7 @@ def _geometric_median(points: NDArray[np.float64]) -> NDArray[np.float64]:
         if np.linalg.norm((apart[away] / distances[away, None]).sum(axis=0)) < (~away).sum() - 1e-9:
             return np.asarray(point)
     median = _center_of_mass(points)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         weights = 1 / np.maximum(np.linalg.norm(points - median, axis=1), 1e-12)
         previous, median = median, (points * weights[:, None]).sum(axis=0) / weights.sum()
         if np.abs(median - previous).max() < TOLERANCE_PX / 100:

@@ -1,4 +1,4 @@
-"""Predictors with one network that looks at whole frames."""
+"""Predictors with one network on whole frames."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class SingleInstancePredictor(OneStagePredictor):
 
 
 class CentroidPredictor(OneStagePredictor):
-    """Where the animals are, without their poses."""
+    """Centroids of animals, without poses."""
 
     kind: ClassVar[str | None] = "centroid"
 
 
 class BottomUpPredictor(OneStagePredictor):
-    """All points of all animals, then grouped along part affinity fields."""
+    """Points of all animals, grouped along part affinity fields."""
 
     kind: ClassVar[str | None] = "bottomup"
 
 
 class MultiClassBottomUpPredictor(OneStagePredictor):
-    """All points of all animals, then given to classes (identities)."""
+    """Points of all animals, assigned to classes (identities)."""
 
     kind: ClassVar[str | None] = "multi_class_bottomup"

@@ -1,8 +1,7 @@
-"""Work in threads, one stage behind the other. Knows nothing of poses.
+"""Stages in threads, connected by bounded queues. Independent of poses.
 
-Each stage takes items from the one before, works on them in its own thread, and holds the results in a bounded queue
-until the next stage takes them. Order is kept. An error comes out at its place in the stream. Closing the last stage
-stops every thread.
+Each stage takes items from the previous one, works on them in its own thread, and puts results into a bounded queue.
+Order is preserved. An error is raised at its position in the stream. Closing the last stage stops every thread.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ def run_stages(items: Iterable[Any], stages: Sequence[Callable[[Any], Any]], que
     """Send items through functions that all work at the same time.
 
     Args:
-        items: read in a thread of its own.
+        items: read in a separate thread.
         stages: functions, in order; each item goes through all of them.
-        queue_size: most results that wait behind each stage.
+        queue_size: maximum number of results that wait behind each stage.
 
     Returns:
         An iterator over the results, in order, to be closed: use it in a `with` block.
@@ -41,10 +40,10 @@ class Stage(Generic[Item, Result]):
     """One thread that works on the items of another iterable; an iterator over its results, and a context manager.
 
     Args:
-        items: to work on. If it can be closed, it is closed along.
-        work: done to each item.
-        queue_size: most results that wait to be taken.
-        name: of the thread.
+        items: the items. If they can be closed, they are closed with the stage.
+        work: function of an item.
+        queue_size: maximum number of results that wait.
+        name: name of the thread.
     """
 
     def __init__(self, items: Iterable[Item], work: Callable[[Item], Result], queue_size: int, name: str) -> None:
@@ -56,11 +55,11 @@ class Stage(Generic[Item, Result]):
         self._thread.start()
 
     def __iter__(self) -> Iterator[Result]:
-        """Iterate over what is left."""
+        """Iterate over the remaining results."""
         return self
 
     def __next__(self) -> Result:
-        """Take the next result, or raise the error in its place."""
+        """Return the next result, or raise the error at its position."""
         taken = self._results.take()
         if taken:
             return taken[0]
@@ -76,7 +75,7 @@ class Stage(Generic[Item, Result]):
         self.close()
 
     def stop(self) -> None:
-        """Tell this stage and those before it to end, without waiting."""
+        """Stop this stage and those before it, without waiting."""
         self._results.close(discard=True)
         if isinstance(self._items, Stage):
             self._items.stop()
@@ -107,7 +106,7 @@ class Channel(Generic[Item]):
     """A bounded queue between two threads that either side can close.
 
     Args:
-        size: most items in it.
+        size: maximum number of items.
     """
 
     def __init__(self, size: int) -> None:
@@ -117,7 +116,7 @@ class Channel(Generic[Item]):
         self._changed = threading.Condition()
 
     def put(self, item: Item) -> bool:
-        """Add an item, waiting for room. False: the channel is closed and the item was not taken."""
+        """Add an item when there is capacity; return `False` if the channel is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or len(self._items) < self._size)
             if self._is_closed:
@@ -127,7 +126,7 @@ class Channel(Generic[Item]):
             return True
 
     def take(self) -> tuple[Item] | tuple[()]:
-        """Take the oldest item, waiting for one; an empty tuple once the channel is closed and empty."""
+        """Wait for the oldest item and return it in a tuple; an empty tuple if the channel is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or bool(self._items))
             if not self._items:
@@ -137,7 +136,7 @@ class Channel(Generic[Item]):
             return (item,)
 
     def close(self, discard: bool = False) -> None:
-        """Let nothing more in; what is in it may still be taken unless it is discarded."""
+        """Accept no more items. Those in the channel can still be taken unless discarded."""
         with self._changed:
             self._is_closed = True
             if discard:

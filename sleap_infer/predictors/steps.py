@@ -1,4 +1,4 @@
-"""One batch of frames on its way through a predictor, and the steps that a predictor offers to others."""
+"""The state of a batch in a predictor, and the protocol of its steps."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sleap_infer.runners.base import BaseInferenceRunner, Pending
 
 @define
 class Work:
-    """One batch on its way.
+    """The state of one batch.
 
     Attributes:
         batch: the frames.
-        inputs: (B, C, H, W) the first network's input, where the frames are.
-        geometry: of that input.
-        pending: what the network that was started last will give.
-        centroids: one per readable frame, where a pipeline crops around centroids.
-        crops: geometry of the crops, of all frames together.
+        inputs: (B, C, H, W) input of the first network, on the device of the frames.
+        geometry: geometry of the input.
+        pending: waits for the candidates of the network that was started last.
+        centroids: one `Outputs` per readable frame, if the pipeline crops around centroids.
+        crops: geometry of the crops of all frames.
     """
 
     batch: FrameBatch
@@ -41,7 +41,7 @@ class Work:
     crops: Geometry | None = None
 
     def wait(self) -> None:
-        """Until what the network gives is there."""
+        """Wait for the candidates of the network that was started last."""
         if self.pending is not None:
             found = self.pending()
             self.pending = lambda: found
@@ -94,12 +94,12 @@ class Steps(Protocol):
 
 
 def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list[Outputs]:
-    """Give each frame of a batch its outputs, and those that could not be read their failure.
+    """Return one `Outputs` per frame of a batch, with the failure of those that could not be read.
 
     Args:
         work: the batch.
         found: outputs of its readable frames, in order.
-        returned: whether images are kept.
+        returned: whether outputs carry images.
     """
     placed, rows = [], iter(enumerate(found))
     for frame in work.batch.frames:
@@ -116,6 +116,6 @@ def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list
 
 
 def _on_host(image: Any) -> NDArray[Any]:
-    """An image as an array, also if it is a tensor on a device."""
+    """Return an image as an array on the host."""
     array: NDArray[Any] = image if isinstance(image, np.ndarray) else image.cpu().numpy()
     return array

@@ -1,4 +1,4 @@
-"""Predictors that look at crops around centroids, which another model finds or a person gave."""
+"""Predictors with crops around centroids, which another model finds or a label file gives."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from sleap_infer.predictors.steps import Step, Work
 from sleap_infer.runners.base import Pending
 
 POSES: Mapping[str, int] = {"pred_keypoints": 3, "pred_raw_keypoints": 3, "pred_peak_values": 2}
-"""What the second network finds of each crop, by field of `Outputs`, and its number of axes."""
+"""Fields of `Outputs` that the second network fills, and their numbers of axes."""
 
 
 class CroppingPredictor(Predictor):
-    """Centroids, crops around them across all frames of a batch, and a second network on the crops.
+    """Finds centroids, crops around them in all frames of a batch, and runs a second network on the crops.
 
-    With one runner only, centroids are those of the instances that a label file has; or both networks are in its graph.
+    With one runner, the centroids are those of labelled instances, or both networks are in one graph.
     """
 
     uses_crops: ClassVar[bool | None] = True
@@ -71,10 +71,10 @@ class CroppingPredictor(Predictor):
         """Return the functions that start the networks: on whole frames, then on crops."""
         if self._is_fused:
             return (self._start,)
-        return (self._start, self._look) if self._finds_centroids else (self._look,)
+        return (self._start, self._start_second) if self._finds_centroids else (self._start_second,)
 
-    def _look(self, work: Work) -> Work:
-        """Begin to run the second network on crops around the centroids of all frames."""
+    def _start_second(self, work: Work) -> Work:
+        """Start the second network on crops around the centroids of all frames."""
         if not work.batch.readable:
             return work
         work.wait()
@@ -85,7 +85,7 @@ class CroppingPredictor(Predictor):
             fitted, factor = frames_to_cut(work.batch.images, self.settings.frames, crops)
         points = [np.asarray(found.pred_centroids) * np.float32(factor) for found in work.centroids]
         which = np.repeat(np.arange(len(points)), [len(found) for found in points])
-        work.crops, work.pending = self._look_at(fitted, which, np.concatenate(points), work.geometry, factor)
+        work.crops, work.pending = self._start_crops(fitted, which, np.concatenate(points), work.geometry, factor)
         return work
 
     def _found_centroids(self, work: Work) -> list[Outputs]:
@@ -112,7 +112,7 @@ class CroppingPredictor(Predictor):
             )
         return found
 
-    def _look_at(
+    def _start_crops(
         self, fitted: Any, which: NDArray[np.int64], centroids: Floats, frame: Geometry, factor: float
     ) -> tuple[Geometry, Pending | None]:
         runner, settings = self.runners[-1], self.settings.stages[-1]
@@ -137,7 +137,7 @@ class CroppingPredictor(Predictor):
         return [found.as_damaged() if any(crops) else found for found, crops in zip(combined, damaged, strict=True)]
 
     def _assemble(self, work: Work, candidates: Candidates | None) -> list[Outputs]:
-        """Outputs of frames from their centroids and the candidates of all crops, if there are any."""
+        """Return the outputs of frames from their centroids and the candidates of all crops, if any."""
         assert work.centroids is not None
         assert work.crops is not None
         spec = self.runners[-1].spec
@@ -155,7 +155,7 @@ class CroppingPredictor(Predictor):
 
 
 class CenteredInstancePredictor(CroppingPredictor):
-    """Poses of animals whose places a label file knows."""
+    """Poses of animals whose positions a label file gives."""
 
     kind: ClassVar[str | None] = "centered_instance"
 

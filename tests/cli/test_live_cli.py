@@ -28,7 +28,8 @@ from sleap_infer.cli.output.terminal import Terminal
 from sleap_infer.cli.signals import stop_requested
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames.live.source import LiveFrame, LiveSource
-from sleap_infer.predictors.live.session import LiveRun, LiveSession
+from sleap_infer.predictors.live.run import LiveRun
+from sleap_infer.predictors.live.session import LiveSession
 
 N_FRAMES = 12
 FASTEST = "centroid"

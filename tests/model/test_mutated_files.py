@@ -23,7 +23,7 @@ from sleap_infer.model.readers.sleap_nn import spec_from_data
 from sleap_infer.model.settings import pipeline_kind, read_options, resolve
 from sleap_infer.model.spec import ExportFacts
 from sleap_infer.predictors.auto import cache as choices
-from sleap_infer.predictors.auto.cache import Choice, Tried, keep, recall
+from sleap_infer.predictors.auto.cache import Choice, Tried, load, save
 from sleap_infer.runners.tensorrt.engines import EngineFacts, Profile, read_facts
 
 ODD: tuple[Any, ...] = (
@@ -143,18 +143,18 @@ def test_training_configurations_of_sleap(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_choices_that_are_remembered() -> None:
     choice = Choice("onnx", "fp32", 4, "fastest", (Tried("onnx", "fp32", 4, 100.0), Tried("torch", "fp32", 1)), 100)
-    keep("key", (64, 64, 1), choice)
-    assert recall("key", (64, 64, 1)) == choice
+    save("key", (64, 64, 1), choice)
+    assert load("key", (64, 64, 1)) == choice
     (path,) = choices.choices_directory().glob("key-*.json")
     for place, value, changed in mutations(json.loads(path.read_text())):
         path.write_text(json.dumps(changed))
-        found = recall("key", (64, 64, 1))
+        found = load("key", (64, 64, 1))
         assert found is None or isinstance(found.batch_size, int), (place, value)
         if found is not None:
             assert all(tried.line() for tried in found.tried), (place, value)
     for text in ("", "[]", "3", "{}", "[" * 100_000):
         path.write_text(text)
-        assert recall("key", (64, 64, 1)) is None
+        assert load("key", (64, 64, 1)) is None
 
 
 def test_facts_of_engines(tmp_path: Path) -> None:

@@ -146,7 +146,10 @@ def test_reduced_precision_has_a_budget(off: float, fits: bool) -> None:
 
 def test_a_lost_instance_is_a_difference() -> None:
     right = Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))
-    assert difference([right.select(np.array([0]))], [right], "fp32") == "its poses differ: 1 instances lost or gained"
+    assert (
+        difference([right.select(np.array([0]))], [right], "fp32")
+        == "its poses differ: 1 instances missed or false positives"
+    )
 
 
 def test_a_short_job_is_not_kept_waiting(plan: Plan, clip: Clip, made: list[Pretended]) -> None:

@@ -20,8 +20,9 @@ from sleap_infer.frames.live.source import LiveFrame, LiveSource
 from sleap_infer.model import read_spec
 from sleap_infer.model.settings import ImageSettings, PipelineSettings, StageSettings
 from sleap_infer.predictors import SingleInstancePredictor
-from sleap_infer.predictors.live.latency import MOST_KEPT, Latencies
-from sleap_infer.predictors.live.session import WARM_UPS, LiveRun, LiveSession, crop_counts
+from sleap_infer.predictors.live.latency import MAX_LATENCIES, Latencies
+from sleap_infer.predictors.live.run import LiveRun
+from sleap_infer.predictors.live.session import WARM_UPS, LiveSession, crop_counts
 
 PIPELINES = (
     ("single_instance",),
@@ -241,12 +242,12 @@ def test_percentiles() -> None:
 
 def test_only_the_last_latencies_are_kept_but_the_worst_of_all() -> None:
     latencies = Latencies()
-    for number in range(MOST_KEPT):
+    for number in range(MAX_LATENCIES):
         latencies.add(number, number + 0.5)
-    for number in range(MOST_KEPT):
+    for number in range(MAX_LATENCIES):
         latencies.add(number, number + 0.002)
     report = latencies.report()
-    assert report.n_frames == 2 * MOST_KEPT
+    assert report.n_frames == 2 * MAX_LATENCIES
     assert (report.p50_ms, report.p99_ms) == pytest.approx((2, 2))
     assert report.worst_ms == pytest.approx(500)
 

@@ -16,7 +16,7 @@ from sleap_infer.cli.output.terminal import Terminal, say_json, words
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
     from sleap_infer.poses.outputs import Outputs
-    from sleap_infer.predictors.live.session import LiveResult, LiveRun
+    from sleap_infer.predictors.live.run import LiveResult, LiveRun
 
 SECONDS_BETWEEN_UPDATES = 1.0
 

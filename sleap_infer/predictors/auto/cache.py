@@ -1,4 +1,4 @@
-"""What was chosen to run a pipeline's networks, and how that is remembered."""
+"""The chosen backend, precision and batch size, and the cache of choices."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Tried:
-    """One thing that could run the networks.
+    """A candidate and its result.
 
     Attributes:
         backend: its name.
-        precision: that it would compute in.
-        batch_size: frames at once.
-        rate: frames per second, `None` where it was not measured.
-        reason: why it was not, or why it cannot be taken; `None` where it can.
+        precision: its precision.
+        batch_size: frames per call of the network.
+        rate: frames per second; `None` if it was not measured.
+        reason: why it was not measured, or is not eligible; `None` if it is.
     """
 
     backend: str
@@ -48,7 +48,7 @@ class Tried:
     reason: str | None = None
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a one-line summary for people."""
         name = f"{self.backend} {self.precision}"
         rate = "" if self.rate is None else f"{self.rate:.1f} frames/s, batch size {self.batch_size}"
         return f"{name}: {'; '.join(part for part in (rate, self.reason) if part)}"
@@ -56,16 +56,16 @@ class Tried:
 
 @frozen
 class Choice:
-    """What runs a pipeline's networks, and why.
+    """The choice of a backend, and its reason.
 
     Attributes:
-        backend: its name.
-        precision: that it computes in; `None` for what an export was made in.
-        batch_size: frames at once.
-        why: in words.
-        tried: everything that was looked at, the chosen first, then by speed.
-        holds_up_to: most frames that it is right for, since making something faster ready did not pay for fewer;
-            `None` for any number.
+        backend: name of the backend.
+        precision: its precision; `None` for that of the export.
+        batch_size: frames per call of the network.
+        why: the reason, for people.
+        tried: all candidates, the chosen one first, then by speed.
+        holds_up_to: maximum number of frames for which it holds, if candidates with a long setup were skipped; `None`
+            for any number.
         remembered: whether it was measured earlier.
     """
 
@@ -78,16 +78,18 @@ class Choice:
     remembered: bool = attrs.field(default=False, eq=False)
 
     def holds_for(self, n_frames: int | None) -> bool:
-        """Whether it is right for so many frames; `None` if their number is not known."""
+        """Return whether it holds for a number of frames; `None` if that is unknown."""
         return self.holds_up_to is None or (n_frames is not None and n_frames <= self.holds_up_to)
 
 
 def key_of(plan: Plan, asked: object) -> str:
-    """What a choice depends on but for the size of the frames: models, settings, what was asked for, machine, versions.
+    """Return a digest of all that a choice depends on except the size of frames.
+
+    These are models, settings, request, machine, and versions of packages.
 
     Args:
         plan: the models and their settings.
-        asked: what the user left open and what not, as an attrs object.
+        asked: the request, as an attrs object.
     """
     files = [find_model_files(path) for path in plan.paths]
     facts = {
@@ -102,15 +104,15 @@ def key_of(plan: Plan, asked: object) -> str:
 
 
 def machine_facts() -> dict[str, Any]:
-    """What decides how fast a backend is here: processor, cores, GPUs and their driver."""
+    """Return what decides the speed of backends here: CPU, cores, GPUs and their driver."""
     return {"system": platform.system(), "processor": _processor(), "cores": available_cores(), "gpus": _gpus()}
 
 
-def recall(key: str, size: tuple[int, int, int] | None) -> Choice | None:
-    """A choice that was made earlier, if there is one.
+def load(key: str, size: tuple[int, int, int] | None) -> Choice | None:
+    """Return an earlier choice; `None` if there is none.
 
     Args:
-        key: of `key_of`.
+        key: from `key_of`.
         size: (height, width, channels) of the frames; `None` takes the newest for any size.
     """
     name = "*" if size is None else _name(size)
@@ -126,8 +128,8 @@ def recall(key: str, size: tuple[int, int, int] | None) -> Choice | None:
         return None
 
 
-def keep(key: str, size: tuple[int, int, int], choice: Choice) -> None:
-    """Remember a choice. Where nothing can be written it is measured again the next time."""
+def save(key: str, size: tuple[int, int, int], choice: Choice) -> None:
+    """Save a choice. If it cannot be written, it is measured again next time."""
     path = choices_directory() / f"{key}-{_name(size)}.json"
     try:
         make_private(path.parent)
@@ -139,7 +141,7 @@ def keep(key: str, size: tuple[int, int, int], choice: Choice) -> None:
 
 
 def choices_directory() -> Path:
-    """Where choices are kept."""
+    """Return the directory of saved choices."""
     return cache_directory("choices")
 
 

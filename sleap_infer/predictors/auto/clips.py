@@ -1,4 +1,4 @@
-"""A few frames in memory, to measure on."""
+"""Calibration clips: a few frames in memory for measurements."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sleap_infer.frames.readers.arrays import ArrayReader
 from sleap_infer.frames.source import VideoPart
 
 CLIP_FRAMES = 32
-"""Most frames that are measured on."""
+"""Maximum number of frames in a calibration clip."""
 
 
 @frozen
 class Clip:
-    """Frames of one size from the start of a source.
+    """A calibration clip: frames of one size from the start of a source.
 
     Attributes:
-        images: (B, C, H, W) on the host, B from 1 up.
+        images: (B, C, H, W) on the host, B >= 1.
         source: the same frames as a source.
-        n_frames: of the whole source that they come from; `None` if it does not say.
-        remember: whether what was measured on such frames before counts, and what is measured now is kept.
+        n_frames: number of frames of the whole source; `None` if unknown.
+        remember: whether earlier measurements are used, and new ones saved.
     """
 
     images: Any
@@ -34,23 +34,23 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a frame."""
+        """Size of a frame as (height, width, channels)."""
         _, channels, height, width = self.images.shape
         return height, width, channels
 
     def first(self, n_frames: int) -> Source:
-        """A source of the first frames only."""
+        """Return a source of the first frames only."""
         part = self.source.parts[0]
         few = VideoPart(part.reader, part.video, 0, Indices.of(range(min(n_frames, len(self.images)))), part.known)
         return Source(self.source.name, (few,), self.source.node_names)
 
 
 def read_clip(source: Any, at_most: int | None = None) -> Clip | None:
-    """The first frames of a source; `None` if none of them can be read.
+    """Return a calibration clip of the first frames of a source; `None` if none of them can be read.
 
     Args:
-        source: as in `Predictor.predict`; closed again if it was not an opened one.
-        at_most: frames of it that will be predicted, if that is limited.
+        source: as in `Predictor.predict`; it is closed unless it was given opened.
+        at_most: maximum number of its frames that will be predicted.
 
     Raises:
         SourceError: the source cannot be read.

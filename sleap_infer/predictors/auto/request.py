@@ -1,4 +1,4 @@
-"""What a user asked for to run the networks on, part of which may be left open."""
+"""A request for a backend, part of which may be open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sleap_infer.runners import BaseInferenceRunner
 
 @frozen
 class Request:
-    """What a user asked for; `"auto"` and `None` leave it open."""
+    """A request for a backend; `"auto"` and `None` leave a value open."""
 
     backend: str | type[BaseInferenceRunner] = "auto"
     device: str = "auto"

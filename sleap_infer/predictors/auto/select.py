@@ -1,4 +1,4 @@
-"""Which backend, precision and batch size: what was asked for, what was found before, or the fastest that is right."""
+"""Select backend, precision and batch size: as requested, as measured earlier, or the fastest correct one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 from sleap_infer.errors import BackendError
 from sleap_infer.model.settings import default_backend
-from sleap_infer.predictors.auto.cache import Choice, keep, key_of, recall
+from sleap_infer.predictors.auto.cache import Choice, key_of, load, save
 from sleap_infer.predictors.auto.clips import Clip, read_clip
 from sleap_infer.predictors.auto.measure import choose, name_of
 from sleap_infer.predictors.auto.request import Request
@@ -26,19 +26,19 @@ Opened = TypeVar("Opened", bound="Steps")
 def open_on_best(
     plan: Plan, request: Request, make: Callable[[Runtime], Opened], clip: Any = None
 ) -> tuple[Opened, Choice | None]:
-    """Open models on what was asked for, or else on what is fastest.
+    """Open models on the requested backend, or on the fastest one.
 
     Args:
         plan: the models.
-        request: what is given and what is left open.
-        make: opens them.
-        clip: source to measure on; without one, what was measured before counts, or else the default is taken.
+        request: backend, device, precision and batch size, some of which may be open.
+        make: opens the models on a runtime.
+        clip: source of a calibration clip; without one, an earlier measurement is used, or else the default.
 
     Returns:
-        What `make` returned, and how its backend was chosen; `None` if everything was given.
+        The result of `make`, and how the backend was chosen; `None` if nothing was open.
 
     Raises:
-        SleapInferError: nothing can run the models here, or not as asked for.
+        SleapInferError: no backend can run the models here as requested.
     """
     if request.batch_size is not None:
         request.runtime("torch", None)  # checks it
@@ -50,7 +50,7 @@ def open_on_best(
     frames = clip if clip is None or isinstance(clip, Clip) else read_clip(clip)
     remember = isinstance(request.backend, str) and (frames is None or frames.remember)
     key = key_of(plan, request) if remember else ""
-    known = recall(key, frames.size if frames else None) if remember else None
+    known = load(key, frames.size if frames else None) if remember else None
     gone: BackendError | None = None
     if known is not None and (frames is None or known.holds_for(frames.n_frames)):
         try:
@@ -62,7 +62,7 @@ def open_on_best(
         fallback = Fallback("backend", known.backend, choice.backend, f"It was chosen before and does not run: {gone}")
         reports().fall_back(fallback, f"{known.backend} was chosen before and does not run now ({gone})")
     if remember and frames is not None:
-        keep(key, frames.size, choice)
+        save(key, frames.size, choice)
     return make(_runtime(request, choice)), choice
 
 
@@ -72,7 +72,7 @@ def _runtime(request: Request, choice: Choice) -> Runtime:
 
 
 def _default(plan: Plan, request: Request) -> Choice:
-    """What is taken where nothing was ever measured."""
+    """Return the choice if nothing was measured."""
     backend = default_backend(plan.specs) if request.backend == "auto" else name_of(request.backend)
     precision = None if request.precision == "auto" else request.precision
     size = request.runtime(backend, precision).batch_size

@@ -1,4 +1,4 @@
-"""How long frames take, kept in bounded memory."""
+"""Latencies of frames, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import attrs
 import numpy as np
 from attrs import frozen
 
-MOST_KEPT = 10_000
-"""Latencies that percentiles are taken over: the last ones."""
+MAX_LATENCIES = 10_000
+"""Percentiles are those of the last latencies, at most so many."""
 
 
 @frozen
 class LatencyReport:
-    """How long frames took. Without frames, all times are NaN.
+    """Latencies of frames. Without frames, all times are NaN.
 
     Attributes:
-        n_frames: that were counted.
-        p50_ms: half of the frames took no longer, in milliseconds; like the next two, of the last 10,000 frames.
-        p90_ms: nine of ten took no longer.
-        p99_ms: 99 of 100 took no longer.
-        worst_ms: of all frames.
+        n_frames: number of frames.
+        p50_ms: median in milliseconds; percentiles are those of the last 10,000 frames.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        worst_ms: maximum of all frames.
         fps: frames per second, from the start of the first to the end of the last.
-        n_warm_up: first calls, which are not counted.
-        warm_up_ms: milliseconds that they took together.
+        n_warm_up: number of first calls, which are left out.
+        warm_up_ms: milliseconds of these calls together.
     """
 
     n_frames: int
@@ -38,7 +38,7 @@ class LatencyReport:
     warm_up_ms: float = 0.0
 
     def line(self) -> str:
-        """The latencies in one line, for people."""
+        """Return a one-line summary for people."""
         if not self.n_frames:
             return "no frames"
         return (
@@ -47,7 +47,7 @@ class LatencyReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: rounded, `None` for what is not known."""
+        """Return plain data for JSON, rounded, `None` for unknown values."""
         return {
             name: None if isinstance(value, float) and math.isnan(value) else round(value, 3)
             for name, value in attrs.asdict(self).items()
@@ -58,7 +58,7 @@ class Latencies:
     """Collects latencies.
 
     Args:
-        most: how many are kept, of those that come last.
+        most: number of last latencies that are stored.
 
     >>> latencies = Latencies()
     >>> for number in range(3):
@@ -67,7 +67,7 @@ class Latencies:
     250.0
     """
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    def __init__(self, most: int = MAX_LATENCIES) -> None:
         self._seconds = np.empty(most)
         self._n_frames = 0
         self._worst = self._warm_up = 0.0
@@ -83,16 +83,16 @@ class Latencies:
         self._worst, self._end = max(self._worst, end - begin), end
 
     def add_warm_up(self, seconds: float, n_calls: int = 1) -> None:
-        """Count calls apart from the others."""
+        """Count calls separately."""
         self._n_warm_up += n_calls
         self._warm_up += seconds
 
     def report(self) -> LatencyReport:
-        """Percentiles so far."""
-        kept = self._seconds[: self._n_frames] * 1000
+        """Return the percentiles so far."""
+        stored = self._seconds[: self._n_frames] * 1000
         warm_up_ms, nan = self._warm_up * 1000, math.nan
-        if not len(kept):
+        if not len(stored):
             return LatencyReport(0, nan, nan, nan, nan, nan, self._n_warm_up, warm_up_ms)
-        p50, p90, p99 = (float(value) for value in np.percentile(kept, (50, 90, 99)))
+        p50, p90, p99 = (float(value) for value in np.percentile(stored, (50, 90, 99)))
         fps = self._n_frames / max(self._end - self._begin, 1e-9)
         return LatencyReport(self._n_frames, p50, p90, p99, self._worst * 1000, fps, self._n_warm_up, warm_up_ms)
