@@ -131,7 +131,7 @@ def test_local_peaks_in_graphs(backend: str, models: Path, images: np.ndarray, t
 @pytest.mark.parametrize(
     ("layout", "spoil"),
     [
-        ("batched", "centered_instance"),
+        pytest.param("batched", "centered_instance", marks=pytest.mark.exhaustive),
         pytest.param("flat", "centroid", marks=pytest.mark.exhaustive),
     ],
 )

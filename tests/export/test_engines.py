@@ -48,7 +48,7 @@ def rtx() -> None:
     ("kind", "precision"),
     [
         *(pytest.param(k, "fp16", marks=[] if k == "bottomup" else pytest.mark.exhaustive) for k in KINDS),
-        ("bottomup", "bf16"),
+        pytest.param("bottomup", "bf16", marks=pytest.mark.exhaustive),
     ],
 )
 def test_every_kind_is_built_in_half(
@@ -67,7 +67,9 @@ def test_every_kind_is_built_in_half(
     assert engine.name in str(made)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [k if k in ("centroid", "bottomup") else pytest.param(k, marks=pytest.mark.exhaustive) for k in KINDS]
+)
 def test_every_kind_is_built_in_int8(
     kind: str, exports: Mapping[str, ExportResult], videos: Path, tmp_path: Path, rtx: None
 ) -> None:
@@ -102,8 +104,8 @@ def test_int8_is_exported_in_the_form_that_engines_take(models: Path, videos: Pa
     assert made.report.verdict == "PASS"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("second", [ON_CROPS[0], pytest.param(ON_CROPS[1], marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("second", ON_CROPS)
 def test_two_models_in_one_engine(second: str, models: Path, tmp_path: Path, rtx: None) -> None:
     options = ExportOptions(
         fused=True, precision="fp16", validate=False, format="tensorrt", size_range=((64, 64), (192, 192), (320, 256))

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 import sleap_io as sio
+import torch
 
 from sleap_infer import Outputs
 from sleap_infer.checks.check import compare_poses
@@ -220,13 +221,12 @@ def test_generated_images_have_structure() -> None:
     np.testing.assert_array_equal(images, structured_images(3, (40, 60), 3))
 
 
+class Darker(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.float() * 0.5).to(torch.uint8)
+
+
 def test_hooks_are_no_reason_to_judge_poses(models: Path, videos: Path, tmp_path: Path) -> None:
-    import torch
-
-    class Darker(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return (images.float() * 0.5).to(torch.uint8)
-
     options = ExportOptions(before=Darker(), n_frames=4)
     (result,) = export(models / "single_instance", tmp_path / "s", options, frames=videos / "two_flies_rgb.mp4")
     assert result.report is not None

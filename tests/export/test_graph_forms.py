@@ -19,7 +19,7 @@ FORMS = {
     "open_size": (("multi_class_bottomup",), {"self_contained": True, "layout": "flat", "max_peaks_per_node": 60}, {}),
     "flat": (("bottomup",), {"layout": "flat", "max_peaks_per_node": 60}, {}),
     "static": (("single_instance",), {"batch_size": 3, "input_size": (144, 176), "layout": "flat"}, {}),
-    "fused": (("centroid", "centered_instance"), {"fused": True, "max_instances": 6}, {}),
+    "fused": (("centroid", "centered_instance"), {"fused": True}, {}),
     "whole": (
         ("centroid", "multi_class_topdown"),
         {"fused": True, "layout": "flat", "max_instances": 6, "max_batch_size": 2},
@@ -45,7 +45,11 @@ def forms(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, E
 
 
 @pytest.mark.parametrize(
-    "form", [pytest.param(f, marks=pytest.mark.exhaustive) if f in ("scaled", "open_size") else f for f in FORMS]
+    "form",
+    [
+        f if f in ("scaled", "static", "fused", "whole") else pytest.param(f, marks=pytest.mark.exhaustive)
+        for f in FORMS
+    ],
 )
 def test_poses_are_those_of_the_pipeline(form: str, forms: dict[str, ExportResult], models: Path, videos: Path) -> None:
     names, _, given = FORMS[form]
@@ -88,6 +92,7 @@ def test_a_fused_graph_is_a_top_down_predictor(forms: dict[str, ExportResult], v
     assert len(one.predict(videos / "two_flies.mp4", as_labels=False, frames=[0])[0]) == 1
 
 
+@pytest.mark.exhaustive
 def test_places_of_a_fused_graph_are_reported_when_full(models: Path, videos: Path, tmp_path: Path) -> None:
     options = ExportOptions(validate=False, fused=True, max_instances=2)
     (result,) = export([models / "centroid", models / "centered_instance"], tmp_path / "f", options)
@@ -98,9 +103,9 @@ def test_places_of_a_fused_graph_are_reported_when_full(models: Path, videos: Pa
 @pytest.mark.parametrize(
     ("form", "option"),
     [
-        ("self_contained", {"input_scaling": 0.5}),
-        ("self_contained", {"max_height": 100}),
-        ("self_contained", {"ensure_rgb": True}),
+        ("scaled", {"input_scaling": 0.5}),
+        ("scaled", {"max_height": 100}),
+        ("scaled", {"ensure_rgb": True}),
         ("fused", {"crop_size": 32}),
         ("fused", {"pad_to_stride": 8}),
         ("static", {"max_height": 100}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,14 @@ import pytest
 
 from sleap_infer import Predictor
 from sleap_infer.checks.validate import Source
-from sleap_infer.export import ExportOptions, ExportResult, export
+from sleap_infer.export import ExportOptions, ExportResult
 from sleap_infer.export.exporting import check_options
 from sleap_infer.model import read_spec
 
 
 @pytest.fixture(scope="module")
-def result(models: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    folder = tmp_path_factory.mktemp("bottomup") / "export"
-    return export(models / "bottomup", folder, ExportOptions(validate=False))[0]
+def result(exports: Mapping[str, ExportResult]) -> ExportResult:
+    return exports["bottomup"]
 
 
 @pytest.mark.parametrize(

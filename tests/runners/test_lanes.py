@@ -274,6 +274,7 @@ def in_threads(functions: list[Callable[[], None]]) -> None:
 
 
 @needs_compiler
+@pytest.mark.exhaustive
 def test_lanes_share_what_one_of_them_compiles(models: Path, videos: Path, caplog: pytest.LogCaptureFixture) -> None:
     """On animals: peaks of noise come and go with the last bits, which differ between compiled and other code."""
     with open_source(videos / "two_flies.mp4", frames=range(22)) as source:
