@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from sleap_infer import Predictor
-from sleap_infer.choices import Backend
 from sleap_infer.errors import DeviceError
 from sleap_infer.jobs.api import share_out, split_devices
 from sleap_infer.runners import find_runner
+from sleap_infer.runners.registry import backend_names
 
 OPENERS: dict[str, Callable[[Path, str, str], Any]] = {
     "predictor": lambda path, backend, device: Predictor.from_model_paths(path, backend=backend, device=device),
@@ -24,7 +24,7 @@ OPENERS: dict[str, Callable[[Path, str, str], Any]] = {
 @pytest.mark.parametrize("device", ["cuda:0,1", "cpu,cpu", "cuda:0,"])
 @pytest.mark.parametrize(
     ("opener", "backend"),
-    [("predictor", "auto"), *((opener, backend) for opener in OPENERS for backend in get_args(Backend))],
+    [("predictor", "auto"), *((opener, backend) for opener in OPENERS for backend in backend_names())],
 )
 def test_several_devices_are_refused(opener: str, backend: str, device: str, models: Path) -> None:
     with pytest.raises(DeviceError, match=rf"one device.*sleap-infer predict --device {device} --workers 2"):
