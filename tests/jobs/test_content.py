@@ -106,7 +106,7 @@ def test_what_was_not_noted_is_not_believed(tmp_path: Path, monkeypatch: pytest.
     video, journal = tmp_path / "a.avi", tmp_path / "j"
     video.write_bytes(os.urandom(BLOCK))
     monkeypatch.setattr(content_of, "AT_ONCE", 1)
-    monkeypatch.setattr(Contents, "_look_at_all", lambda self, numbers, journal: None)
+    monkeypatch.setattr(Contents, "_hash_all", lambda self, numbers, journal: None)
     Contents([[video]]).note(journal)
     assert Contents([[video]]).unlike(noted(journal)) is None
     os.utime(video)

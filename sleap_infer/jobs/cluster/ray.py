@@ -1,6 +1,6 @@
-"""Workers on a Ray cluster. Where they run, on which GPU, and what becomes of one that dies is Ray's own business.
+"""Workers on a Ray cluster. Ray decides where they run and on which GPU, and restarts those that die.
 
-The journals have to lie on a file system that all nodes see.
+The journals must be on a file system that all nodes can access.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sleap_infer.system.runtimes import import_runtime, install_command
 from sleap_infer.tuning import tune_process
 
 RETRIES = 2
-"""Times that Ray runs a range again whose process died; after that, frames are run one by one."""
+"""Number of times that Ray repeats a range whose process died; after that, frames are run one by one."""
 
 KILLED = -9
 
 _sessions: dict[str, Any] = {}
-"""Models that a process of the cluster has loaded; Ray keeps processes for later ranges."""
+"""Models that a process of the cluster has loaded; Ray reuses processes for later ranges."""
 
 
 @contextmanager
 def ray_workers(n_workers: int, device: str, address: str | None) -> Iterator[list[RayWorker]]:
-    """Workers on a Ray cluster.
+    """Yield workers on a Ray cluster.
 
     Args:
-        n_workers: ranges that are worked on at the same time.
-        device: that models run on; each worker gets a GPU where the cluster has some and it is not `"cpu"`.
+        n_workers: number of ranges that are processed at the same time.
+        device: of the models; each worker gets a GPU if the cluster has some, unless it is `"cpu"`.
         address: of the cluster; without one, Ray starts one on this machine.
 
     Raises:
@@ -69,11 +69,11 @@ def ray_workers(n_workers: int, device: str, address: str | None) -> Iterator[li
 
 
 class RayWorker:
-    """What can be asked like a worker process; Ray finds the process.
+    """The interface of a worker process, with a process that Ray selects.
 
     Args:
-        task: Ray's form of `_do`.
-        n_cpus: processor cores of each.
+        task: `_do` as a remote function of Ray.
+        n_cpus: CPU cores of each.
     """
 
     def __init__(self, task: Any, n_cpus: int) -> None:
@@ -82,7 +82,7 @@ class RayWorker:
         self._looker = WorkerProcess()
 
     def ask(self, request: Request, tell: Callable[[Answer], None]) -> None:
-        """Have something done; what happened is told when it is done.
+        """Send a task and wait; `tell` is called with all answers when it is done.
 
         Raises:
             SleapInferError: it cannot be done.
@@ -104,7 +104,7 @@ class RayWorker:
             raise Crash(1, f" ({type(error).__name__}: {str(error).splitlines()[0]})") from error
         for answer in found:
             tell(answer)
-        if isinstance(request, Open):  # what was left open is settled; the others need not choose again
+        if isinstance(request, Open):  # the backend is chosen; other workers use the same
             opened = next(answer for answer in found if isinstance(answer, Opened))
             models = attrs.evolve(
                 request.models, backend=opened.facts["backend"], batch_size=opened.facts["batch_size"]
@@ -112,7 +112,7 @@ class RayWorker:
             self._opening = attrs.evolve(request, models=models, clip=None) if models.precision is None else request
 
     def look(self, request: Look, tell: Callable[[Answer], None]) -> Looked:
-        """Have a source described by a process of this machine, which leads the job.
+        """Describe a source in a process of this machine, which leads the job.
 
         Raises:
             SourceError: it cannot be read.
@@ -121,21 +121,21 @@ class RayWorker:
         return self._looker.look(request, tell)
 
     def stop(self) -> None:
-        """End the process that looks at sources here; Ray keeps its own."""
+        """End the process that describes sources here; Ray manages its own."""
         self._looker.stop()
 
 
 def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
-    """In a process of the cluster: load the models, if they are not, and predict what is missing of a range."""
+    """Load the models, if they are not, and predict what is missing of a range, in a process of the cluster."""
     tune_process()
     os.environ[CORES_VARIABLE] = str(n_cpus)
     from sleap_infer.jobs.run.worker_session import Session
 
-    said: list[Answer] = []
+    answers: list[Answer] = []
 
     def tell(answer: Answer) -> None:
-        if not isinstance(answer, Ahead):  # all is told at the end
-            said.append(answer)
+        if not isinstance(answer, Ahead):  # answers arrive at the end, too late for progress
+            answers.append(answer)
 
     key = repr(opening)
     if key not in _sessions:
@@ -144,15 +144,15 @@ def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
         _sessions.clear()
         _sessions[key] = Session(opening, tell)
     if run is None:
-        return said or [_sessions[key].opened]
+        return answers or [_sessions[key].opened]
     own = attrs.evolve(run, shard=f"ray-{run.part:06d}-{run.places.start:09d}")
     with Journal.open(run.task.journal).shard(own.shard) as shard:
         there = union(places for part, places in shard.ranges() if part == run.part)
     for gap in within(missing_between(there, None), run.places):
         _sessions[key].run(attrs.evolve(own, places=gap), tell)
-    return [*(answer for answer in said if not isinstance(answer, Done)), _sum(said)]
+    return [*(answer for answer in answers if not isinstance(answer, Done)), _sum(answers)]
 
 
-def _sum(said: list[Answer]) -> Done:
-    parts = [answer.seconds for answer in said if isinstance(answer, Done)]
+def _sum(answers: list[Answer]) -> Done:
+    parts = [answer.seconds for answer in answers if isinstance(answer, Done)]
     return Done({stage: sum(part[stage] for part in parts) for stage in STAGES})

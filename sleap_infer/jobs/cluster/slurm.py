@@ -11,10 +11,10 @@ from sleap_infer.system.printable import printable
 
 SCRIPT = """\
 #!/bin/bash
-# Runs one command as {n_shares} shares of a job, then writes its outputs. Submit it with:
+# Runs one command as {n_shards} shards of a job, then writes its outputs. Submit it with:
 #     id=$(sbatch --parsable THIS_FILE)
 #     sbatch --dependency=afterok:$id --chdir={folder} --wrap="sleap-infer merge {journals}"
-# A share that was ended (time limit, node failure) goes on where it was when the script is submitted again.
+# A shard that was ended (time limit, node failure) resumes where it stopped when the script is submitted again.
 #SBATCH --job-name=sleap-infer
 #SBATCH --array=0-{last}
 #SBATCH --cpus-per-task=4
@@ -25,22 +25,22 @@ SCRIPT = """\
 
 set -eu
 cd {folder}
-exec {command} --shard "$SLURM_ARRAY_TASK_ID/{n_shares}"
+exec {command} --shard "$SLURM_ARRAY_TASK_ID/{n_shards}"
 """
 
 
-def slurm_script(command: Sequence[str], journals: Iterable[Path], n_shares: int, folder: Path) -> str:
-    """A batch script.
+def slurm_script(command: Sequence[str], journals: Iterable[Path], n_shards: int, folder: Path) -> str:
+    """Return a batch script.
 
     Args:
-        command: words of the command that is shared.
-        journals: that its outputs are written from.
-        n_shares: jobs of the array.
-        folder: that the command runs in.
+        command: words of the command that runs in shards.
+        journals: of its outputs.
+        n_shards: number of jobs of the array.
+        folder: working directory of the command.
     """
     return SCRIPT.format(
-        n_shares=n_shares,
-        last=n_shares - 1,
+        n_shards=n_shards,
+        last=n_shards - 1,
         folder=quote(str(folder)),
         journals=" ".join(quote(str(path)) for path in journals),
         command=" ".join(map(quote, command)),

@@ -1,4 +1,4 @@
-"""Checks before anything runs: no output replaces what the command opens, and what cannot work is known."""
+"""Check outputs before a job runs: none replaces a file that the command opens, and all can be written."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sleap_infer.model import expand_model_path, find_model_files
 from sleap_infer.system.files import FileKey, file_key
 
 NAME_BYTES = 255
-"""Longest name of a file where the system does not say."""
+"""Maximum length of a file name where the system does not report it."""
 
 
 def check_targets(tasks: Sequence[Task], formats: Sequence[OutputFormat], models: Sequence[str] = ()) -> None:
-    """Check that nothing that is written is also read, or written twice, whatever paths lead to it.
+    """Check that no file is written twice, or both read and written, whatever paths lead to it.
 
     Args:
         tasks: of a command.
@@ -49,10 +49,10 @@ def check_targets(tasks: Sequence[Task], formats: Sequence[OutputFormat], models
 
 
 def check_recording(source: str, output: Path, models: Sequence[str]) -> None:
-    """Check that what a live session writes replaces nothing that it opens, and that its journal has a folder.
+    """Check that the files of a live session replace none that it opens, and that its journal has a folder.
 
     Args:
-        source: as `frames.live.open_live` takes it.
+        source: as in `frames.live.open_live`.
         output: `.slp` file of the session.
         models: paths of the models.
 
@@ -67,16 +67,16 @@ def check_recording(source: str, output: Path, models: Sequence[str]) -> None:
 
 
 def refuse_targets(targets: Iterable[Path], sources: Iterable[str | Path]) -> None:
-    """Check that no file to write is one of those that are read, and no folder holds one, whatever paths lead there.
+    """Check that no target is a source or a folder that contains one, whatever paths lead there.
 
     Raises:
-        OutputError: one is, or does.
+        OutputError: one is.
     """
     named = [Path(source).expanduser() for source in sources]
     read: dict[FileKey, Path] = {}
     for path in (path for source in named for path in (source, *_files_of(source))):
-        for place in (path, *Path(os.path.realpath(path)).parents):
-            read.setdefault(file_key(place), path)
+        for item in (path, *Path(os.path.realpath(path)).parents):
+            read.setdefault(file_key(item), path)
     for target in targets:
         source = read.get(file_key(target))
         if source is not None:
@@ -86,7 +86,7 @@ def refuse_targets(targets: Iterable[Path], sources: Iterable[str | Path]) -> No
 
 
 def written_by(task: Task, formats: Sequence[OutputFormat]) -> list[Path]:
-    """All files and folders that a task may write: its outputs, the table of failed frames, marks, its journal."""
+    """Return all paths that a task may write: outputs, the frame status table, marks, the journal."""
     targets = list(dict.fromkeys([*task.targets(formats).values(), task.target("ledger")]))
     marks = [mark_file(target) for target in targets if target.suffix.lower() == ".csv"]
     several = [numbered(target, number) for target in targets if target.suffix.lower() == ".h5" for number in range(2)]
@@ -94,7 +94,7 @@ def written_by(task: Task, formats: Sequence[OutputFormat]) -> list[Path]:
 
 
 def find_problems(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> dict[int, SleapInferError]:
-    """Tasks that cannot be done, by number, with the reason.
+    """Return the tasks that cannot be done, by number, with the reason.
 
     Raises:
         SleapInferError: the only task cannot be done.
@@ -106,10 +106,10 @@ def find_problems(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> dic
 
 
 def problem_of(task: Task, formats: Sequence[OutputFormat]) -> SleapInferError | None:
-    """Why a task cannot be done, as far as names show it; `None` where they do not.
+    """Return why a task cannot be done, as far as its paths show; `None` if they show no problem.
 
     Args:
-        task: to look at.
+        task: the task.
         formats: of the job.
     """
     for source in task.sources:
@@ -166,7 +166,7 @@ def _check_twice(written: Sequence[tuple[Task, Path, FileKey]]) -> None:
 
 
 def _read_keys(tasks: Sequence[Task], models: Sequence[str], written: set[FileKey]) -> dict[FileKey, str]:
-    """What is read, with a description for people; folders above what is read, where these are written."""
+    """Return the files that are read, with a description, and written folders that contain one of them."""
     found: dict[FileKey, str] = {}
     for path, what in _inputs(tasks, models):
         found.setdefault(file_key(path), what)
@@ -194,7 +194,7 @@ def _inputs(tasks: Sequence[Task], models: Sequence[str]) -> Iterator[tuple[Path
 
 
 def model_files(name: str | Path) -> list[Path]:
-    """The files that are opened of the models at a path; none where there is no model."""
+    """Return the files that are opened of the models at a path; none if there is no model."""
     try:
         found = [find_model_files(path) for path in expand_model_path(name)]
     except SleapInferError:
@@ -203,7 +203,7 @@ def model_files(name: str | Path) -> list[Path]:
 
 
 def _files_of(source: Path, pairs: Pairs = ()) -> list[Path]:
-    """Files that are read with a source: images of a folder, videos of a label file."""
+    """Return files that are read with a source: images of a folder, videos of a label file."""
     try:
         if source.is_dir():
             return [file for file in source.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,8 +1,8 @@
-"""What is in the files of a video: a quick look that tells recordings apart, and a full one that decides.
+"""Hashes of the content of videos: of samples, which distinguish most recordings, and of everything.
 
-The quick look (`samples`) is part of a job's identity. Two recordings can agree in it, so a job also records when its
-files were last changed (`stamp`) and all of their content (`full`). Where the stamp is still the same, nothing has
-changed; where it differs, since the files were touched, moved, copied or replaced, all of the content is compared.
+The hash of samples (`samples`) is part of a job's identity. Two recordings can have the same samples, so a job also
+records when its files were last changed (`stamp`) and a hash of all content (`full`). If the stamp is the same, the
+files have not changed; if it differs, because they were touched, moved, copied or replaced, all content is compared.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from sleap_infer.system.digest import digest
 from sleap_infer.system.files import write_text
 
 SAMPLES = 64
-"""Blocks of a video that are looked at quickly."""
+"""Number of blocks of a video in the hash of samples."""
 
 BLOCK = 1 << 16
-"""Bytes of such a block, and of what is read at a time."""
+"""Size of such a block in bytes."""
 
 AT_ONCE = 1 << 28
-"""Bytes up to which all of a video is hashed before a job begins (about 0.2 s); larger ones are hashed meanwhile."""
+"""Size in bytes up to which a video is hashed before the job begins (about 0.2 s); larger ones are hashed meanwhile."""
 
 Record = Mapping[str, Any]
-"""`stamp` and `full` of one video, the latter `None` where it is not known."""
+"""`stamp` and `full` of one video; `full` is `None` if it is unknown."""
 
 
 def files_of(part: VideoPart) -> list[Path]:
-    """The files of a video."""
+    """Return the files of a video."""
     reader: Any = part.reader
     own = getattr(reader, "paths", None) or getattr(reader, "path", None) or part.video().filename
     return [Path(path) for path in (own if isinstance(own, (list, tuple)) else [own])]
 
 
 def samples(paths: Sequence[Path]) -> str:
-    """Sizes of all files, and blocks that are spread evenly over each: up to 4 MiB of a single file, all of small ones.
+    """Return a hash of the sizes of all files and of blocks spread evenly over each: up to 4 MiB, all of small files.
 
     Raises:
         OSError: a file cannot be read.
@@ -65,17 +65,17 @@ def samples(paths: Sequence[Path]) -> str:
 
 
 def stamp(paths: Sequence[Path]) -> str:
-    """Sizes, numbers and times of change of all files: another one where anything was changed, moved or replaced.
+    """Return a hash of sizes, inodes and times of all files, which differs if one was changed, moved or replaced.
 
     Raises:
-        OSError: a file is not there.
+        OSError: a file is missing.
     """
     facts = [(found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns) for found in (p.stat() for p in paths)]
     return digest(facts)
 
 
 def full(paths: Sequence[Path]) -> str | None:
-    """All of the content of all files; `None` if they were changed meanwhile.
+    """Return a hash of all content of all files; `None` if they were changed meanwhile.
 
     Raises:
         OSError: a file cannot be read.
@@ -89,7 +89,7 @@ def full(paths: Sequence[Path]) -> str | None:
 
 @define
 class Contents:
-    """The files of a source, looked at as far as that is needed.
+    """Hashes of the files of a source, computed when they are needed.
 
     Attributes:
         paths: files of each video.
@@ -102,11 +102,11 @@ class Contents:
 
     @classmethod
     def of(cls, source: Source) -> Contents:
-        """The files of a source."""
+        """Return the contents of a source."""
         return cls([files_of(part) for part in source.parts])
 
     def unlike(self, there: Sequence[Record] | None) -> str | None:
-        """In what the files differ from a record, in words; `None` if they are the same.
+        """Return how the files differ from a record, as text; `None` if they are the same.
 
         Args:
             there: a record of the same number of videos; `None` if an earlier version wrote none.
@@ -120,20 +120,20 @@ class Contents:
                     continue
                 if record["full"] is None:
                     return f"{name} was changed or moved before all of its content had been noted"
-                if self._look(number) != record["full"]:
+                if self._hash(number) != record["full"]:
                     return f"the content of {name} differs"
             except OSError as error:
                 return f"{name} cannot be read ({error.strerror})"
         return None
 
     def note(self, journal: Path, there: Sequence[Record] | None = None) -> None:
-        """Note the state of the files in a journal, now that they begin to be read.
+        """Write the state of the files into a journal, before they are read.
 
-        All content of large files is hashed in another thread, and noted when that is done.
+        Large files are hashed in another thread, and their hashes are written when that is done.
 
         Args:
-            journal: its folder, made if it is not there.
-            there: what was noted before, of the same files.
+            journal: its folder, created if it is missing.
+            there: earlier records of the same files.
 
         Raises:
             OutputError: it cannot be written.
@@ -145,25 +145,25 @@ class Contents:
             unknown = [number for number in range(len(self.paths)) if number not in self._full]
             large = [number for number in unknown if _size(self.paths[number]) > AT_ONCE]
             for number in set(unknown) - set(large):
-                self._look(number)
+                self._hash(number)
         self._write(journal)
         if large:
-            self._thread = threading.Thread(target=self._look_at_all, args=(large, journal), daemon=True)
+            self._thread = threading.Thread(target=self._hash_all, args=(large, journal), daemon=True)
             self._thread.start()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until all content is noted, or for some seconds."""
+        """Wait until all hashes are written, or for some seconds."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _look_at_all(self, numbers: Sequence[int], journal: Path) -> None:
+    def _hash_all(self, numbers: Sequence[int], journal: Path) -> None:
         for number in numbers:
-            self._look(number)
+            self._hash(number)
         with suppress(OutputError):  # the job has ended without it
             self._write(journal)
 
-    def _look(self, number: int) -> str | None:
-        """All content of one video, if it is as it was when it was noted."""
+    def _hash(self, number: int) -> str | None:
+        """Return the hash of one video; `None` if it has changed since its state was written."""
         if number not in self._full:
             try:
                 found = full(self.paths[number])
@@ -180,7 +180,7 @@ class Contents:
 
 
 def noted(journal: Path) -> list[Record] | None:
-    """What a journal notes of the content of its videos; `None` where it notes nothing that can be read."""
+    """Return the records of the content of videos in a journal; `None` if there are none that can be read."""
     try:
         return read_records((journal / CONTENT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -188,10 +188,10 @@ def noted(journal: Path) -> list[Record] | None:
 
 
 def read_records(text: str) -> list[Record]:
-    """Records from JSON.
+    """Return records from JSON.
 
     Raises:
-        ValueError: these are none.
+        ValueError: it is something else.
     """
     found = json.loads(text)
     if not isinstance(found, list) or not all(isinstance(one, dict) and {"stamp", "full"} <= set(one) for one in found):

@@ -1,4 +1,4 @@
-"""What makes a job this job: models, settings, videos, frames; and what runs it."""
+"""The identity of a job: models, settings, videos, frames; and what runs it."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ WITHOUT_EFFECT = ("stream", "returned")
 
 
 def identify(models: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    """What is predicted of what.
+    """Return the identity of a job.
 
     Args:
-        models: as `identify_models` says.
+        models: as returned by `identify_models`.
         source: opened.
     """
     return plain({**models, "videos": identify_videos(source, crops_are_known(models))})
 
 
 def identify_models(plan: Plan) -> dict[str, Any]:
-    """Content of the models, and those of their settings that change poses."""
+    """Return hashes of the models, and those of their settings that change poses."""
     models = [find_model_files(path) for path in plan.paths]
     settings = {name: value for name, value in attrs.asdict(plan.settings).items() if name not in WITHOUT_EFFECT}
     return {"models": [[hash_file(files.config), hash_file(files.weights)] for files in models], "settings": settings}
 
 
 def identify_videos(source: Source, with_known: bool = False) -> list[dict[str, Any]]:
-    """A quick look at the content of each video, and which of its frames; wherever its file lies.
+    """Return the identity of each video: samples of its content, and which frames; independent of its path.
 
     Args:
         source: opened.
-        with_known: whether points that a person gave decide where crops are cut.
+        with_known: whether labels of a person define the crops.
     """
     return [_identify_video(part, source, with_known) for part in source.parts]
 
 
 def crops_are_known(identity: Mapping[str, Any]) -> bool:
-    """Whether crops are cut around points that a person gave, as where a model of crops runs without centroids."""
+    """Return whether labels of a person define the crops, because a model of crops runs without centroids."""
     return KINDS[identity["settings"]["stages"][0]["kind"]].on_crops
 
 
 def how_it_runs(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change the last bits of a result, from what `Predictor.describe` says."""
+    """Return the facts of `Predictor.describe` that may change the last bits of a result."""
     how = {name: facts[name] for name in HOW}
     return {**how, "device": str(how["device"]).partition(":")[0]}
 
@@ -69,7 +69,7 @@ def identity_key(identity: Mapping[str, Any]) -> str:
 
 
 def differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
-    """In what two identities differ, in words.
+    """Yield the differences between two identities, as text.
 
     >>> list(differences({"a": {"b": 1}, "c": [1, 2]}, {"a": {"b": 2}, "c": [1, 2]}))
     ['a.b is 1 there and 2 here']
@@ -87,7 +87,7 @@ def differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """Return a value as it is after writing and reading JSON."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -100,14 +100,14 @@ def _identify_video(part: VideoPart, source: Source, with_known: bool) -> dict[s
 
 
 def how_it_is_read(reader: Any) -> dict[str, Any]:
-    """Dataset and axes of a HDF5 file, which change what is in a frame; also where another process has opened it."""
+    """Return dataset and axes of an HDF5 file, which change its frames; also if another process has opened it."""
     if hasattr(reader, "how_it_is_read"):
         return dict(reader.how_it_is_read)
     return {name: getattr(reader, name) for name in ("dataset", "axes") if hasattr(reader, name)}
 
 
 def _known(part: VideoPart, nodes: Sequence[str] | None) -> str:
-    """The points that a person gave, in the order in which crops are cut around them."""
+    """Return a hash of the labels of a person, in the order of their crops."""
     found = hashlib.sha256(json.dumps(nodes).encode())
     for frame_idx, points in sorted((part.known or {}).items()):
         found.update(f"{frame_idx} {points.shape}".encode())

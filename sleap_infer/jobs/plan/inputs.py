@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, globs, manifests) to tasks with their outputs."""
+"""From the arguments of a user (files, folders, globs, manifests) to tasks with their outputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from sleap_infer.model import is_model
 from sleap_infer.model.readers.texts import check_unique, explain, parse_yaml
 
 LONGEST_INDEX = 15
-"""Digits of the index of a frame."""
+"""Maximum number of digits of the index of a frame."""
 
 MANIFEST_SUFFIXES = (".csv", ".yaml", ".yml")
 MANIFEST_COLUMNS = ("video", "output", "frames")
@@ -47,14 +47,14 @@ MANIFEST_COLUMNS = ("video", "output", "frames")
 
 @frozen
 class Wanted:
-    """One output of a user's: its videos, which frames, and where it goes if that is named.
+    """A requested output.
 
     Attributes:
-        sources: paths.
+        sources: paths of its videos.
         frames: indices.
-        output: file that a manifest names, with its ending.
-        formats: that this ending stands for.
-        manifests: that name the sources.
+        output: file in a manifest, with its suffix.
+        formats: of this suffix.
+        manifests: files that name the sources.
     """
 
     sources: tuple[str, ...]
@@ -71,17 +71,17 @@ def find_tasks(
     at_most: int = 0,
     reading: SourceOptions | None = None,
 ) -> list[Task]:
-    """The tasks of a command.
+    """Return the tasks of a command.
 
     Args:
         given: paths of videos, image folders, label files, folders of videos, globs, manifests.
         outputs: where results go.
-        frames: which frames, where a manifest does not say.
+        frames: which frames, unless a manifest defines them.
         at_most: maximum number of frames of each video; 0 for all.
         reading: how the sources are opened.
 
     Raises:
-        SourceError: there is nothing at a path, or nothing that holds frames; the message names all such paths.
+        SourceError: paths do not exist or contain no frames; the message names all of them.
         OutputError: two outputs have one name, one is a source, or a folder is missing.
         OptionError: the name of outputs is not understood, or a source is a model.
         FrameSelectionError: a manifest's frames are not understood.
@@ -114,7 +114,7 @@ def find_tasks(
 
 
 def _expand_all(given: Sequence[str], frames: Frames, formats: Sequence[OutputFormat]) -> list[Wanted]:
-    """What all arguments stand for.
+    """Return the outputs that all arguments request.
 
     Raises:
         SourceNotFoundError: there is nothing at one or more paths.
@@ -177,7 +177,7 @@ def _is_index(text: str) -> bool:
 
 
 def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Iterator[Wanted]:
-    """What one argument stands for."""
+    """Yield the outputs that one argument requests."""
     if is_glob(item):
         found = [path for path in matching(item) if path.suffix.lower() in (*VIDEO_SUFFIXES, ".slp")]
         yield from (Wanted((str(path),), frames) for path in found)
@@ -198,7 +198,7 @@ def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Itera
 
 
 def _videos_in(folder: Path) -> list[Path]:
-    """Videos of a folder, but not where it holds images, which are one video themselves."""
+    """Return the videos of a folder; none if it contains images, which are one video themselves."""
     files = [file for file in folder.iterdir() if not file.name.startswith(".")]
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         return []
@@ -210,8 +210,8 @@ def read_manifest(path: Path, frames: Frames = None, formats: Sequence[OutputFor
 
     Args:
         path: of the file.
-        frames: of those videos for which it does not say.
-        formats: that were asked for.
+        frames: of videos without frames in the manifest.
+        formats: requested formats.
 
     Raises:
         SourceFormatError: it is not understood.

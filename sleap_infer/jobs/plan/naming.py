@@ -1,4 +1,4 @@
-"""Names of outputs: from what a user asks for to one file for each task."""
+"""Names of outputs: from the options of a user to one file per task."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from sleap_infer.jobs.plan.tasks import ENDINGS, Task, ending_of
 from sleap_infer.system.files import file_key
 
 FIELDS = ("stem", "name", "parent")
-"""What may stand in braces in the name of an output: the name of the video without and with its ending, and that of its
-folder."""
+"""Fields in braces in the name of an output: the name of the video without and with its suffix, and of its folder."""
 
 DEFAULT_NAME = "{stem}.predictions.slp"
 MERGED_NAME = "predictions.slp"
 
 LOOKS_LIKE_ENDING = re.compile(r".\.[A-Za-z][A-Za-z0-9]{0,7}$")
-"""Names such as `session.2026-11-30` or `{stem}.predictions` have no ending; `poses.json` has an unknown one."""
+"""Names such as `session.2026-11-30` or `{stem}.predictions` have no suffix; `poses.json` has an unknown one."""
 
 
 @frozen
@@ -35,12 +34,12 @@ class Outputs:
     """Where outputs go.
 
     Attributes:
-        name: of each output; may hold `FIELDS` in braces. Without braces, the one output of everything. A folder if it
+        name: of each output; may contain `FIELDS` in braces. Without braces, one output for everything. A folder if it
             ends in a slash.
-        folder: that they go to, made if it is not there; by default beside the video.
+        folder: of the outputs, created if it is missing; by default that of the video.
         merge: whether everything goes into one output.
-        formats: that were asked for; empty for what the ending of the name says.
-        restore_source_videos: whether outputs name the videos that embedded frames come from, and not their package.
+        formats: requested formats; empty for that of the suffix of the name.
+        restore_source_videos: whether outputs name the videos of embedded frames, and not their package.
     """
 
     name: str | None = None
@@ -51,7 +50,7 @@ class Outputs:
 
 
 def settle(outputs: Outputs) -> Outputs:
-    """Outputs whose name is that of a file with a known ending; a name that is a folder becomes the folder.
+    """Return outputs whose name is that of a file with a known suffix; a name of a folder becomes the folder.
 
     Raises:
         OptionError: the name is not understood.
@@ -68,7 +67,7 @@ def settle(outputs: Outputs) -> Outputs:
 
 
 def is_folder(name: str) -> bool:
-    """Whether the name of an output is that of a folder.
+    """Return whether the name of an output is that of a folder.
 
     >>> is_folder("poses/"), is_folder(".."), is_folder("poses")
     (True, True, False)
@@ -77,15 +76,15 @@ def is_folder(name: str) -> bool:
 
 
 def with_ending(name: str, formats: Sequence[OutputFormat], where: str) -> str:
-    """The name of an output, or a pattern for such names, with an ending that is known.
+    """Return the name of an output, or a pattern for such names, with a known suffix.
 
     Args:
-        name: as it was given.
-        formats: that were asked for; empty for none.
-        where: the name stands, for errors.
+        name: as the user gave it.
+        formats: requested formats; empty for none.
+        where: where the name was given, for errors.
 
     Raises:
-        OptionError: the ending is unknown, is all of the name, or contradicts the formats.
+        OptionError: the suffix is unknown, is the whole name, or contradicts the formats.
 
     >>> with_ending("poses", (), "--output"), with_ending("{stem}.h5", (), "--output")
     ('poses.slp', '{stem}.h5')
@@ -114,18 +113,18 @@ def with_ending(name: str, formats: Sequence[OutputFormat], where: str) -> str:
 
 
 def formats_of(name: str, asked: Sequence[OutputFormat]) -> tuple[OutputFormat, ...]:
-    """The format that the ending of a name stands for, if no format was asked for."""
+    """Return the format of the suffix of a name, if no format was requested."""
     form = ENDINGS.get(ending_of(name).lower())
     return () if asked or form in (None, "slp") else (form,)
 
 
 def output_path(source: str, own: Path | None, outputs: Outputs) -> Path:
-    """Where the output of a source goes.
+    """Return the path of the output of a source.
 
     Args:
         source: path of the first video.
-        own: what a manifest names.
-        outputs: as `settle` gives them.
+        own: the path in a manifest.
+        outputs: as returned by `settle`.
 
     Raises:
         OptionError: the pattern is not understood.
@@ -155,7 +154,7 @@ def _filled(pattern: str, path: Path) -> str:
 
 
 def fields(text: str) -> list[str]:
-    """Names in braces.
+    """Return the names in braces.
 
     Raises:
         OptionError: braces do not match.
@@ -170,10 +169,10 @@ def fields(text: str) -> list[str]:
 
 
 def check_distinct(tasks: Sequence[Task], outputs: Outputs) -> None:
-    """Check that no two tasks share an output.
+    """Check that no two tasks have the same output.
 
     Raises:
-        OutputError: two do; the message has names that differ.
+        OutputError: two have; the message suggests names that differ.
     """
     seen: dict[object, Task] = {}
     for task in tasks:
@@ -186,7 +185,7 @@ def check_distinct(tasks: Sequence[Task], outputs: Outputs) -> None:
 
 
 def _hint(tasks: Sequence[Task], outputs: Outputs) -> str:
-    """How to name outputs such that they differ."""
+    """Return how to name outputs such that they differ."""
     counts = Counter(os.path.realpath(task.sources[0]) for task in tasks)
     twice = next((task.sources[0] for task in tasks if counts[os.path.realpath(task.sources[0])] > 1), None)
     rest = (outputs.name or DEFAULT_NAME).rpartition("}")[2]

@@ -1,4 +1,4 @@
-"""What a job is asked to do, as plain data that can be sent to another process."""
+"""Tasks of a job, as plain data that can be sent to another process."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from sleap_infer.frames.source import VideoPart
 Frames: TypeAlias = Indices | Literal["all"] | None
 
 CHUNK = 128
-"""Frames, at least, that are kept together in the journal."""
+"""Minimum number of frames per chunk of the journal."""
 
 
 def _as_frames(frames: Any) -> Frames:
-    """A selection as ranges, from indices, or from what stands in a journal."""
+    """Return a selection as ranges, from indices or from the data in a journal."""
     found: Any = Indices.from_plain(frames)
     return found
 
 
 @frozen
 class Task:
-    """One output: the videos that it comes from, and which of their frames.
+    """One output: its videos, and which of their frames.
 
     Attributes:
-        sources: paths, as `open_source` takes them.
-        output: file to write, with or without the ending of a format.
-        frames: indices in each video; `"all"`; or as the source says.
+        sources: paths, as in `open_source`.
+        output: file to write, with or without the suffix of a format.
+        frames: indices in each video; `"all"`; `None` for those of the source.
         at_most: maximum number of frames of each video; 0 for all.
         formats: to write; empty for those of the job.
         named_in: manifests that name the sources.
-        restore_source_videos: whether frames that a package embeds are attributed to the video that they come from.
+        restore_source_videos: whether the frames in a package are attributed to the video that they were taken from.
         reading: how the sources are opened.
     """
 
@@ -56,7 +56,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         more = len(self.sources) - 1
         return self.sources[0] if not more else f"{self.sources[0]} and {more} more"
 
@@ -66,13 +66,13 @@ class Task:
         return self.output.with_name(f"{base_name(self.output)}.journal")
 
     def target(self, form: OutputFormat) -> Path:
-        """Where it is written in a format: under the output's own name where that has an ending of the format."""
+        """Return the path in a format: the output's own name if it has a suffix of the format."""
         if ENDINGS.get(ending_of(self.output.name).lower()) == form:
             return self.output
         return self.output.with_name(base_name(self.output) + SUFFIXES[form])
 
     def targets(self, formats: Sequence[OutputFormat]) -> dict[OutputFormat, Path]:
-        """Where it is written in each of its formats.
+        """Return the paths of all its formats.
 
         Args:
             formats: of the job, for a task without formats of its own.
@@ -106,14 +106,14 @@ SUFFIXES: Mapping[OutputFormat, str] = {
     "parquet": ".parquet",
     "ledger": ".ledger.csv",
 }
-"""Endings of the files of each format, where the name of the output has none."""
+"""Suffixes of the files of each format, used if the name of the output has none."""
 
 ENDINGS: Mapping[str, OutputFormat] = {**{suffix: form for form, suffix in SUFFIXES.items()}, ".h5": "analysis_h5"}
-"""Formats by the endings that the name of an output may have, in lower case."""
+"""Formats by the suffixes that the name of an output may have, in lower case."""
 
 
 def ending_of(name: str) -> str:
-    """The ending of a format, as it is written in the name of an output; empty where there is none.
+    """Return the suffix of a format as it is in the name of an output; empty if there is none.
 
     >>> ending_of("a.predictions.slp"), ending_of("a.analysis.h5"), ending_of("a.H5"), ending_of("b.c")
     ('.slp', '.analysis.h5', '.H5', '')
@@ -123,7 +123,7 @@ def ending_of(name: str) -> str:
 
 
 def base_name(output: Path) -> str:
-    """The name of an output without the ending of a format.
+    """Return the name of an output without the suffix of a format.
 
     >>> base_name(Path("a.predictions.slp")), base_name(Path("a.analysis.h5")), base_name(Path("b.c"))
     ('a.predictions', 'a', 'b.c')
@@ -132,7 +132,7 @@ def base_name(output: Path) -> str:
 
 
 def numbered(target: Path, number: int) -> Path:
-    """The name of one of several files of a target.
+    """Return the name of one of several files of a target.
 
     >>> str(numbered(Path("a.analysis.h5"), 2)), str(numbered(Path("a.h5"), 2))
     ('a.002.analysis.h5', 'a.002.h5')
@@ -142,13 +142,13 @@ def numbered(target: Path, number: int) -> Path:
 
 @frozen
 class Models:
-    """What predicts.
+    """Models and backend of a job.
 
     Attributes:
         paths: of the models.
-        options: inference options that were given, by name.
+        options: inference options of the user, by name.
         backend, device, precision, batch_size, backend_options: as in `Predictor.from_model_paths`.
-        remember: whether what was measured before counts, where a backend is chosen.
+        remember: whether a cached choice of a backend is used.
     """
 
     paths: tuple[str, ...]
@@ -162,7 +162,7 @@ class Models:
 
 
 def first_frames(source: Source, at_most: int) -> Source:
-    """A source with only the first frames of each video; all of them where `at_most` is 0."""
+    """Return a source with only the first frames of each video; all of them if `at_most` is 0."""
     if not at_most:
         return source
     parts = [(part, at_most if part.n_frames is None else min(at_most, part.n_frames)) for part in source.parts]
@@ -175,7 +175,7 @@ def _first_of(part: VideoPart, n_frames: int) -> VideoPart:
 
 
 def chunk_size(batch_size: int, at_least: int = CHUNK) -> int:
-    """Frames of a chunk: a multiple of the batches, so that these are cut at the same places whenever it is begun.
+    """Return the number of frames of a chunk: a multiple of the batch size, so that batches do not depend on restarts.
 
     >>> chunk_size(4), chunk_size(48)
     (128, 144)
