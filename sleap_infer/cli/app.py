@@ -24,7 +24,7 @@ from sleap_infer.cli.info import info
 from sleap_infer.cli.live import live
 from sleap_infer.cli.merge import merge
 from sleap_infer.cli.output.progress import emit
-from sleap_infer.cli.output.terminal import discard_output, say, say_lines, tolerant_streams
+from sleap_infer.cli.output.terminal import discard_output, print_line, print_lines, tolerant_streams
 from sleap_infer.cli.predict import INTERRUPTED, predict
 from sleap_infer.cli.validate import validate
 from sleap_infer.errors import SleapInferError
@@ -50,7 +50,7 @@ for function in COMMANDS:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(f"sleap-infer {__version__}")
+        print_line(f"sleap-infer {__version__}")
         raise typer.Exit
 
 
@@ -91,7 +91,7 @@ def _run() -> int:
         return _wrong_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         with suppress(OSError):
-            say("interrupted", err=True)
+            print_line("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         discard_output()
@@ -109,10 +109,10 @@ def _show_error(line: str, error: BaseException) -> None:
     """Print an error in one line, and before it as JSON if requested."""
     with suppress(OSError):
         if is_debugging() and isinstance(error, (SleapInferError, OSError)):
-            say_lines("".join(traceback.format_exception(error)), err=True)
+            print_lines("".join(traceback.format_exception(error)), err=True)
         if _wants_json(sys.argv[1:]):
             emit("error", kind=type(error).__name__, message=line)
-        say(f"error: {line}", err=True)
+        print_line(f"error: {line}", err=True)
 
 
 def _wrong_usage(error: Any) -> int:
@@ -123,7 +123,7 @@ def _wrong_usage(error: Any) -> int:
         return USAGE_ERROR
     if context is not None:
         with suppress(OSError):
-            say_lines(f"{context.get_usage()}\nHelp: {context.command_path} --help", err=True)
+            print_lines(f"{context.get_usage()}\nHelp: {context.command_path} --help", err=True)
     _show_error(error.format_message(), error)
     return int(error.exit_code)
 

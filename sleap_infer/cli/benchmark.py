@@ -146,12 +146,12 @@ def write_reports(report: Report, files: Mapping[Path, str]) -> None:
     """Write a report in each format and print the paths."""
     from sleap_infer.benchmark.report.html import as_html
     from sleap_infer.benchmark.report.schema import as_json
-    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.cli.output.terminal import print_line
     from sleap_infer.system.files import write_text
 
     for path, ending in files.items():
         write_text(path, as_html(report) if ending == ".html" else as_json(report))
-        say(f"Report: {path}")
+        print_line(f"Report: {path}")
 
 
 def split_subject(given: Sequence[str], models: Sequence[Path]) -> tuple[tuple[Path, ...], str | None]:
@@ -190,7 +190,7 @@ def run(options: BenchmarkOptions) -> Report:
     console = Terminal(stderr=True)
     command = shlex.join(["sleap-infer", *sys.argv[1:]])
     if not console.is_terminal:
-        return run_benchmark(options, command, console.say)
+        return run_benchmark(options, command, console.print_line)
     with console.waiting("starting") as show_line:
         return run_benchmark(options, command, show_line)
 
@@ -285,11 +285,11 @@ def _cells(row: Row, best: dict[str, tuple[str, str, int]], has_gpu: bool) -> li
 def show_comparison(report: Report, old: Report) -> bool:
     """Print regressions since an older report; return whether there are any."""
     from sleap_infer.benchmark.report.baseline import compare
-    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.cli.output.terminal import print_line
 
     found = compare(report, old)
     for line in describe(found, old):
-        say(line)
+        print_line(line)
     return bool(found.regressions)
 
 

@@ -27,7 +27,7 @@ def cache(given: CacheFlags) -> None:
       sleap-infer cache
       sleap-infer cache --clear graphs
     """
-    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.cli.output.terminal import print_line
     from sleap_infer.errors import OptionError, OutputError
     from sleap_infer.system.cache_directory import KINDS, cache_directory, cached
 
@@ -36,11 +36,11 @@ def cache(given: CacheFlags) -> None:
     unknown = kinds - set(KINDS)
     if unknown:
         raise OptionError(f"--clear {', '.join(sorted(unknown))}: expected one of {', '.join(KINDS)} or all.")
-    say(cache_directory())
+    print_line(cache_directory())
     for kind, entries in cached().items():
         size = sum(map(_size, entries)) / 1e6
         is_cleared = kind in kinds and bool(entries)
-        say(f"  {kind:<9} {len(entries):>5}  {size:>9.1f} MB  {'deleted' if is_cleared else KINDS[kind]}")
+        print_line(f"  {kind:<9} {len(entries):>5}  {size:>9.1f} MB  {'deleted' if is_cleared else KINDS[kind]}")
         if is_cleared:
             try:
                 for entry in entries:

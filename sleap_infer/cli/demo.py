@@ -46,7 +46,7 @@ def demo(given: DemoFlags) -> None:
 
     Without PyTorch, an exported model runs on ONNX Runtime or OpenVINO.
     """
-    from sleap_infer.cli.output.terminal import say
+    from sleap_infer.cli.output.terminal import print_line
     from sleap_infer.poses.labels import save_labels
     from sleap_infer.predictors import Predictor
     from sleap_infer.predictors.describe import describe_stages
@@ -58,20 +58,20 @@ def demo(given: DemoFlags) -> None:
     video = ASSETS / "videos" / f"{VIDEO}.mp4"
     labels, picture = output / f"{VIDEO}.predictions.slp", output / f"{VIDEO}.png"
     title, models, backend = choose_models()
-    say(f"Model: {title}, trained on drawings of flies. Video: {video.name}, two flies with known ground truth.")
+    print_line(f"Model: {title}, trained on drawings of flies. Video: {video.name}, two flies with known ground truth.")
     with Predictor.from_model_paths(models, backend=backend, return_images=True) as predictor:
         for line in describe_stages(predictor):
-            say(line)
+            print_line(line)
         begun = perf_counter()
         found = predictor.predict(video)
         seconds = perf_counter() - begun
         save_labels(found, labels, overwrite=True)
         (shown,) = predictor.predict(video, as_labels=False, frames=[len(found) // 2])
     shown.plot(path=picture, scale=4.0)
-    say(f"{len(found)} frames in {seconds:.1f} s, {len(found) / seconds:.1f} frames/s")
-    say(summary(measure(labels, video.with_suffix(".truth.slp"))))
-    say(f"Poses:   {labels}")
-    say(f"Picture: {picture} (frame {shown.frame_idx})")
+    print_line(f"{len(found)} frames in {seconds:.1f} s, {len(found) / seconds:.1f} frames/s")
+    print_line(summary(measure(labels, video.with_suffix(".truth.slp"))))
+    print_line(f"Poses:   {labels}")
+    print_line(f"Picture: {picture} (frame {shown.frame_idx})")
 
 
 def choose_models() -> tuple[str, list[Path], str]:

@@ -45,13 +45,13 @@ def doctor(given: DoctorFlags) -> None:
 
     Exit codes: 0 nothing is broken, 1 something is broken, 2 wrong usage.
     """
-    from sleap_infer.cli.output.terminal import Terminal, say_json
+    from sleap_infer.cli.output.terminal import Terminal, print_as_json
     from sleap_infer.doctor.checks import examine
 
     with Terminal(stderr=True).waiting("querying the NVIDIA driver") as show_line:
         diagnosis = examine(given.only or (), given.timeout, lambda title: show_line(f"checking {title}"))
     if given.as_json:
-        say_json(diagnosis.as_dict(), indent=1)
+        print_as_json(diagnosis.as_dict(), indent=1)
     else:
         show(diagnosis, Terminal())
     if diagnosis.failed:
@@ -75,7 +75,7 @@ def show(diagnosis: Diagnosis, console: Terminal) -> None:
             words(titles, COLOURS.get(first.state, "bold")).append(printable(f": {first.cause}"), "default not bold")
         )
         if first.fix:
-            console.say(f"    {first.fix}")
+            console.print_line(f"    {first.fix}")
     console.print()
     n_failed = len(diagnosis.failed)
     console.print(f"{n_failed} of {len(diagnosis.checks)} checks failed." if n_failed else "Nothing is broken.")

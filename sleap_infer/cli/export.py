@@ -10,7 +10,7 @@ from attrs import frozen
 
 from sleap_infer.cli.flags import argument, command, flag
 from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP
-from sleap_infer.cli.output.terminal import say, say_lines
+from sleap_infer.cli.output.terminal import print_line, print_lines
 from sleap_infer.cli.parameters import ExportFlags
 from sleap_infer.errors import OptionError
 
@@ -113,12 +113,12 @@ def export_one(
     if options.draw is not None:
         check_image(options.draw, options.overwrite)
     try:
-        results = export(models, output, options, frames, lambda line: say(line, err=True), **given)
+        results = export(models, output, options, frames, lambda line: print_line(line, err=True), **given)
     except ExportDiffersError as error:
-        say(f"error: {error}", err=True)
+        print_line(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     for result in results:
-        say_lines(result)
+        print_lines(result)
     if any(result.report and result.report.verdict == "FAIL" for result in results):
         raise typer.Exit(1)
 
@@ -133,8 +133,8 @@ def export_pattern(
     models = find_models(pattern)
     failed = 0
     for outcome in track(export_many(models, output, options, frames, **given), "exporting", len(models), "models"):
-        say(outcome.line())
+        print_line(outcome.line())
         failed += outcome.result is None
-    say(f"{len(models) - failed} exported, {failed} failed")
+    print_line(f"{len(models) - failed} exported, {failed} failed")
     if failed:
         raise typer.Exit(1)

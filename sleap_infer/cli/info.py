@@ -158,7 +158,7 @@ def backends() -> dict[str, str]:
 
 
 def _trainer(spec: ModelSpec) -> str:
-    """What trained a model; of an exported one only the version is known."""
+    """Return the program that trained a model; of an exported one only the version is known."""
     return "version" if spec.exported else spec.format
 
 

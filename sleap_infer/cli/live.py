@@ -14,7 +14,7 @@ from attrs import frozen
 
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
 from sleap_infer.cli.groups import BACKEND, MODEL_HELP, OVERWRITE_HELP, BackendFlags
-from sleap_infer.cli.output.terminal import discard_output, say
+from sleap_infer.cli.output.terminal import discard_output, print_line
 from sleap_infer.cli.parameters import BackendChoice, InferenceFlags
 from sleap_infer.cli.signals import stop_requested
 from sleap_infer.errors import OptionError, SourceError
@@ -127,7 +127,7 @@ def saved(output: Path, overwrite: bool) -> Iterator[Recording]:
             recording.stop()
             if recording.hint:
                 with suppress(OSError):
-                    say(recording.hint, err=True)
+                    print_line(recording.hint, err=True)
             raise
 
 
@@ -141,7 +141,7 @@ def _predict(
 
     predictor = session.predictor
     for line in describe_stages(predictor):
-        say(line, err=True)
+        print_line(line, err=True)
     sinks: list[Sink] = []
     if recording is not None:
         recording.begin(predictor, frames)
@@ -160,10 +160,10 @@ def _predict(
 
 def finish(report: LiveReport, failure: SourceError | None, damaged: str | None, as_json: bool) -> None:
     """Print the report, on stderr if stdout has lines of JSON, and set the exit code."""
-    say(report.line(), err=as_json)
+    print_line(report.line(), err=as_json)
     for reason in (failure, damaged):
         if reason is not None:
-            say(f"  failed: {reason}", err=True)
+            print_line(f"  failed: {reason}", err=True)
     if failure is not None or report.n_failed:
         raise typer.Exit(1)
 

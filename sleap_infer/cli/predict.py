@@ -22,7 +22,7 @@ from sleap_infer.cli.groups import (
     BackendFlags,
     SourceFlags,
 )
-from sleap_infer.cli.output.terminal import say, say_lines
+from sleap_infer.cli.output.terminal import print_line, print_lines
 from sleap_infer.cli.parameters import InferenceFlags
 from sleap_infer.cli.selection import FORMATS_HELP, read_formats, read_shard, without_option
 from sleap_infer.cli.signals import exit_code, interrupting
@@ -175,7 +175,7 @@ def predict(
         from sleap_infer.jobs.cluster.slurm import slurm_script
 
         words = without_option(sys.argv[1:], "--slurm")
-        say_lines(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], job.slurm, Path.cwd()))
+        print_lines(slurm_script(["sleap-infer", *words], [task.journal for task in tasks], job.slurm, Path.cwd()))
         return
     how = JobOptions(
         formats=forms,
@@ -219,5 +219,5 @@ def _run(models: Models, tasks: list[Task], options: Any, progress: ProgressForm
             return run_job(models, tasks, options, listen, job.workers, job.engine, job.address)
         except KeyboardInterrupt as error:
             with suppress(OSError):  # the terminal may be closed
-                say("interrupted: results are saved in the journal; repeat the command to resume", err=True)
+                print_line("interrupted: results are saved in the journal; repeat the command to resume", err=True)
             raise typer.Exit(exit_code(error)) from None

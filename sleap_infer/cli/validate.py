@@ -35,7 +35,7 @@ def validate(what: What, options: ValidationFlags) -> None:
 
     Exit codes: 0 PASS or WARN, 1 FAIL, 2 wrong usage.
     """
-    from sleap_infer.cli.output.terminal import say_json, say_lines
+    from sleap_infer.cli.output.terminal import print_as_json, print_lines
     from sleap_infer.runners.torch.runner import require_torch
 
     require_torch()
@@ -53,8 +53,8 @@ def validate(what: What, options: ValidationFlags) -> None:
     if given.draw is not None:
         draw_worst(report, given.draw)
     if what.as_json:
-        say_json(report.as_dict(), indent=1)
+        print_as_json(report.as_dict(), indent=1)
     else:
-        say_lines(report)
+        print_lines(report)
     if report.verdict == "FAIL":
         raise typer.Exit(1)

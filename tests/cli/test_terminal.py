@@ -10,10 +10,10 @@ from rich.table import Table
 from sleap_infer.cli.output.terminal import (
     Terminal,
     Words,
+    print_as_json,
+    print_line,
+    print_lines,
     progress_bar,
-    say,
-    say_json,
-    say_lines,
     tolerant_streams,
     words,
 )
@@ -31,7 +31,7 @@ def test_every_way_of_printing_shows_names_as_they_are(is_terminal: bool) -> Non
     table.add_row(words(EVIL, "red"))
     console.print(table)
     console.print(EVIL)
-    console.say(EVIL)
+    console.print_line(EVIL)
     with console.waiting(EVIL) as change:
         change(EVIL)
     with progress_bar(console, Words("{task.fields[note]}")) as progress:
@@ -44,10 +44,10 @@ def test_every_way_of_printing_shows_names_as_they_are(is_terminal: bool) -> Non
 
 
 def test_lines_and_json(capsys: pytest.CaptureFixture[str]) -> None:
-    say(EVIL)
-    say_lines("one\ntwo\n")
-    say_json({EVIL: float("nan")})
-    say(EVIL, err=True)
+    print_line(EVIL)
+    print_lines("one\ntwo\n")
+    print_as_json({EVIL: float("nan")})
+    print_line(EVIL, err=True)
     out, err = capsys.readouterr()
     line, one, two, json_line = out.splitlines()
     assert (line, one, two) == (SHOWN, "one", "two")

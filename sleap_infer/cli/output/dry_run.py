@@ -1,4 +1,4 @@
-"""What `sleap-infer predict --dry-run` shows."""
+"""Output of `sleap-infer predict --dry-run`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import perf_counter
 from rich.table import Table
 
 from sleap_infer.choices import OutputFormat
-from sleap_infer.cli.output.terminal import Terminal, say, words
+from sleap_infer.cli.output.terminal import Terminal, print_line, words
 from sleap_infer.errors import SleapInferError
 from sleap_infer.jobs import Models, Task
 from sleap_infer.jobs.run.worker_session import open_predictor
@@ -18,20 +18,20 @@ from sleap_infer.predictors.describe import describe_stages
 from sleap_infer.system.machine import resident_bytes
 
 SECONDS = 2.0
-"""For which the speed is measured, at most."""
+"""Maximum duration of the speed measurement."""
 
 MEBIBYTE = 2**20
 
 
 def show_plan(models: Models, tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> None:
-    """Show the plan of a job: settings, outputs, frames, memory and time; nothing is written.
+    """Print the plan of a job: settings, outputs, frames, memory and time. Write nothing.
 
     Raises:
-        SleapInferError: the models cannot be loaded, or no source be read.
+        SleapInferError: the models or the first source cannot be opened.
     """
     with open_predictor(models, tasks[0], len(tasks)) as predictor:
         for line in describe_stages(predictor):
-            say(line)
+            print_line(line)
         rate = None
         with tasks[0].open() as source:
             clip = read_clip(source)
@@ -43,16 +43,17 @@ def show_plan(models: Models, tasks: Sequence[Task], formats: Sequence[OutputFor
             rate = n_frames / (perf_counter() - begun)
         memory = resident_bytes()
     n_known, n_left = _table(tasks, formats)
-    say(f"{len(tasks)} outputs, {n_known} frames, {n_left} of them to do")
+    print_line(f"{len(tasks)} outputs, {n_known} frames, {n_left} remaining")
     if memory:
-        say(f"memory: about {memory / MEBIBYTE:.0f} MiB for each worker, whatever the length of the videos")
+        print_line(f"memory: about {memory / MEBIBYTE:.0f} MiB per worker, independent of the length of videos")
     if rate:
-        say(f"about {rate:.1f} frames/s on the first frames of {tasks[0].name}: {_duration(n_left / rate)}")
+        duration = _duration(n_left / rate)
+        print_line(f"about {rate:.1f} frames/s on the first frames of {tasks[0].name}; expected duration {duration}")
 
 
 def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int, int]:
-    """Print a row for each task; gives all frames, and those to do."""
-    table = Table("source", "frames", "to do", "outputs", box=None)
+    """Print a row for each task; return the numbers of known and of remaining frames."""
+    table = Table("source", "frames", "remaining", "outputs", box=None)
     n_known = n_left = 0
     for task in tasks:
         try:
@@ -68,14 +69,14 @@ def _table(tasks: Sequence[Task], formats: Sequence[OutputFormat]) -> tuple[int,
         n_known += n_frames or 0
         n_left += max((n_frames or 0) - n_done, 0)
         shown = "unknown" if n_frames is None else str(n_frames)
-        to_do = "unknown" if n_frames is None else str(max(n_frames - n_done, 0))
-        table.add_row(task.name, shown, to_do, ", ".join(map(str, targets)))
+        remaining = "unknown" if n_frames is None else str(max(n_frames - n_done, 0))
+        table.add_row(task.name, shown, remaining, ", ".join(map(str, targets)))
     Terminal().print(table)
     return n_known, n_left
 
 
 def _duration(seconds: float) -> str:
-    """Seconds in words.
+    """Return a duration in hours, minutes and seconds.
 
     >>> _duration(3725)
     '1 h 2 min 5 s'

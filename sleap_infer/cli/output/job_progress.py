@@ -1,4 +1,4 @@
-"""What a job says while it runs: bars on a terminal, a line now and then elsewhere, or JSON; and a table at the end."""
+"""Progress of a job: bars on a terminal, lines elsewhere, or JSON; and a table at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from sleap_infer.choices import ProgressForm
 from sleap_infer.cli.output.progress import SECONDS_BETWEEN_EVENTS, SECONDS_BETWEEN_LINES, emit
-from sleap_infer.cli.output.terminal import Terminal, Words, progress_bar, say
+from sleap_infer.cli.output.terminal import Terminal, Words, print_line, progress_bar
 from sleap_infer.jobs import events
 from sleap_infer.jobs.plan.tasks import Task
 from sleap_infer.jobs.store.columns import STATUSES
@@ -24,23 +24,23 @@ FAILURES_SHOWN = 5
 MEBIBYTE = 2**20
 
 MOVES = (events.Progress, events.Predicted)
-"""Events after which a job is farther, or after a crash not as far."""
+"""Events that change the number of predicted frames; after a crash it decreases."""
 
 Show: TypeAlias = Callable[[events.Event], None]
 
 
 @define
 class Count:
-    """How far a job is.
+    """Progress of a job in frames.
 
     Attributes:
-        n_total: frames of the tasks that have begun, as far as they say.
-        n_saved: of these, in journals.
-        n_failed: of those.
-        n_new: that this run saved.
-        rss_bytes: most memory that a process held.
-        ahead: frames that are predicted and not saved yet, by task.
-        saved: frames that are saved, by task.
+        n_total: frames of started tasks, as far as known.
+        n_saved: frames in journals.
+        n_failed: saved frames that failed.
+        n_new: frames that this run saved.
+        rss_bytes: peak memory of a process.
+        ahead: predicted frames that are not saved yet, by task.
+        saved: saved frames, by task.
     """
 
     n_tasks: int
@@ -54,7 +54,7 @@ class Count:
     ahead: dict[Task, int] = field(factory=dict)
     saved: dict[Task, int] = field(factory=dict)
 
-    def hear(self, event: events.Event) -> None:
+    def add(self, event: events.Event) -> None:
         """Count an event."""
         if isinstance(event, events.Begun):
             self.n_total += event.n_total or 0
@@ -77,17 +77,17 @@ class Count:
             self.n_finished += 1
 
     def done_of(self, task: Task) -> int:
-        """Frames of a task that are predicted."""
+        """Return the number of predicted frames of a task."""
         return self.saved.get(task, 0) + self.ahead.get(task, 0)
 
     @property
     def n_ahead(self) -> int:
-        """Frames that are predicted and not saved yet."""
+        """Predicted frames that are not saved yet."""
         return sum(self.ahead.values())
 
     @property
     def n_done(self) -> int:
-        """Frames that are predicted."""
+        """Predicted frames."""
         return self.n_saved + self.n_ahead
 
     @property
@@ -96,7 +96,7 @@ class Count:
         return (self.n_new + self.n_ahead) / max(perf_counter() - self.begun, 1e-9)
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return the progress in one line."""
         of_total = f" of {self.n_total}" if self.n_total else ""
         left = "" if self.eta is None else f", {timedelta(seconds=round(self.eta))} left"
         failed = f", {self.n_failed} failed" if self.n_failed else ""
@@ -104,37 +104,37 @@ class Count:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to the end of the tasks that have begun."""
+        """Remaining seconds of the started tasks."""
         return (self.n_total - self.n_done) / self.rate if self.rate and self.n_total >= self.n_done else None
 
 
 @contextmanager
 def show_job(tasks: Sequence[Task], form: ProgressForm) -> Iterator[Show]:
-    """What shows a job's events; afterwards, what became of each task.
+    """Yield a function that shows events of a job; afterwards print the result of each task.
 
     Args:
         tasks: of the job.
-        form: how.
+        form: of the progress report.
     """
     console = Terminal(stderr=True)
     chosen = ("bar" if console.is_terminal else "lines") if form == "auto" else form
     count, reports = Count(len(tasks)), []
-    with SHOWN[chosen](console, count) as show:
+    with FORMS[chosen](console, count) as show:
 
-        def hear(event: events.Event) -> None:
-            count.hear(event)
+        def receive(event: events.Event) -> None:
+            count.add(event)
             if isinstance(event, events.TaskReport):
                 reports.append(event)
             show(event)
 
-        yield hear
+        yield receive
     for report in reports:
         for line in lines_of(report):
             if chosen != "json" or not line.startswith(" "):
-                say(line, err=line.startswith(" "))
+                print_line(line, err=line.startswith(" "))
     if len(reports) > 1:
         Terminal().print(table_of(reports))
-        say(total_of(reports))
+        print_line(total_of(reports))
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def _as_bars(console: Terminal, count: Count) -> Iterator[Show]:
                 if event.task in bars and count.n_tasks > 1:
                     progress.remove_task(bars.pop(event.task))
             else:
-                _say(console, event)
+                _show_note(console, event)
 
         yield show
 
@@ -167,13 +167,13 @@ def _as_lines(console: Terminal, count: Count) -> Iterator[Show]:
 
     def show(event: events.Event) -> None:
         if isinstance(event, events.Note):
-            _say(console, event)
+            _show_note(console, event)
         elif isinstance(event, events.Begun) and event.n_done:
-            line = f"{event.task.name}: going on after {event.n_done} frames that are in its journal"
-            console.say(line)
+            line = f"{event.task.name}: resuming after {event.n_done} frames in its journal"
+            console.print_line(line)
         elif isinstance(event, MOVES) and perf_counter() - last[0] > SECONDS_BETWEEN_LINES:
             last[0] = perf_counter()
-            console.say(f"{event.task.name}: {count.line()}")
+            console.print_line(f"{event.task.name}: {count.line()}")
 
     yield show
 
@@ -182,7 +182,7 @@ def _as_lines(console: Terminal, count: Count) -> Iterator[Show]:
 def _as_json(_console: Terminal, count: Count) -> Iterator[Show]:
     last = [0.0]
 
-    def say(task: Task) -> None:
+    def emit_progress(task: Task) -> None:
         emit(
             "progress",
             stage="predict",
@@ -206,39 +206,39 @@ def _as_json(_console: Terminal, count: Count) -> Iterator[Show]:
         elif isinstance(event, MOVES):
             if perf_counter() - last[0] > SECONDS_BETWEEN_EVENTS:
                 last[0] = perf_counter()
-                say(event.task)
+                emit_progress(event.task)
         else:
-            say(event.task)
+            emit_progress(event.task)
             emit("summary", **as_dict(event))
 
     yield show
 
 
 @contextmanager
-def _not_at_all(console: Terminal, _count: Count) -> Iterator[Show]:
-    yield lambda event: _say(console, event) if isinstance(event, events.Note) else None
+def _without_progress(console: Terminal, _count: Count) -> Iterator[Show]:
+    yield lambda event: _show_note(console, event) if isinstance(event, events.Note) else None
 
 
-def _say(console: Terminal, note: events.Note) -> None:
-    console.say(f"WARNING: {note.text}" if note.is_warning else note.text)
+def _show_note(console: Terminal, note: events.Note) -> None:
+    console.print_line(f"WARNING: {note.text}" if note.is_warning else note.text)
 
 
-SHOWN: dict[str, Any] = {"bar": _as_bars, "lines": _as_lines, "json": _as_json, "none": _not_at_all}
+FORMS: dict[str, Any] = {"bar": _as_bars, "lines": _as_lines, "json": _as_json, "none": _without_progress}
 
 
 def lines_of(report: events.TaskReport) -> Iterator[str]:
-    """What became of a task, for people; what is indented goes to stderr."""
+    """Yield the result of a task in lines; indented lines belong on stderr."""
     name = report.task.name
     if report.outcome == "skipped":
-        yield f"{name}: done before, nothing to do -> {report.task.output}"
+        yield f"{name}: already complete -> {report.task.output}"
     elif report.outcome == "shared":
-        yield f"{name}: this share is done; sleap-infer merge writes the output -> {report.task.output}"
+        yield f"{name}: shard complete; sleap-infer merge writes the output -> {report.task.output}"
     elif report.outcome == "failed":
         yield f"{name}: failed"
         yield f"  {report.error}"
     else:
         n_new = report.n_frames - report.n_resumed
-        resumed = f" ({report.n_resumed} of them before)" if report.n_resumed else ""
+        resumed = f" ({report.n_resumed} from an earlier run)" if report.n_resumed else ""
         yield (
             f"{name}: {report.n_frames} frames{resumed}, {report.n_instances} instances, {report.n_failed} failed, "
             f"{report.seconds:.1f} s, {n_new / max(report.seconds, 1e-9):.1f} frames/s -> "
@@ -246,27 +246,27 @@ def lines_of(report: events.TaskReport) -> Iterator[str]:
         )
         yield f"  {summary(report.counts)}"
         if report.n_capped:
-            yield f"  in {report.n_capped} frames all places for peaks were full: some may be missing"
+            yield f"  in {report.n_capped} frames the maximum number of peaks was reached: some may be missing"
         if report.profile is not None:
             yield f"  {report.profile.verdict} [{report.profile.line()}]"
         for note in report.notes[:FAILURES_SHOWN]:
             yield f"  failed: {note}"
         if report.n_failed > FAILURES_SHOWN:
-            yield f"  and {report.n_failed - FAILURES_SHOWN} more, see the ledger"
+            yield f"  and {report.n_failed - FAILURES_SHOWN} more; see the frame status table"
 
 
 def table_of(reports: Sequence[events.TaskReport]) -> Table:
-    """One row for each task."""
+    """Return a table with one row for each task."""
     table = Table("source", "outcome", "frames", "failed", "instances", "seconds", "frames/s", box=None)
     for report in reports:
         rate = (report.n_frames - report.n_resumed) / max(report.seconds, 1e-9)
-        numbers = (report.n_frames, report.n_failed, report.n_instances, f"{report.seconds:.1f}", f"{rate:.1f}")
-        table.add_row(report.task.name, report.outcome, *map(str, numbers))
+        values = (report.n_frames, report.n_failed, report.n_instances, f"{report.seconds:.1f}", f"{rate:.1f}")
+        table.add_row(report.task.name, report.outcome, *map(str, values))
     return table
 
 
 def total_of(reports: Sequence[events.TaskReport]) -> str:
-    """All tasks in one line."""
+    """Return a summary of all tasks in one line."""
     counts = {status: sum(report.counts.get(status, 0) for report in reports) for status in STATUSES}
     outcomes = [report.outcome for report in reports]
     listed = ", ".join(f"{outcomes.count(name)} {name}" for name in dict.fromkeys(outcomes))
@@ -274,7 +274,7 @@ def total_of(reports: Sequence[events.TaskReport]) -> str:
 
 
 def as_dict(report: events.TaskReport) -> dict[str, Any]:
-    """A report for JSON."""
+    """Return a report for JSON."""
     return {
         "source": report.task.name,
         "output": str(report.files[0] if report.files else report.task.output),

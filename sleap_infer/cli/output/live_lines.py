@@ -1,4 +1,4 @@
-"""What `sleap-infer live` shows while it runs: a line of JSON per frame, or how it goes."""
+"""Output of `sleap-infer live`: a line of JSON per frame, or a status line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from rich.live import Live
 
 from sleap_infer.cli.output.progress import SECONDS_BETWEEN_LINES
-from sleap_infer.cli.output.terminal import Terminal, say_json, words
+from sleap_infer.cli.output.terminal import Terminal, print_as_json, words
 
 if TYPE_CHECKING:
     from sleap_infer.model import ModelSpec
@@ -22,11 +22,11 @@ SECONDS_BETWEEN_UPDATES = 1.0
 
 
 class JsonLines:
-    """Prints each result as a line of JSON, at once.
+    """Print each result as a line of JSON.
 
     Args:
-        spec: the facts of the model that gives the points.
-        clock: that the frames' times are of.
+        spec: of the model that predicts the points.
+        clock: of the frames' times.
     """
 
     def __init__(self, spec: ModelSpec, clock: Callable[[], float]) -> None:
@@ -44,11 +44,11 @@ class JsonLines:
             "late": result.is_late,
             "instances": instances_of(result.outputs, self._nodes, self._classes),
         }
-        say_json(found)
+        print_as_json(found)
 
 
 def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Instances for JSON, without those that have no point.
+    """Return the instances with at least one point, for JSON.
 
     Args:
         outputs: of one frame.
@@ -56,8 +56,8 @@ def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str])
         classes: names of the classes, in order; empty for models without.
 
     Returns:
-        Of each instance `points`, (x, y) in pixels of the frame by node, `None` where there is none; `scores` by node;
-        `score`; and, of models with classes, `class` and `class_score`, `None` where it has none.
+        For each instance `points`, (x, y) in pixels of the frame by node, `None` if missing; `scores` by node;
+        `score`; and for models with classes `class` and `class_score`, `None` if unknown.
     """
     points, values, scores = outputs.pred_keypoints, outputs.pred_peak_values, outputs.instance_scores
     if points is None:
@@ -67,7 +67,7 @@ def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str])
     found = []
     for row in np.flatnonzero(outputs.present()):
         instance: dict[str, Any] = {
-            "points": {node: _place(point) for node, point in zip(nodes, np.asarray(points)[row], strict=True)},
+            "points": {node: _position(point) for node, point in zip(nodes, np.asarray(points)[row], strict=True)},
             "scores": {node: _number(value) for node, value in zip(nodes, np.asarray(values)[row], strict=True)},
             "score": None if scores is None else _number(scores[row]),
         }
@@ -80,10 +80,10 @@ def instances_of(outputs: Outputs, nodes: Sequence[str], classes: Sequence[str])
 
 
 class StatusLine:
-    """How it goes, on stderr: on a terminal one line that changes every second, elsewhere one every ten seconds.
+    """Show the status on stderr: on a terminal one line that changes every second, elsewhere a line every ten seconds.
 
     Args:
-        run: that is followed.
+        run: the live run.
     """
 
     def __init__(self, run: LiveRun) -> None:
@@ -94,17 +94,17 @@ class StatusLine:
         self._last = perf_counter()
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start."""
         if self._console.is_terminal:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._live.stop()
 
     def __call__(self) -> None:
-        """Show how it goes, if the last time was long ago."""
+        """Update the line if the last update was long enough ago."""
         now = perf_counter()
         if now - self._last < self._interval:
             return
@@ -113,10 +113,10 @@ class StatusLine:
         if self._console.is_terminal:
             self._live.update(words(line), refresh=True)
         else:
-            self._console.say(line)
+            self._console.print_line(line)
 
 
-def _place(point: Any) -> list[float] | None:
+def _position(point: Any) -> list[float] | None:
     x, y = (float(value) for value in point)
     return None if math.isnan(x) or math.isnan(y) else [round(x, 3), round(y, 3)]
 

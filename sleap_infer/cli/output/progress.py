@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a line now and then elsewhere; and JSON lines. All of it goes to stderr."""
+"""Progress on stderr: a bar on a terminal, lines elsewhere; and JSON lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any, TypeVar
 
-from sleap_infer.cli.output.terminal import Terminal, Words, progress_bar, say_json
+from sleap_infer.cli.output.terminal import Terminal, Words, print_as_json, progress_bar
 
 Item = TypeVar("Item")
 
@@ -14,25 +14,25 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_EVENTS = 0.5
 
 EVENT_VERSION = 1
-"""Of the JSON lines. Keys are added to a version, never changed."""
+"""Version of the JSON lines. Keys are added to a version, never changed."""
 
 
 def track(items: Iterable[Item], name: str, total: int | None, unit: str = "frames") -> Iterator[Item]:
-    """Pass items through and show how many there were: a bar on a terminal, else lines.
+    """Yield items and show their number: a bar on a terminal, else lines.
 
     Args:
-        items: one per whatever `unit` says.
-        name: of what they come from.
-        total: how many will come, if known.
-        unit: what they are.
+        items: to yield.
+        name: of their source.
+        total: expected number, if known.
+        unit: plural name of an item.
     """
     console = Terminal(stderr=True)
     return (_with_bar if console.is_terminal else _with_lines)(items, name, total, unit, console)
 
 
 def emit(event: str, **facts: Any) -> None:
-    """Write one JSON line: its version, what happened, and the facts."""
-    say_json({"version": EVENT_VERSION, "event": event, **facts}, err=True)
+    """Write one JSON line with its version, the event and facts."""
+    print_as_json({"version": EVENT_VERSION, "event": event, **facts}, err=True)
 
 
 def _with_bar(items: Iterable[Item], name: str, total: int | None, unit: str, console: Terminal) -> Iterator[Item]:
@@ -57,4 +57,4 @@ def _with_lines(items: Iterable[Item], name: str, total: int | None, unit: str, 
         if now - last > SECONDS_BETWEEN_LINES:
             last = now
             of_total = f" of {total}" if total else ""
-            console.say(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s")
+            console.print_line(f"{name}: {number}{of_total} {unit}, {number / (now - start):.1f} {unit}/s")
