@@ -60,8 +60,8 @@ STAND_INS = {"opencv-python": "opencv-python-headless"}
 """What counts in place of a required distribution that is not there."""
 STAT = "/proc/stat"
 SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-AGREES_BELOW, REACH = 0.01, 20.0
-"""Pixels: the largest distance of poses that are the same; beyond the second, animals are not the same."""
+AGREES_BELOW = 0.01
+"""Largest distance of poses that are the same, in pixels."""
 
 
 @frozen
@@ -202,8 +202,8 @@ def cold_starts(starts: Sequence[Start], repeats: int, folder: Path) -> list[dic
     expected = poses[starts[0].name]
     rows = []
     for start in starts:
-        found = compare_poses(poses[start.name], expected, REACH)
-        same = found.n_matched == found.n_expected and not found.n_surplus
+        found = compare_poses(poses[start.name], expected)
+        same = found.n_matched == found.n_expected and not found.n_false
         apart = float(found.distances.max(initial=0))
         agreement = {"agrees": same and apart < AGREES_BELOW, "largest_distance_px": round(apart, 4)}
         rows.append({"name": start.name, "n": repeats, **spread(np.array(seconds[start.name])), **agreement})

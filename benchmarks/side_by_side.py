@@ -19,15 +19,12 @@ from attrs import asdict, field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
-from sleap_infer.poses.compare import compare_poses, match_poses
+from sleap_infer.poses.compare import compare_frames
 
 Poses: TypeAlias = Mapping[int, NDArray[np.float32]]
 """(I, N, 2) in pixels, NaN where a point is missing, by frame; frames without instances are left out."""
 
 Verdict: TypeAlias = Literal["agrees", "differs", "no instances"]
-
-REACH_PX = 20.0
-"""Instances whose points are on average farther apart are not the same."""
 
 LAUNCHER = """
 import json, os, sys, time
@@ -218,27 +215,22 @@ def distances(found: Poses, expected: Poses) -> PoseDistances:
     if len(nodes) > 1:
         raise ProgramError(f"One of the two finds {min(nodes)} nodes, the other {max(nodes)}.")
     nothing = np.zeros((0, *nodes, 2), np.float32)
-    away: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
-    missed = surplus = changed = 0
-    for frame in sorted({*found, *expected}):
-        given, wanted = found.get(frame, nothing), expected.get(frame, nothing)
-        agreement = compare_poses(given, wanted, REACH_PX)
-        rows, columns = match_poses(given, wanted, REACH_PX)
-        away.append(agreement.distances)
-        missed += agreement.n_expected - agreement.n_matched
-        surplus += agreement.n_surplus
-        changed += int((np.isnan(given[rows, :, 0]) != np.isnan(wanted[columns, :, 0])).sum())
-    px = np.concatenate(away)
-    p50, p95, largest = (float(value) for value in np.percentile(px, [50, 95, 100])) if len(px) else (None,) * 3
+    numbers = sorted({*found, *expected})
+    compared = compare_frames(
+        [found.get(number, nothing) for number in numbers], [expected.get(number, nothing) for number in numbers]
+    )
+    changed = sum(int(frame.missed_points.sum() + frame.false_points.sum()) for frame in compared.frames)
+    p50, p95, largest = (compared.percentile(percent) for percent in (50, 95, 100))
+    any_point = bool(len(compared.distances))
     return PoseDistances(
-        n_instances=sum(map(len, expected.values())),
-        n_points=int(sum((~np.isnan(pose[..., 0])).sum() for pose in expected.values())),
-        missed=missed,
-        surplus=surplus,
+        n_instances=compared.n_expected,
+        n_points=compared.n_expected_points,
+        missed=compared.n_missed,
+        surplus=compared.n_false,
         points_changed=changed,
-        p50_px=p50,
-        p95_px=p95,
-        max_px=largest,
+        p50_px=p50 if any_point else None,
+        p95_px=p95 if any_point else None,
+        max_px=largest if any_point else None,
     )
 
 

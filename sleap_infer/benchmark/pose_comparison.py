@@ -10,15 +10,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from sleap_infer.benchmark.report.schema import PoseComparison
-from sleap_infer.config.graph_options import DEFAULT_BUDGET_PX, MAX_CHANGED, MAX_ERROR_PX
-from sleap_infer.poses.compare import compare_poses
+from sleap_infer.poses.compare import Tolerance, compare_frames, points_of
 from sleap_infer.poses.outputs import Outputs
-
-MATCH_RADIUS_PX = 20.0
-"""Instances are matched only if the mean distance of their points is at most this."""
-
-GPU_ERROR_PX = 0.05
-"""Tolerance for fp32 on a GPU, which sums in a different order than the CPU."""
 
 
 @frozen
@@ -31,58 +24,10 @@ class Poses:
 
     frames: tuple[NDArray[np.float32], ...]
 
-    @property
-    def n_points(self) -> int:
-        """Number of points in all frames."""
-        return sum(int((~np.isnan(frame[..., 0])).sum()) for frame in self.frames)
-
-    @property
-    def n_instances(self) -> int:
-        """Number of instances in all frames."""
-        return sum(map(len, self.frames))
-
-
-@frozen
-class Tolerance:
-    """Maximum difference from the poses of the reference.
-
-    Attributes:
-        px: distance in image pixels.
-        percent: percentage of points that must be within it.
-        changed: fraction of instances and points, from 0 to 1, that may be missed or false positives.
-    """
-
-    px: float
-    percent: float
-    changed: float
-
-    @classmethod
-    def of(cls, precision: str, device: str) -> Tolerance:
-        """Return the tolerance for a precision on a device.
-
-        >>> Tolerance.of("fp32", "cpu")
-        Tolerance(px=0.01, percent=100.0, changed=0.0)
-        """
-        if precision != "fp32":
-            return cls(DEFAULT_BUDGET_PX, 95.0, MAX_CHANGED)
-        return cls(MAX_ERROR_PX if device.startswith("cpu") else GPU_ERROR_PX, 100.0, 0.0)
-
-    def __str__(self) -> str:
-        """Return a description for people."""
-        if not self.changed:
-            return f"all points within {self.px:g} px, the same instances"
-        return f"{self.percent:g} % of points within {self.px:g} px, at most {self.changed:.0%} of instances changed"
-
 
 def poses_of(outputs: Sequence[Outputs]) -> Poses:
     """Return the poses of frames; centroids count as instances of one node."""
-    frames = []
-    for item in outputs:
-        points = item.pred_keypoints if item.pred_keypoints is not None else item.pred_centroids
-        array = np.zeros((0, 1, 2), np.float32) if points is None else np.asarray(points, np.float32)
-        array = array[:, None] if array.ndim == 2 else array
-        frames.append(array[~np.isnan(array[..., 0]).all(axis=1)])
-    return Poses(tuple(frames))
+    return Poses(tuple(map(points_of, outputs)))
 
 
 def write_poses(path: Path, poses: Poses) -> None:
@@ -112,30 +57,18 @@ def compare_with_reference(found: Poses, expected: Poses, tolerance: Tolerance) 
     Raises:
         ValueError: the numbers of frames differ.
     """
-    pairs = [compare_poses(a, b, MATCH_RADIUS_PX) for a, b in zip(found.frames, expected.frames, strict=True)]
-    px = np.concatenate([pair.distances for pair in pairs]) if pairs else np.zeros(0, np.float32)
-    missed = sum(pair.n_expected - pair.n_matched for pair in pairs)
-    false_positives = found.n_instances - (expected.n_instances - missed)
-    points_missed, points_false_positive = expected.n_points - len(px), found.n_points - len(px)
-    changed = max(
-        (missed + false_positives) / max(expected.n_instances, 1),
-        (points_missed + points_false_positive) / max(expected.n_points, 1),
-    )
+    compared = compare_frames(found.frames, expected.frames)
     return PoseComparison(
-        agrees=bool(len(px)) and _percentile(px, tolerance.percent) <= tolerance.px and changed <= tolerance.changed,
+        agrees=bool(len(compared.distances)) and compared.is_within(tolerance),
         limit=str(tolerance),
         n_frames=len(expected.frames),
-        n_instances=expected.n_instances,
-        n_points=len(px),
-        median_px=_percentile(px, 50),
-        p95_px=_percentile(px, 95),
-        max_px=_percentile(px, 100),
-        instances_missed=missed,
-        instances_surplus=false_positives,
-        points_missed=points_missed,
-        points_surplus=points_false_positive,
+        n_instances=compared.n_expected,
+        n_points=len(compared.distances),
+        median_px=compared.percentile(50),
+        p95_px=compared.percentile(95),
+        max_px=compared.percentile(100),
+        instances_missed=compared.n_missed,
+        instances_surplus=compared.n_false,
+        points_missed=compared.n_missed_points,
+        points_surplus=compared.n_false_points,
     )
-
-
-def _percentile(px: NDArray[np.float32], percent: float) -> float:
-    return float(np.percentile(px, percent)) if len(px) else 0.0

@@ -25,7 +25,7 @@ from sleap_infer.benchmark.plan import (
     export_for,
     make_plan,
 )
-from sleap_infer.benchmark.pose_comparison import Poses, Tolerance, compare_with_reference, read_poses
+from sleap_infer.benchmark.pose_comparison import Poses, compare_with_reference, read_poses
 from sleap_infer.benchmark.protocol import (
     BackendReasons,
     Build,
@@ -42,6 +42,7 @@ from sleap_infer.benchmark.report.ranking import rank
 from sleap_infer.benchmark.report.schema import Absent, Report, Settings
 from sleap_infer.benchmark.target import Target, read_video
 from sleap_infer.benchmark.worker_handle import Failure, Workers
+from sleap_infer.poses.compare import Tolerance
 from sleap_infer.runners.registry import all_facts, backend_names
 from sleap_infer.system.machine import busy_seconds_of_others
 
@@ -196,7 +197,7 @@ class Benchmark:
         if isinstance(found, Failure):
             raise as_error(found, name)
         poses, _ = found
-        if not poses.n_points:
+        if not sum(map(len, poses.frames)):
             raise errors.OptionError(
                 f"The model finds nothing in {len(use.compared)} frames of {video}, so poses cannot be compared. Use a "
                 "video of animals like those on which the model was trained."

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import define, field
 from numpy.typing import NDArray
 
 from sleap_infer.checks.images import CheckFrames
 from sleap_infer.checks.report import NodeErrors, PoseErrors, RawErrors, Worst
 from sleap_infer.poses.candidates import Candidates
-from sleap_infer.poses.compare import cautious_limit, match_poses, similarity
+from sleap_infer.poses.compare import FrameComparison, cautious_limit, compare_frames, points_of, similarity
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners import BaseInferenceRunner
@@ -21,9 +20,6 @@ from sleap_infer.runners.graph.io import read_outputs
 
 if TYPE_CHECKING:
     from sleap_infer.graphs.modules import Graph
-
-REACH_PX = 20.0
-"""Instances whose points are on average farther apart are not the same."""
 
 MASKS = ("peak_mask", "instance_valid")
 
@@ -110,105 +106,68 @@ def _full(candidates: Candidates) -> NDArray[np.bool_]:
     return np.asarray(full.any(axis=1))
 
 
-@define
-class _Tally:
-    """Counts of a comparison of poses, frame by frame."""
-
-    nodes: tuple[str, ...]
-    distances: list[tuple[float, int, int, int]] = field(factory=list)
-    """(px, frame, node, row of the expected poses)."""
-    oks: list[float] = field(factory=list)
-    lost: NDArray[np.int64] = field(init=False)
-    gained: NDArray[np.int64] = field(init=False)
-    instances: int = 0
-    instances_lost: int = 0
-    instances_gained: int = 0
-    n_capped: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        self.lost, self.gained = np.zeros(len(self.nodes), np.int64), np.zeros(len(self.nodes), np.int64)
-
-    def add(self, frame: int, expected: Outputs, found: Outputs) -> None:
-        """Compare one frame."""
-        wanted, given = points_of(expected), points_of(found)
-        rows, columns = match_poses(given, wanted, REACH_PX)
-        self.instances += len(wanted)
-        self.n_capped += found.capped
-        if not found.capped:
-            self.instances_lost += len(wanted) - len(columns)
-            self.instances_gained += len(given) - len(rows)
-        for row, column in zip(rows, columns, strict=True):
-            a, b = wanted[column], given[row]
-            away = np.linalg.norm(a - b, axis=-1)
-            seen = np.flatnonzero(~np.isnan(away))
-            self.distances += [(float(away[node]), frame, int(node), int(column)) for node in seen]
-            self.oks.append(similarity(b, a))
-            if not found.capped:
-                self.lost += ~np.isnan(a[:, 0]) & np.isnan(b[:, 0])
-                self.gained += np.isnan(a[:, 0]) & ~np.isnan(b[:, 0])
-
-
 def compare_poses(expected: Sequence[Outputs], found: Sequence[Outputs], nodes: tuple[str, ...]) -> PoseErrors:
-    """Compare poses frame by frame; instances are matched by distance.
+    """Compare poses frame by frame. Frames that fill the capacity of the graph count for distances only.
 
     Args:
         expected: of the source.
         found: of the export, of the same frames.
         nodes: names; of centroid models one name.
     """
-    tally = _Tally(nodes)
-    for frame, (wanted, given) in enumerate(zip(expected, found, strict=True)):
-        tally.add(frame, wanted, given)
-    px = np.array([distance for distance, *_ in tally.distances] or [0.0])
-    which = np.array([node for _, _, node, _ in tally.distances], np.int64)
+    frames = compare_frames([points_of(item) for item in found], [points_of(item) for item in expected]).frames
+    counted = [frame for frame, item in zip(frames, found, strict=True) if not item.capped]
+    away = np.concatenate([np.zeros((0, len(nodes)), np.float32), *(frame.px for frame in frames if frame.n_matched)])
+    px = away[~np.isnan(away)].astype(np.float64)
+    px = px if len(px) else np.zeros(1)
+    none = np.zeros(len(nodes), np.int64)
+    lost = sum((frame.missed_points.sum(axis=0) for frame in counted if frame.n_matched), start=none)
+    gained = sum((frame.false_points.sum(axis=0) for frame in counted if frame.n_matched), start=none)
+    oks = [
+        similarity(frame.found[row], frame.expected[column])
+        for frame in frames
+        for row, column in zip(frame.rows, frame.columns, strict=True)
+    ]
     return PoseErrors(
         n_frames=len(expected),
-        n_instances=tally.instances,
+        n_instances=sum(frame.n_expected for frame in frames),
         nodes=tuple(
-            _node_errors(name, px[: len(which)][which == node], int(tally.lost[node]), int(tally.gained[node]))
-            for node, name in enumerate(nodes)
+            _node_errors(name, away[:, node], int(lost[node]), int(gained[node])) for node, name in enumerate(nodes)
         ),
-        n_points=len(tally.distances),
+        n_points=int((~np.isnan(away)).sum()),
         p50_px=float(np.median(px)),
         p95_px=float(np.percentile(px, 95)),
         cautious_px=cautious_limit(px),
         max_px=float(px.max()),
-        lost=int(tally.lost.sum()),
-        gained=int(tally.gained.sum()),
-        instances_lost=tally.instances_lost,
-        instances_gained=tally.instances_gained,
-        oks=float(np.nanmean(tally.oks)) if tally.oks else float("nan"),
-        n_capped=tally.n_capped,
-        worst=_worst(tally, expected, found),
+        lost=int(lost.sum()),
+        gained=int(gained.sum()),
+        instances_lost=sum(frame.n_missed for frame in counted),
+        instances_gained=sum(frame.n_false for frame in counted),
+        oks=float(np.nanmean(oks)) if oks else float("nan"),
+        n_capped=len(frames) - len(counted),
+        worst=_worst(frames, expected, nodes),
     )
 
 
-def _worst(tally: _Tally, expected: Sequence[Outputs], found: Sequence[Outputs]) -> Worst | None:
-    if not tally.distances:
+def _worst(frames: Sequence[FrameComparison], expected: Sequence[Outputs], nodes: tuple[str, ...]) -> Worst | None:
+    largest = [float(frame.distances.max(initial=-1.0)) for frame in frames]
+    if max(largest, default=-1.0) < 0:
         return None
-    px, frame, node, row = max(tally.distances)
-    poses = points_of(expected[frame])
-    image = expected[frame].original_image
+    number = int(np.argmax(largest))
+    frame, image = frames[number], expected[number].original_image
+    match, node = np.argwhere(frame.px == frame.distances.max())[0]
+    x, y = frame.expected[frame.columns[match], node]
     return Worst(
-        frame=frame,
-        node=tally.nodes[node],
-        px=px,
+        frame=number,
+        node=nodes[node],
+        px=largest[number],
         image=None if image is None else np.asarray(image),
-        where=(float(poses[row, node, 0]), float(poses[row, node, 1])),
-        expected=poses,
-        found=points_of(found[frame]),
+        where=(float(x), float(y)),
+        expected=frame.expected,
+        found=frame.found,
     )
 
 
-def _node_errors(name: str, px: NDArray[np.float64], lost: int, gained: int) -> NodeErrors:
-    p50, p95, largest = (float(value) for value in np.percentile(px, [50, 95, 100])) if len(px) else (0.0, 0.0, 0.0)
-    return NodeErrors(name, len(px), p50, p95, largest, lost, gained)
-
-
-def points_of(outputs: Outputs) -> NDArray[np.float32]:
-    """(I, N, 2) of the rows with a point; centroids count as one node."""
-    points = outputs.pred_keypoints if outputs.pred_keypoints is not None else outputs.pred_centroids
-    array = np.zeros((0, 1, 2), np.float32) if points is None else np.asarray(points)
-    array = array[:, None] if array.ndim == 2 else array
-    present: NDArray[np.float32] = array[~np.isnan(array[..., 0]).all(axis=1)]
-    return present
+def _node_errors(name: str, px: NDArray[np.float32], lost: int, gained: int) -> NodeErrors:
+    seen = px[~np.isnan(px)]
+    p50, p95, largest = (float(value) for value in np.percentile(seen, [50, 95, 100])) if len(seen) else (0.0, 0.0, 0.0)
+    return NodeErrors(name, len(seen), p50, p95, largest, lost, gained)

@@ -101,7 +101,7 @@ class PoseErrors:
         n_frames: that were compared.
         n_instances: that the source finds.
         nodes: per node.
-        n_points, p50_px, p95_px, cautious_px, max_px: of all points that both have; see `ops.agreement.cautious_limit`.
+        n_points, p50_px, p95_px, cautious_px, max_px: of all points that both have; see `poses.compare.cautious_limit`.
         lost, gained: points that only the source has, or only the export, in instances that both have.
         instances_lost, instances_gained: likewise.
         oks: mean object keypoint similarity of the instances that both have; NaN for none.

@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 import attrs
 from attrs import frozen
 
-from sleap_infer.checks.check import compare_poses, compare_raw, points_of, predict_frames, record
+from sleap_infer.checks.check import compare_poses, compare_raw, predict_frames, record
 from sleap_infer.checks.images import CheckFrames, choose_frames
 from sleap_infer.checks.report import Report
 from sleap_infer.choices import Precision
@@ -24,6 +24,7 @@ from sleap_infer.graphs.build import Trained, build_graph
 from sleap_infer.model import ModelSpec, expand_model_path, find_model_files, read_spec
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.model.settings import PipelineSettings, in_order, pipeline_kind, read_options, resolve
+from sleap_infer.poses.compare import points_of
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.runners.graph.openvino import computes_lower

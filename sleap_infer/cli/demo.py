@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sleap_io as sio
     from numpy.typing import NDArray
 
-    from sleap_infer.poses.compare import Agreement
+    from sleap_infer.poses.compare import Comparison
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 VIDEO = "two_flies"
@@ -25,9 +25,6 @@ MODELS = ("centroid", "centered_instance")
 EXPORTED = ASSETS / "doctor"
 WITHOUT_TORCH: Mapping[str, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
 """Packages that run the exported model, and their backends."""
-
-MATCHING_RADIUS = 20.0
-"""Maximum distance in pixels at which a predicted instance matches one of ground truth."""
 
 
 @frozen
@@ -82,8 +79,8 @@ def choose_models() -> tuple[str, list[Path], str]:
     return " + ".join(MODELS), [ASSETS / "models" / name for name in MODELS], "torch"
 
 
-def measure(predictions: Path, truth: Path) -> list[Agreement]:
-    """Compare predictions with ground truth, frame by frame.
+def measure(predictions: Path, truth: Path) -> Comparison:
+    """Compare predictions with the ground truth.
 
     Args:
         predictions: a `.slp` file.
@@ -91,24 +88,19 @@ def measure(predictions: Path, truth: Path) -> list[Agreement]:
     """
     import sleap_io as sio
 
-    from sleap_infer.poses.compare import compare_poses
+    from sleap_infer.poses.compare import compare_frames
 
     found, expected = (_by_frame(sio.load_slp(str(path), open_videos=False)) for path in (predictions, truth))
-    return [compare_poses(found[index], poses, MATCHING_RADIUS) for index, poses in sorted(expected.items())]
+    return compare_frames([found[index] for index in sorted(expected)], [expected[index] for index in sorted(expected)])
 
 
-def summary(frames: list[Agreement]) -> str:
-    """Return errors in pixels, missed animals and false positives in one line."""
-    import numpy as np
-
-    distances = np.concatenate([frame.distances for frame in frames])
-    n_missed = sum(frame.n_expected - frame.n_matched for frame in frames)
-    n_complete = sum(frame.n_expected == frame.n_matched for frame in frames)
-    median, far = np.median(distances), np.percentile(distances, 95)
+def summary(compared: Comparison) -> str:
+    """Return error and missed animals in one line."""
+    n_whole = sum(not frame.n_missed for frame in compared.frames)
     return (
-        f"Compared with ground truth: median error {median:.2f} px, 95 % below {far:.2f} px; all animals found in "
-        f"{n_complete} of {len(frames)} frames ({n_missed} missed, {sum(frame.n_surplus for frame in frames)} false "
-        "positives)."
+        f"Compared with ground truth: median error {compared.percentile(50):.2f} px, 95 % below "
+        f"{compared.percentile(95):.2f} px; all animals found in {n_whole} of {len(compared.frames)} frames "
+        f"({compared.n_missed} missed, {compared.n_false} false positives)."
     )
 
 

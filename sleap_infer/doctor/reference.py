@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,12 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from sleap_infer.poses.compare import compare_poses
+from sleap_infer.poses.compare import compare_frames
 from sleap_infer.runners.registry import find_facts
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 EXPORTED = ASSETS / "doctor"
 POINTS, FRAMES = EXPORTED / "reference.json", EXPORTED / "frames.npz"
-
-MATCHING_RADIUS_PX = 20.0
-"""Matching radius of instances in pixels."""
 
 
 @frozen
@@ -63,15 +60,9 @@ class Reference:
 
     def compare(self, found: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
         """Compare poses: largest distance in pixels, number of missed points and false positives."""
-        frames = [compare_poses(here, there, MATCHING_RADIUS_PX) for here, there in zip(found, self.poses, strict=True)]
-        distances = np.concatenate([frame.distances for frame in frames])
-        n_expected, n_found = _n_points(self.poses), _n_points(found)
+        compared = compare_frames(found, self.poses)
         return {
-            "agreement": float(distances.max()) if len(distances) else None,
-            "n_wrong": n_expected + n_found - 2 * len(distances),
-            "n_points": n_expected,
+            "agreement": compared.percentile(100) if len(compared.distances) else None,
+            "n_wrong": compared.n_missed_points + compared.n_false_points,
+            "n_points": compared.n_expected_points,
         }
-
-
-def _n_points(poses: Iterable[NDArray[np.float32]]) -> int:
-    return sum(int(np.isfinite(frame[..., 0]).sum()) for frame in poses)

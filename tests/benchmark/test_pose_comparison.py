@@ -9,12 +9,12 @@ import pytest
 
 from sleap_infer.benchmark.pose_comparison import (
     Poses,
-    Tolerance,
     compare_with_reference,
     poses_of,
     read_poses,
     write_poses,
 )
+from sleap_infer.poses.compare import Tolerance
 from sleap_infer.poses.outputs import Outputs
 
 FULL, LOWER = Tolerance.of("fp32", "cpu"), Tolerance.of("int8", "cpu")

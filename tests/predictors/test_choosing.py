@@ -148,7 +148,7 @@ def test_a_lost_instance_is_a_difference() -> None:
     right = Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))
     assert (
         difference([right.select(np.array([0]))], [right], "fp32")
-        == "its poses differ: 1 instances missed or false positives"
+        == "its poses differ: 1 instances missed, 0 false positives"
     )
 
 
