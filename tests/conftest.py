@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
 
-settings.register_profile("any time", deadline=None)  # how long a case takes says something about the machine
-settings.load_profile("any time")
+settings.register_profile("quick", deadline=None, max_examples=25)  # no deadline: other processes may be at work
+settings.register_profile("exhaustive", deadline=None, max_examples=300)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--exhaustive`: more cases of what other cases show already, half a minute or more each."""
     parser.addoption("--exhaustive", action="store_true", help="run the tests that are marked exhaustive")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of each property unless all are asked for."""
+    settings.load_profile("exhaustive" if config.getoption("--exhaustive") else "quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

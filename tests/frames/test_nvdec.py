@@ -19,7 +19,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_damaged_videos import damage, truncate
 
@@ -157,7 +157,6 @@ def test_colours_are_those_of_swscale(colour_space: int, full_range: bool) -> No
     assert np.array_equal(red[..., 0], found[..., 0])
 
 
-@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 3]), st.integers(1, 70), st.integers(1, 70)),
     limits=st.tuples(*2 * [st.none() | st.integers(1, 90)]),

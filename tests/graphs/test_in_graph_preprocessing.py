@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
-from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from sleap_infer.graphs.preprocess import FitFrames, ScaleAndPad, cut_crops
@@ -23,7 +22,6 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-@how(max_examples=60)
 @given(old=st.tuples(SIDES, SIDES | LONG), new=st.tuples(SIDES, SIDES), channels=st.sampled_from([1, 3]))
 @example(old=(90, 90), new=(25, 19), channels=3)
 def test_resizing_is_equal_bit_by_bit(old: tuple[int, int], new: tuple[int, int], channels: int) -> None:
@@ -73,7 +71,6 @@ def test_frames_are_scaled_and_padded_alike(scale: float, stride: int, size: tup
     np.testing.assert_array_equal(found, scale_and_pad(images, settings))
 
 
-@how(max_examples=40)
 @given(
     centroids=st.lists(st.tuples(st.floats(-30, 90, width=32), st.floats(-30, 70, width=32)), min_size=3, max_size=3),
     side=st.sampled_from([8, 13, 32]),

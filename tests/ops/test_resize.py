@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sleap_infer.ops.resize import resize, resize_with_numpy
@@ -22,7 +22,6 @@ def reference(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return torch.nn.functional.interpolate(torch.from_numpy(images), size, **options).numpy()
 
 
-@settings(max_examples=300)
 @given(side, side, side, side, st.sampled_from([1, 3]), st.booleans(), st.integers(0, 2**32 - 1))
 def test_bit_exact_without_torch(
     height: int, width: int, new_height: int, new_width: int, channels: int, channels_last: bool, seed: int
@@ -44,7 +43,6 @@ def test_bit_exact_at_sizes_of_videos(old: tuple[int, int], new: tuple[int, int]
     assert np.array_equal(resize_with_numpy(images, new), reference(images, new))
 
 
-@settings(max_examples=50)
 @given(side, side, side, side)
 def test_floats_agree(height: int, width: int, new_height: int, new_width: int) -> None:
     images = np.random.default_rng(height).random((1, 2, height, width), np.float32)
