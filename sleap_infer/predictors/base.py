@@ -48,35 +48,35 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor(BatchPredictor):
-    """Poses of whole videos.
+    """Predicts the poses of whole videos.
 
-    Made by `Predictor.from_model_paths`, which finds the subclass for the given models. Reading, preprocessing, the
-    networks and the grouping run at the same time, each in its own thread. A context manager; leaving it gives the
-    networks' memory back.
+    `Predictor.from_model_paths` makes one, of the subclass for the given models. Reading, preprocessing, networks and
+    grouping run at the same time, each in its own thread. A context manager: leaving it releases the memory of the
+    networks.
 
     Args:
-        runners: of its models, in the order in which they run.
-        settings: resolved for these models.
-        batch_size: frames that go through the (first) network at once.
+        runners: runners of the models, in the order in which they run.
+        settings: resolved settings of these models.
+        batch_size: frames per call of the (first) network.
 
     Attributes:
-        choice: how the backend was chosen, where that was left open.
-        profile: where the time of the last run went.
-        stopwatch: counts it.
+        choice: how the backend was chosen; `None` if it was given.
+        profile: busy time of each stage in the last run.
+        stopwatch: counts these times.
         reports: fallbacks and progress.
     """
 
     kind: ClassVar[str | None] = None
-    """The pipeline that a subclass runs; `None` for those that are not complete."""
+    """Kind of pipeline that a subclass runs; `None` for an incomplete class."""
 
     uses_crops: ClassVar[bool | None] = None
-    """Of a subclass for any kind: whether it is for those that look at crops."""
+    """For a subclass of any kind: whether it is for models on crops."""
 
     _by_kind: ClassVar[dict[str, type[Predictor]]] = {}
     _general: ClassVar[dict[bool, type[Predictor]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Enter a subclass into the tables that `class_for` looks into."""
+        """Enter a subclass into the tables of `class_for`."""
         if cls.kind is not None:
             Predictor._by_kind[cls.kind] = cls
         elif cls.uses_crops is not None:
@@ -147,12 +147,14 @@ class Predictor(BatchPredictor):
 
         if backend is not None and not isinstance(backend, (str, type)):
             refuse_options_of_opening(device=device, precision=precision, backend_options=backend_options, clip=clip)
-            runners = check_runners(plan, backend)
-            return chosen(runners, plan.settings, DEFAULT_BATCH_SIZE if batch_size is None else batch_size)
+            size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+            made = chosen(check_runners(plan, backend), plan.settings, size)
+            made.reports = Reports(on_progress)
+            return made
         request = Request(backend or "auto", device, precision, batch_size, backend_options or {})
-        made = chosen._open(plan, request, clip, on_progress)
-        assert isinstance(made, cls)
-        return made
+        found = chosen._open(plan, request, clip, on_progress)
+        assert isinstance(found, cls)
+        return found
 
     @classmethod
     def _open(cls, plan: Plan, request: Request, clip: Any, on_progress: OnProgress | None) -> Predictor:
@@ -179,17 +181,17 @@ class Predictor(BatchPredictor):
 
     @final
     def predict(self, source: Any, as_labels: bool = True, frames: FrameSelection = None) -> sio.Labels | list[Outputs]:
-        """Predict all frames of a source, or some of them.
+        """Predict all or some frames of a source.
 
         Args:
             source: a path of a video, an image, a folder of images, a glob or a `.slp` file; a `sleap_io.Video` or
                 `sleap_io.Labels`; an array (N, H, W) or (N, H, W, C); or a list of videos.
-            as_labels: whether to make `sleap_io.Labels`, or to give everything as a list of `Outputs`.
+            as_labels: whether to return `sleap_io.Labels`; if not, a list of `Outputs`.
             frames: indices of frames in each video; for a label file, positions in its list of labelled frames, which
                 are all predicted by default; `"all"` stands for every frame of its videos.
 
         Returns:
-            Labels with one frame per frame, also where nothing was found; or one `Outputs` per frame, in order.
+            Labels with one labelled frame per frame, also if it has no instances; or one `Outputs` per frame, in order.
 
         Raises:
             SourceError: the source cannot be read.
@@ -205,7 +207,7 @@ class Predictor(BatchPredictor):
                 else:
                     everything.append(outputs)
             if n_damaged:
-                logger.warning("%s: %s in %d frames: their failure says so", opened.name, NOT_FINITE, n_damaged)
+                logger.warning("%s: %s in %d frames (Outputs.failure)", opened.name, NOT_FINITE, n_damaged)
             return builder.build(opened) if as_labels else everything
 
     @final
@@ -237,13 +239,13 @@ class Predictor(BatchPredictor):
 
     @final
     def live(self, frame: Any) -> Outputs:
-        """Predict one frame with the least latency, in the calling thread; open with `aim="latency"` for it.
+        """Predict one frame with low latency, in the calling thread. Open the predictor with `aim="latency"`.
 
         Args:
             frame: (H, W) or (H, W, C), C being 1 or 3, uint8 or float.
 
         Returns:
-            Its poses, as `predict` gives them; `frame_idx` counts the calls.
+            Its poses, as from `predict`; `frame_idx` counts the calls.
 
         Raises:
             ImageError: this is not one image.
@@ -252,7 +254,7 @@ class Predictor(BatchPredictor):
 
     @final
     def live_report(self) -> LatencyReport:
-        """How long the calls of `live` took."""
+        """Return the latencies of the calls of `live`."""
         return self._live().report()
 
     def _live(self) -> LiveSession:
@@ -278,7 +280,7 @@ class Predictor(BatchPredictor):
     @property
     @final
     def fallbacks(self) -> tuple[Fallback, ...]:
-        """Return what is used other than asked for, so far: each with `what`, `asked`, `used` and `why`.
+        """Return the deviations from what was requested so far, each with `what`, `asked`, `used` and `why`.
 
         Decoding on the CPU, for example, is known only after a video was opened.
         """
@@ -293,7 +295,7 @@ class Predictor(BatchPredictor):
 
     @final
     def close(self) -> None:
-        """Give back what the runners hold."""
+        """Release the memory of the runners."""
         if self._session is not None:
             self._session.close()
         for runner in self.runners:

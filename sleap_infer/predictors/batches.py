@@ -129,8 +129,8 @@ class BatchPredictor(ABC):
         work.wait()
         with self.stopwatch.timing("grouping"):
             found = self._decode(work) if work.batch.readable else []
-            kept = [filter_instances(outputs, self.settings.filters) for outputs in found]
-            return place(work, kept, self.settings.returned)
+            filtered = [filter_instances(outputs, self.settings.filters) for outputs in found]
+            return place(work, filtered, self.settings.returned)
 
     @abstractmethod
     def _preprocess(self, batch: FrameBatch) -> Work:
