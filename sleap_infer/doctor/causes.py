@@ -52,12 +52,12 @@ PACKAGE_RULES = (
     ),
     Rule("It is not installed.", "{install}", when=_module_missing, state="absent"),
     Rule(
-        "Triton, which PyTorch compiles with on GPUs, is not installed.",
+        "Triton is not installed. PyTorch needs it to compile on GPUs.",
         {"": "pip install triton", "win32": "pip install triton-windows"},
         r"No module named 'triton|TritonMissing|working triton",
     ),
     Rule(
-        "cuda-python, which TensorRT is run through, is not installed or too old.",
+        "cuda-python is not installed or too old. TensorRT needs it.",
         "pip install --upgrade 'cuda-python>=12.6'",
         r"cuda-python cannot be imported|No module named 'cuda",
     ),
@@ -80,11 +80,11 @@ PACKAGE_RULES = (
         r"numpy\.dtype size changed|compiled against (?:NumPy )?(?:ABI|API) version",
     ),
 )
-"""Packages that are missing, incomplete or do not fit together."""
+"""Packages that are missing, incomplete or incompatible."""
 
 COMPILER_RULES = (
     Rule(
-        "There is no C++ compiler, which PyTorch needs to compile for the CPU.",
+        "There is no C++ compiler. PyTorch needs one to compile for the CPU.",
         {
             "": "sudo apt install g++",
             "darwin": "xcode-select --install",
@@ -93,9 +93,9 @@ COMPILER_RULES = (
         r"C\+\+ compiler|InvalidCxxCompiler",
         PYTORCH,
     ),
-    Rule("There is no C compiler, which Triton needs.", "sudo apt install gcc", r"Failed to find C compiler", PYTORCH),
+    Rule("There is no C compiler. Triton needs one.", "sudo apt install gcc", r"Failed to find C compiler", PYTORCH),
     Rule(
-        "Python's header files are not installed, which Triton needs.",
+        "Python's header files are not installed. Triton needs them.",
         "sudo apt install python3-dev",
         r"Python\.h: No such file",
         PYTORCH,
@@ -111,7 +111,7 @@ LIBRARY_RULES = (
         ("tensorrt",),
     ),
     Rule(
-        "TensorRT's libraries were not downloaded, since pip did not look where NVIDIA keeps them.",
+        "TensorRT's libraries were not downloaded: pip did not search NVIDIA's index.",
         f"pip install --extra-index-url {NVIDIA_INDEX} tensorrt",
         r"InstallFailedError|wheel_stub",
         ("tensorrt",),
@@ -122,7 +122,7 @@ LIBRARY_RULES = (
         for library, package in _APT.items()
     ),
     Rule(
-        "The system's C++ library is older than {versioned} needs ({symbol} is not there).",
+        "The system's C++ library is older than {versioned} needs ({symbol} is missing).",
         "conda install -c conda-forge libstdcxx-ng",
         r"version `(?P<symbol>(?:GLIBCXX|CXXABI)_[\d.]+)' not found",
     ),
@@ -133,7 +133,7 @@ LIBRARY_RULES = (
         when=lambda evidence: bool(os.environ.get("LD_LIBRARY_PATH")),
     ),
     Rule(
-        "{versioned} has libraries that do not fit together ({symbol} is missing).",
+        "{versioned} has incompatible libraries ({symbol} is missing).",
         "{reinstall}",
         r"undefined symbol: (?P<symbol>\w+)",
     ),
@@ -164,7 +164,7 @@ GENERAL_RULES = (
     Rule("It crashed ({end}) while {stage}.", "{reinstall}", when=lambda evidence: bool(evidence.crash)),
     Rule(
         "It did not answer within {seconds} s, while {stage}. It may only be slow; give it more time. If that does not "
-        "help, install it once more: {reinstall}",
+        "help, reinstall it: {reinstall}",
         "sleap-infer doctor --only {name} --timeout {more}",
         when=lambda evidence: evidence.ending.returncode is None,
     ),

@@ -29,7 +29,7 @@ DRIVER_RULES = (
         state="unusable here",
     ),
     Rule(
-        "The NVIDIA driver was updated, and its older half is still running.",
+        "The NVIDIA driver was updated, but its old kernel module is still loaded.",
         {"": "sudo reboot", "win32": "shutdown /r /t 0"},
         r"[Dd]river/library version mismatch|CUDA error 803",
     ),
@@ -39,7 +39,7 @@ DRIVER_RULES = (
         r"couldn't communicate with the NVIDIA driver|CUDA error 999",
     ),
     Rule(
-        "nvidia-smi sees a GPU, but CUDA's library ({library}) is not there, as in a container that was not given it.",
+        "nvidia-smi sees a GPU, but CUDA's library ({library}) is not there, as in a container without GPU access.",
         CONTAINER,
         r"(?s)(?P<library>libcuda[\w.]*): .*nvidia-smi lists",
         when=lambda evidence: "CUDA error" not in evidence.text,
@@ -50,7 +50,7 @@ DRIVER_RULES = (
         r"nvidia-smi lists",
     ),
     Rule(
-        "There is a card of NVIDIA, but no driver for it; or this is a container that was not given it (docker run "
+        "There is an NVIDIA card, but no driver for it; or this is a container without GPU access (docker run "
         "--gpus all).",
         NEW_DRIVER,
         r"PCI bus",
@@ -117,14 +117,14 @@ GPU_RULES = (
         ("onnx",),
     ),
     Rule(
-        "The part of the NVIDIA driver that decodes videos ({library}) is not there, as in a container that was not "
-        "given it.",
+        "The part of the NVIDIA driver that decodes videos ({library}) is not there, as in a container "
+        "without GPU access.",
         CONTAINER,
         r"(?P<library>libnvidia-encode|libnvcuvid)",
         ("nvdec",),
     ),
     Rule("The GPU does not decode {codec}.", "", r": the GPU does not decode (?P<codec>\w+)", state="unusable here"),
-    Rule("The CPU decodes in place of the GPU: {reason}", "{reinstall}", r"decoder='nvdec'.*?: .*?: (?P<reason>.*)"),
+    Rule("The CPU decodes instead of the GPU: {reason}", "{reinstall}", r"decoder='nvdec'.*?: .*?: (?P<reason>.*)"),
     Rule("It was to run on {device}, and ran on {used}.", "{reinstall}", r"^ran on (?P<used>\S+)"),
 )
-"""GPUs that are there, and cannot be used by a package."""
+"""Why a package cannot use a GPU."""
