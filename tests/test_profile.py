@@ -19,8 +19,8 @@ def spent(**seconds: float) -> dict[StageName, float]:
     return {stage: seconds.get(stage, 0.0) for stage in STAGES}
 
 
-def test_shares_are_of_the_wall_and_of_all_lanes() -> None:
-    profile = Profile(spent(decode=1.0, network=16.0, grouping=2.0), wall=10.0, n_lanes=2)
+def test_shares_are_of_the_wall_and_of_all_streams() -> None:
+    profile = Profile(spent(decode=1.0, network=16.0, grouping=2.0), wall=10.0, n_streams=2)
     assert profile.shares["decode"] == 0.1
     assert profile.shares["network"] == 0.8
     assert profile.bound_by == "network"
@@ -87,4 +87,4 @@ def test_a_run_accounts_for_its_time(names: tuple[str, ...], backend: str, model
     worked = {"decode", "preprocess", "network", "grouping", *(["candidates"] if backend == "torch" else [])}
     assert {stage for stage, seconds in profile.seconds.items() if seconds > 0} == worked
     assert all(0 <= share <= 1 for share in profile.shares.values())
-    assert sum(profile.seconds.values()) <= profile.wall * (profile.n_lanes + 3)
+    assert sum(profile.seconds.values()) <= profile.wall * (profile.n_streams + 3)

@@ -83,7 +83,7 @@ def test_runtimes_leave_nothing(tmp_path: Path) -> None:
     found = run(["-c", EVERYTHING], tmp_path)
     assert found.code == 0, found.text
     said = json.loads(found.text.splitlines()[-1])
-    assert [name for name in said["threads"] if not name.startswith("processor lane")] == []  # but our own
+    assert [name for name in said["threads"] if not name.startswith("CPU stream")] == []  # but our own
     assert not said["reports"]
     assert all(answer["device"] == "cpu" for answer in said["answers"].values())
     assert found.files == frozenset()

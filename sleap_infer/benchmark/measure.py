@@ -177,7 +177,7 @@ def time_single_frames(predictor: Predictor, task: Measure, frames: Sequence[int
 
     images = read_images(task.video, frames)
     with ExitStack() as stack:
-        if any(runner.n_lanes > 1 for runner in predictor.runners):
+        if any(runner.n_streams > 1 for runner in predictor.runners):
             predictor = stack.enter_context(open_predictor(task.setup, "latency"))
         session = stack.enter_context(LiveSession(predictor))
         session.warm_up(images[0])

@@ -113,8 +113,8 @@ class BatchPredictor(ABC):
         spent = {stage: seconds - before[stage] for stage, seconds in self.stopwatch.read().items()}
         facts = self.describe()
         on_host = str(facts["device"]).startswith("cpu")
-        n_lanes = max(runner.n_lanes for runner in self.runners) if on_host else 1
-        return Profile(spent, wall, n_lanes, facts["precision"], facts["device"])
+        n_streams = max(runner.n_streams for runner in self.runners) if on_host else 1
+        return Profile(spent, wall, n_streams, facts["precision"], facts["device"])
 
     def prepare(self, batch: FrameBatch) -> Work:
         """Convert frames to the input of the first network."""

@@ -275,7 +275,7 @@ class BaseInferenceRunner(ABC):
         return False
 
     @property
-    def n_lanes(self) -> int:
+    def n_streams(self) -> int:
         """How many images, or batches, are worked on at the same time."""
         return 1
 
@@ -322,7 +322,7 @@ class BaseInferenceRunner(ABC):
 
     def _timed(self, start: Callable[[], Pending]) -> Pending:
         """Start, and check what comes of it. Of a device beside the host, the time that the host gives it counts."""
-        if not self.runs_beside or self.n_lanes > 1:
+        if not self.runs_beside or self.n_streams > 1:
             pending = start()
             return lambda: self._check(pending())
         with self.stopwatch.timing("transfer"):

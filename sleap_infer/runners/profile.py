@@ -76,14 +76,14 @@ class Profile:
     Attributes:
         seconds: of work by stage, of all threads together. On a GPU, the network's are those that the host waited.
         wall: seconds from the start to the end.
-        n_lanes: images that the network works on at the same time.
+        n_streams: images that the network works on at the same time.
         precision: that it computes in.
         device: that it runs on.
     """
 
     seconds: Mapping[StageName, float]
     wall: float
-    n_lanes: int = 1
+    n_streams: int = 1
     precision: str = "fp32"
     device: str = "cpu"
 
@@ -95,8 +95,8 @@ class Profile:
     def shares(self) -> dict[StageName, float]:
         """How much of the time each stage was busy, from 0 to 1."""
         wall = max(self.wall, 1e-9)
-        lanes = {"network": self.n_lanes, "candidates": self.n_lanes}
-        return {stage: min(spent / (wall * lanes.get(stage, 1)), 1.0) for stage, spent in self.seconds.items()}
+        streams = {"network": self.n_streams, "candidates": self.n_streams}
+        return {stage: min(spent / (wall * streams.get(stage, 1)), 1.0) for stage, spent in self.seconds.items()}
 
     @property
     def bound_by(self) -> StageName:

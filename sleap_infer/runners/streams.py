@@ -1,7 +1,7 @@
-"""Images of a batch side by side, each on cores of its own; small ones in twos to eights.
+"""CPU streams: images of a batch run at the same time, each on its own cores; small images in batches of 2 to 8.
 
-On a processor this beats all cores working on one image: threads need not meet after every operation, and what the
-decoder and the grouping take of one core holds up nobody else.
+This is faster than all cores working on one image: threads do not wait for each other after every operation, and
+decoding and grouping delay only the stream whose core they use.
 """
 
 from __future__ import annotations
@@ -24,168 +24,169 @@ from sleap_infer.runners.base import BaseInferenceRunner, Images, Opening, Pendi
 from sleap_infer.system.machine import available_cores
 
 MOST_AT_ONCE = 4
-"""Small images, crops above all, go through the network together, up to so many."""
+"""Maximum number of small images, such as crops, in one call."""
 
 PIXELS_AT_ONCE = 384 * 384
-"""Of these together. More pays no longer: their activations leave the cache."""
+"""Maximum number of pixels in one call. With more, activations do not fit in the cache."""
 
-MOST_LANES = 8
-"""Each holds the activations of its images: beyond this, cores share an image."""
+MAX_STREAMS = 8
+"""Each stream holds the activations of its images: with more cores, several work on one image."""
+
+OLD_NAME = "lanes"
+"""Earlier name of the backend option `streams`, still accepted."""
 
 
 @frozen
-class Lanes:
-    """How the cores are divided.
+class Streams:
+    """How cores are divided.
 
     Attributes:
-        n_lanes: images, or parts of a batch, that are worked on at the same time.
-        n_threads: cores that work on each; 0 leaves it to the runtime.
+        n_streams: number of images, or parts of a batch, that run at the same time.
+        n_threads: cores per stream; 0: the runtime's default.
         at_once: images of a full batch.
     """
 
-    n_lanes: int = 1
+    n_streams: int = 1
     n_threads: int = 0
     at_once: int = DEFAULT_BATCH_SIZE
 
     @classmethod
-    def divide(cls, aim: Aim, n_cores: int | None = None) -> Lanes:
-        """One image at a time on all cores where latency counts, else as many at a time as there are cores.
+    def divide(cls, aim: Aim, n_cores: int | None = None) -> Streams:
+        """Return one stream on all cores for latency, else one stream per core, up to `MAX_STREAMS`.
 
-        >>> Lanes.divide("throughput", 12), Lanes.divide("latency", 12)
-        (Lanes(n_lanes=6, n_threads=2, at_once=4), Lanes(n_lanes=1, n_threads=12, at_once=4))
+        >>> Streams.divide("throughput", 12), Streams.divide("latency", 12)
+        (Streams(n_streams=6, n_threads=2, at_once=4), Streams(n_streams=1, n_threads=12, at_once=4))
         """
         cores = n_cores or available_cores()
         if aim == "latency":
             return cls(1, cores)
-        n_threads = -(-cores // MOST_LANES)
+        n_threads = -(-cores // MAX_STREAMS)
         return cls(max(1, cores // n_threads), n_threads)
 
     @classmethod
-    def read(cls, opening: Opening, threads_name: str) -> tuple[Lanes, dict[str, Any]]:
-        """The division that `backend_options` ask for, else one for what it is opened for; and the rest of the options.
+    def read(cls, opening: Opening, threads_name: str) -> tuple[Streams, dict[str, Any]]:
+        """Return the division that the options of a backend request, and the other options.
 
         Args:
-            opening: its options may hold `lanes`, and the runtime's own name for threads.
-            threads_name: that name. Given without lanes, it limits the threads of all.
+            opening: its `backend_options` may contain `streams` and `threads_name`; otherwise `aim` decides.
+            threads_name: the runtime's name for the number of threads. Without `streams`, there is one stream.
 
         Raises:
-            OptionError: these are not numbers from 1 up.
+            OptionError: a value is not a whole number from 1 up.
         """
         rest = dict(opening.backend_options)
-        given = {name: rest.pop(name) for name in ("lanes", threads_name) if name in rest}
+        if OLD_NAME in rest:
+            rest.setdefault("streams", rest.pop(OLD_NAME))
+        given = {name: rest.pop(name) for name in ("streams", threads_name) if name in rest}
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"backend option {name}={value!r}: expected a whole number from 1 up.")
         if not given:
             return evolve(cls.divide(opening.aim), at_once=opening.at_once), rest
-        n_lanes = given.get("lanes", 1)
-        n_threads = given.get(threads_name, max(1, available_cores() // n_lanes))
-        return cls(n_lanes, n_threads, opening.at_once), rest
+        n_streams = given.get("streams", 1)
+        n_threads = given.get(threads_name, max(1, available_cores() // n_streams))
+        return cls(n_streams, n_threads, opening.at_once), rest
 
-    def n_batches(self, unit: int = 1) -> int:
-        """How many batches it takes to keep every lane busy, where so many images go through the network at once.
+    def n_batches(self, n_images: int = 1) -> int:
+        """Return the number of batches that keep every stream busy, with `n_images` images per call.
 
-        >>> Lanes(4, 1, at_once=3).n_batches(), Lanes(4, 1, at_once=3).n_batches(unit=2)
+        >>> Streams(4, 1, at_once=3).n_batches(), Streams(4, 1, at_once=3).n_batches(n_images=2)
         (2, 3)
         """
-        return -(-self.n_lanes * unit // self.at_once)
+        return -(-self.n_streams * n_images // self.at_once)
 
     def start(
-        self,
-        work: Callable[[Images], Candidates],
-        images: Images,
-        unit: int = 1,
-        n_ahead: int = 0,
+        self, work: Callable[[Images], Candidates], images: Images, n_images: int = 1, n_ahead: int = 0
     ) -> Pending:
-        """Begin to work on a batch, spread over the lanes.
+        """Start a batch, divided over the streams.
 
         Args:
-            work: images (B, C, H, W) to candidates; called in several threads at once.
-            images: of the batch.
-            unit: images that the network takes at once, counted from the first of the batch, so that results do not
-                depend on how many lanes there are.
-            n_ahead: parts that may wait at the runtime's door while all lanes work.
+            work: maps images (B, C, H, W) to candidates; called in several threads at once.
+            images: (B, C, H, W).
+            n_images: images per call, counted from the first of the batch, so that results do not depend on the number
+                of streams.
+            n_ahead: calls that may be queued in the runtime while all streams work.
 
         Returns:
-            What waits for the candidates of all images, in order.
+            A function that waits for the candidates of all images, in order.
         """
-        parts = in_units(images, unit)
-        if self.n_lanes == 1:
-            found = join([work(part) for part in parts])
+        batches = split(images, n_images)
+        if self.n_streams == 1:
+            found = join([work(batch) for batch in batches])
             return lambda: found
-        pool = _pool(self.n_lanes + n_ahead)
-        started = [pool.submit(work, part) for part in parts]
-        return lambda: join([part.result() for part in started])
+        pool = _pool(self.n_streams + n_ahead)
+        started = [pool.submit(work, batch) for batch in batches]
+        return lambda: join([future.result() for future in started])
 
 
-class RunnerInLanes(BaseInferenceRunner):
-    """A runner whose runtime works for several threads at a time: it implements `_work` instead of `_predict`.
+class StreamedRunner(BaseInferenceRunner):
+    """A runner whose runtime can be called from several threads at once. It implements `_work`, not `_predict`.
 
     Args:
         spec: the model's facts.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry.
-        lanes: how the cores are divided.
+        returned: the large arrays that outputs carry.
+        streams: how the cores are divided.
     """
 
-    _neighbours_count: ClassVar[bool] = False
-    """Whether the last bits of what is found in an image depend on those beside it. Frames then go one by one, so that
-    neither the size of batches nor a crash that halves them changes a bit."""
+    _depends_on_batch: ClassVar[bool] = False
+    """Whether results of an image depend on the batch it is in. If so, frames run one by one."""
 
     _call_costs: ClassVar[int] = 1
-    """What a call costs, compared with one of a runtime that has the network as a graph: so many more go together."""
+    """Relative overhead per call; batches of small images are grown by this factor."""
 
     _n_ahead: ClassVar[int] = 0
-    """Parts that wait at the runtime's door, where it has threads of its own: one that is done finds work at once."""
+    """Calls queued ahead, so that threads of the runtime never idle."""
 
     def __init__(
         self,
         spec: ModelSpec,
         settings: StageSettings,
         returned: ReturnOptions | None = None,
-        lanes: Lanes | None = None,
+        streams: Streams | None = None,
     ) -> None:
         super().__init__(spec, settings, returned)
-        self.lanes = lanes or Lanes()
-        self._unit = 1
+        self.streams = streams or Streams()
+        self._n_images = 1
 
     @property
-    def n_lanes(self) -> int:
-        """As many as the cores are divided into."""
-        return self.lanes.n_lanes
+    def n_streams(self) -> int:
+        """Return the number of streams."""
+        return self.streams.n_streams
 
     @property
     def n_batches(self) -> int:
-        """As many as fill the lanes with images of the size that was seen last."""
-        return self.lanes.n_batches(self._unit)
+        """Return the number of batches that fill the streams with images of the last size."""
+        return self.streams.n_batches(self._n_images)
 
     @property
     def runs_beside(self) -> bool:
-        """Where there are several lanes."""
-        return self.n_lanes > 1
+        """Return whether there are several streams."""
+        return self.n_streams > 1
 
     @abstractmethod
     def _work(self, images: Images) -> Candidates:
-        """Run the network on a batch, or on a part of one, and count the time; called in several threads at once."""
+        """Run the network on images and count the time; called in several threads at once."""
 
     def _predict(self, images: Images) -> Candidates:
         return self._start(images)()
 
     def _start(self, images: Images) -> Pending:
-        self._unit = self._images_at_once(images)
-        return self.lanes.start(self._work, images, self._unit, self._n_ahead)
+        self._n_images = self._images_at_once(images)
+        return self.streams.start(self._work, images, self._n_images, self._n_ahead)
 
     def _images_at_once(self, images: Images) -> int:
-        """How many images of a batch go through the network together."""
-        facts, alone = self.spec.exported, self._neighbours_count and not self.spec.row.on_crops
+        """Return the number of images per call."""
+        facts, alone = self.spec.exported, self._depends_on_batch and not self.spec.row.on_crops
         if facts is not None and facts.batch_size:
             return facts.batch_size
         return 1 if alone else images_at_once(images.shape[2], images.shape[3], self._call_costs)
 
 
 def images_at_once(height: int, width: int, call_costs: int = 1) -> int:
-    """How many images of a size go through the network together, a power of two. Each call costs some tenths of a
-    millisecond, which is a good part of what a network takes for a small image; where it costs more, more go together.
+    """Return the number of images per call for a size in pixels, a power of two.
+
+    A call has an overhead of some tenths of a millisecond, a large part of the time of a network on a small image.
 
     >>> images_at_once(1024, 1280), images_at_once(240, 240), images_at_once(160, 160), images_at_once(160, 160, 2)
     (1, 2, 4, 8)
@@ -194,17 +195,17 @@ def images_at_once(height: int, width: int, call_costs: int = 1) -> int:
     return 1 << most.bit_length() - 1
 
 
-def in_units(images: Images, unit: int) -> list[Images]:
-    """Cut a batch into parts of so many images; the last may have fewer.
+def split(images: Images, n_images: int) -> list[Images]:
+    """Split a batch into batches of `n_images`; the last may have fewer.
 
     >>> import numpy as np
-    >>> [len(part) for part in in_units(np.zeros((7, 1, 2, 2)), 3)]
+    >>> [len(batch) for batch in split(np.zeros((7, 1, 2, 2)), 3)]
     [3, 3, 1]
     """
-    return [images[first : first + unit] for first in range(0, len(images), unit)]
+    return [images[first : first + n_images] for first in range(0, len(images), n_images)]
 
 
 @lru_cache(maxsize=8)
 def _pool(n_threads: int) -> ThreadPoolExecutor:
-    """One for all runners of a process, kept for good: those of a pipeline share the cores."""
-    return ThreadPoolExecutor(n_threads, "processor lane")
+    """Return the pool shared by all runners of a process, so that networks of a pipeline do not compete for cores."""
+    return ThreadPoolExecutor(n_threads, "CPU stream")

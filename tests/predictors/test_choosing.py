@@ -231,7 +231,7 @@ def test_nothing_that_runs_is_an_error(plan: Plan, clip: Clip, made: list[Preten
 
 
 def test_options_of_a_backend_are_for_the_default_one(models: Path) -> None:
-    with pytest.raises(OptionError, match=r"of torch are lanes and num_threads.*found provider"):
+    with pytest.raises(OptionError, match=r"of torch are streams and num_threads.*found provider"):
         Predictor.from_model_paths(models / "bottomup", backend_options={"provider": 2})
 
 

@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "device: no effect on opened runners": (lambda models: opened(models / "bottomup"), {"device": "cpu"}),
     "precision, backend_options: no effect": (
         lambda models: opened(models / "bottomup"),
-        {"precision": "fp32", "backend_options": {"lanes": 1}},
+        {"precision": "fp32", "backend_options": {"streams": 1}},
     ),
     "clip: no effect": (lambda models: opened(models / "bottomup"), {"clip": np.zeros((2, 64, 64), np.uint8)}),
     "There is no backend <class 'int'>": (lambda models: int, {}),

@@ -154,7 +154,7 @@ def test_options_reach_the_runtime(models: Path, exports: Mapping[str, ExportRes
     ):
         with pytest.raises(OptionError, match=next(iter(wrong))):
             find_runner(backend).from_model_path(path, backend_options=wrong)
-    with pytest.raises(OptionError, match=r"lanes and num_threads.*found threads"):
+    with pytest.raises(OptionError, match=r"streams and num_threads.*found threads"):
         find_runner("torch").from_model_path(models / "centroid", device="cpu", backend_options={"threads": 1})
 
 

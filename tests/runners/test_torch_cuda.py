@@ -71,7 +71,7 @@ def same(found: list[Outputs], expected: list[Outputs], atol: float = 1e-4) -> N
 def test_poses_are_those_of_the_simple_way(kind: str, models: Path, frames: np.ndarray, on_streams: Any) -> None:
     images = images_for(kind, frames)
     plain, queued = (
-        find_runner("torch").from_model_path(models / kind, device="cpu", backend_options={"lanes": 1})
+        find_runner("torch").from_model_path(models / kind, device="cpu", backend_options={"streams": 1})
         for _ in range(2)
     )
     on_streams(queued)
@@ -126,7 +126,7 @@ def test_a_pipeline_of_two_networks(
     kind: str, scale: float, models: Path, videos: Path, on_streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [models / "centroid", models / kind]
-    options = {"device": "cpu", "backend_options": {"lanes": 1}, "input_scaling": scale, "batch_size": 3}
+    options = {"device": "cpu", "backend_options": {"streams": 1}, "input_scaling": scale, "batch_size": 3}
     with Predictor.from_model_paths(paths, **options, crop_batch_size=4) as plain:
         expected = plain.predict(videos / "two_flies.mp4", as_labels=False, frames=range(10))
     with Predictor.from_model_paths(paths, **options, crop_batch_size=4) as queued:

@@ -115,7 +115,7 @@ class Opened:
         options: that take the place of what was left open.
         lines: the settings of each stage, for people.
         skeleton, classes, n_nodes, is_centroid: of the instances.
-        n_lanes: images that the network works on at the same time.
+        n_streams: images that the network works on at the same time.
     """
 
     facts: dict[str, Any]
@@ -125,7 +125,7 @@ class Opened:
     classes: tuple[str, ...]
     n_nodes: int
     is_centroid: bool
-    n_lanes: int
+    n_streams: int
 
 
 @frozen

@@ -82,7 +82,7 @@ class Job:
         self._settled: Opened | None = None
         self._reports: dict[int, TaskReport] = {}
         self._open: dict[int, TaskInWork] = {}
-        self._n_workers = self._n_lanes = 1
+        self._n_workers = self._n_streams = 1
         self._next = self._first_opened = 0
         self._n_failed = 0
         self._stop: BaseException | None = None
@@ -291,7 +291,7 @@ class Job:
                 precision=answer.facts["precision"] if self.models.precision == "auto" else self.models.precision,
             )
         self._settled = answer
-        self._n_lanes = answer.n_lanes * self._n_workers
+        self._n_streams = answer.n_streams * self._n_workers
 
     def _hear_kept(self, kept: Kept, index: int) -> None:
         state = self._open[index]
@@ -312,7 +312,7 @@ class Job:
         state = self._open[index]
         try:
             look = partial(attempt.look_closely, state.task, state.source)
-            report = state.conclude(self.options, self._n_lanes, self._warn, look)
+            report = state.conclude(self.options, self._n_streams, self._warn, look)
         except OutputError:
             raise
         except Exception as error:

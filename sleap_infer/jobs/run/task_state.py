@@ -92,13 +92,13 @@ class TaskInWork:
         return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
 
     def conclude(
-        self, options: JobOptions, n_lanes: int, warn: Callable[[str], None], look: Callable[[bool], Source]
+        self, options: JobOptions, n_streams: int, warn: Callable[[str], None], look: Callable[[bool], Source]
     ) -> TaskReport:
         """Write the files of a task of which nothing is left, and report.
 
         Args:
             options: of the job.
-            n_lanes: threads that networks ran in.
+            n_streams: threads that networks ran in.
             warn: takes what is wrong with the results, for people.
             look: gives the source with the shapes of its videos and, if asked to, the times of frames.
 
@@ -119,7 +119,7 @@ class TaskInWork:
         targets = self._targets(options, results.n_failed)
         results = attrs.evolve(results, source=look("ledger" in targets))
         facts = self.journal.facts["facts"]
-        profile = Profile(dict(self._seconds), begun - self._begun, n_lanes, facts["precision"], facts["device"])
+        profile = Profile(dict(self._seconds), begun - self._begun, n_streams, facts["precision"], facts["device"])
         files = write(results, targets, profile.as_dict())
         wall = perf_counter() - self._begun
         profile = profile.with_writing(self._seconds["writing"] + perf_counter() - begun, wall)

@@ -54,7 +54,7 @@ class Session:
             spec.classes,
             len(skeleton.nodes),
             not spec.row.finds_points,
-            max(runner.n_lanes for runner in self.predictor.runners),
+            max(runner.n_streams for runner in self.predictor.runners),
         )
         tell(self.opened)
 

@@ -25,18 +25,18 @@ from sleap_infer.runners.graph.io import (
     thresholds,
 )
 from sleap_infer.runners.graph.onnxruntime_bound import BoundSession
-from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.runners.streams import StreamedRunner, Streams
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
-class InferenceRunnerONNX(RunnerInLanes):
+class InferenceRunnerONNX(StreamedRunner):
     """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; asked for CUDA, it never falls back.
 
     `backend_options` are attributes of `onnxruntime.SessionOptions` (`intra_op_num_threads=2`), or else options of the
     execution provider (`cudnn_conv_algo_search="HEURISTIC"`; `enable_cuda_graph=1` replays each size of batch as one
-    launch). `lanes=1` makes all cores of a processor work on one image, instead of each on its own; where only
-    `intra_op_num_threads` is given, there is one lane. `provider="tensorrt"` runs the graph through
+    launch). `streams=1` makes all cores of a processor work on one image, instead of each on its own; where only
+    `intra_op_num_threads` is given, there is one stream. `provider="tensorrt"` runs the graph through
     ONNX Runtime's TensorRT provider, which wants TensorRT 10. Graphs take uint8; images in floats are rounded to it.
     On a GPU, inputs and outputs are in memory made once.
 
@@ -46,12 +46,12 @@ class InferenceRunnerONNX(RunnerInLanes):
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
         records: whether the session was opened with `enable_cuda_graph`.
-        lanes: images on a processor that are worked on at the same time; the session has the threads of one.
+        streams: images on a processor that are worked on at the same time; the session has the threads of one.
     """
 
     backend: ClassVar[str | None] = "onnx"
     facts: ClassVar[BackendFacts] = FACTS["onnx"]
-    _neighbours_count: ClassVar[bool] = True
+    _depends_on_batch: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class InferenceRunnerONNX(RunnerInLanes):
         settings: StageSettings,
         returned: ReturnOptions | None = None,
         records: bool = False,
-        lanes: Lanes | None = None,
+        streams: Streams | None = None,
     ) -> None:
-        super().__init__(spec, settings, returned, lanes)
+        super().__init__(spec, settings, returned, streams)
         require_export(spec, self.returned, "onnx")
         self.session = session
         inputs = {item.name: item.shape for item in session.get_inputs()}
@@ -72,7 +72,7 @@ class InferenceRunnerONNX(RunnerInLanes):
         self._names = [item.name for item in session.get_outputs()]
         self._bound = None
         if self.device != "cpu":
-            self.lanes = Lanes()
+            self.streams = Streams()
             self._bound = BoundSession(session, self.device, self._thresholds, records)
 
     @classmethod
@@ -90,8 +90,8 @@ class InferenceRunnerONNX(RunnerInLanes):
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "onnx")
         require_precision(opening.spec, opening.precision)
-        lanes, given = Lanes.read(opening, "intra_op_num_threads")
-        options, for_provider = session_options(given, lanes.n_threads)
+        streams, given = Streams.read(opening, "intra_op_num_threads")
+        options, for_provider = session_options(given, streams.n_threads)
         by_tensorrt = read_provider(for_provider.pop("provider", None))
         provider, own = find_provider("cuda" if by_tensorrt and opening.device == "auto" else opening.device)
         if provider == CPU and (for_provider or by_tensorrt):
@@ -106,7 +106,7 @@ class InferenceRunnerONNX(RunnerInLanes):
         session = open_graph(find_model_files(opening.path).weights, providers, options)
         _check_provider(session, TENSORRT if by_tensorrt else provider, "cuda" if by_tensorrt else opening.device)
         records = str(for_provider.get("enable_cuda_graph", 0)) in ("1", "True")
-        return cls(session, opening.spec, opening.settings, opening.returned, records, lanes)
+        return cls(session, opening.spec, opening.settings, opening.returned, records, streams)
 
     @property
     def device(self) -> str:

@@ -26,7 +26,7 @@ from sleap_infer.runners.graph.io import (
     thresholds,
 )
 from sleap_infer.runners.graph.openvino_precision import ARITHMETIC, FULL, find_arithmetic, has_arithmetic, keep_precise
-from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.runners.streams import StreamedRunner, Streams
 from sleap_infer.system.runtimes import import_runtime, install_command
 
 HINT = "INFERENCE_PRECISION_HINT"
@@ -35,22 +35,22 @@ _FIRST_USE = threading.Lock()
 """Two threads at once may not be the first to have OpenVINO look at numpy: they would wait for each other for good."""
 
 
-class InferenceRunnerOpenVINO(RunnerInLanes):
+class InferenceRunnerOpenVINO(StreamedRunner):
     """Runs an exported graph with OpenVINO on `cpu` or `gpu`, in the precision that it was exported in.
 
     Networks in fp16 and bf16 compute in 16 bits where the device has arithmetic for it, else in 32; what is before and
     behind them always does so in 32 bits.
 
     `backend_options` are properties of OpenVINO's compiled models (`INFERENCE_NUM_THREADS=2`,
-    `INFERENCE_PRECISION_HINT="bf16"`). `lanes=1` makes all cores of a processor work on one image, instead of each on
-    its own; where only `INFERENCE_NUM_THREADS` is given, there is one lane.
+    `INFERENCE_PRECISION_HINT="bf16"`). `streams=1` makes all cores of a processor work on one image, instead of each on
+    its own; where only `INFERENCE_NUM_THREADS` is given, there is one stream.
 
     Args:
         model: a compiled `openvino.CompiledModel` of an exported graph.
         spec: the model's facts, with what is fixed in the graph.
         settings: its resolved settings.
         returned: the heavy things that outputs carry; a graph gives no maps.
-        lanes: images on a processor that are worked on at the same time.
+        streams: images on a processor that are worked on at the same time.
     """
 
     backend: ClassVar[str | None] = "openvino"
@@ -63,9 +63,9 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
         spec: ModelSpec,
         settings: StageSettings,
         returned: ReturnOptions | None = None,
-        lanes: Lanes | None = None,
+        streams: Streams | None = None,
     ) -> None:
-        super().__init__(spec, settings, returned, lanes)
+        super().__init__(spec, settings, returned, streams)
         require_export(spec, self.returned, "openvino")
         self.model = model
         self._here = threading.local()
@@ -104,18 +104,21 @@ class InferenceRunnerOpenVINO(RunnerInLanes):
             ) from error
         _set_thresholds(model, opening.settings)
         model, numbers = _in_numbers(core, name, model, opening)
-        lanes, asked = Lanes.read(opening, "INFERENCE_NUM_THREADS")
+        streams, asked = Streams.read(opening, "INFERENCE_NUM_THREADS")
         division: dict[str, Any] = {}
         if name == "CPU":
-            division = {"NUM_STREAMS": lanes.n_lanes, "INFERENCE_NUM_THREADS": lanes.n_lanes * lanes.n_threads}
+            division = {
+                "NUM_STREAMS": streams.n_streams,
+                "INFERENCE_NUM_THREADS": streams.n_streams * streams.n_threads,
+            }
         given = {HINT: numbers, "PERFORMANCE_HINT": "LATENCY", **division, **asked}
         try:
             compiled = core.compile_model(model, name, given)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise OptionError(f"OpenVINO does not take these options for {name}: {given} ({reason}).") from error
-        lanes = lanes if name == "CPU" else Lanes()
-        return cls(compiled, opening.spec, opening.settings, opening.returned, lanes)
+        streams = streams if name == "CPU" else Streams()
+        return cls(compiled, opening.spec, opening.settings, opening.returned, streams)
 
     @property
     def device(self) -> str:

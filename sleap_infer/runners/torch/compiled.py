@@ -22,9 +22,9 @@ from sleap_infer.reports import reports
 from sleap_infer.runners.base import Images, Opening
 from sleap_infer.runners.batching import padded_size
 from sleap_infer.runners.facts import FACTS, BackendFacts
-from sleap_infer.runners.streams import Lanes
+from sleap_infer.runners.streams import Streams
 from sleap_infer.runners.torch.compiled_code import check_code_directory, in_code_directory, seal_code
-from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_lanes, require_torch
+from sleap_infer.runners.torch.runner import InferenceRunnerTorch, find_device, read_streams, require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ class CompileOptions:
         mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may gain some.
         cuda_graph: whether a batch is one launch on the GPU instead of hundreds.
         at_once: images of a full batch; by default as many as the predictor gives.
-        lanes: how a CPU's cores are divided, as in `InferenceRunnerTorch`.
+        streams: how a CPU's cores are divided, as in `InferenceRunnerTorch`.
     """
 
     mode: str = attrs.field(
@@ -52,7 +52,7 @@ class CompileOptions:
     )
     cuda_graph: bool = attrs.field(default=True, converter=bool)
     at_once: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    lanes: Lanes = attrs.field(factory=Lanes, validator=attrs.validators.instance_of(Lanes))
+    streams: Streams = attrs.field(factory=Streams, validator=attrs.validators.instance_of(Streams))
 
     @classmethod
     def read(cls, opening: Opening) -> Self:
@@ -61,14 +61,14 @@ class CompileOptions:
         Raises:
             OptionError: an unknown one, or a wrong value.
         """
-        lanes, given = read_lanes(opening)
+        streams, given = read_streams(opening)
         try:
             options = cls(**{"at_once": opening.at_once, **given})
-            return attrs.evolve(options, lanes=attrs.evolve(lanes, at_once=options.at_once))
+            return attrs.evolve(options, streams=attrs.evolve(streams, at_once=options.at_once))
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"backend_options of torch_compile are mode ('default' or 'max-autotune-no-cudagraphs'), cuda_graph "
-                "(true or false), at_once (a number of images), and on a CPU lanes and num_threads, found "
+                "(true or false), at_once (a number of images), and on a CPU streams and num_threads, found "
                 f"{given}."
             ) from error
 
@@ -111,7 +111,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         self._compiling = threading.Lock()
         self._replays: Any = None
         self._reports = reports()
-        super().__init__(module, spec, settings, device, returned, precision, self._options.lanes)
+        super().__init__(module, spec, settings, device, returned, precision, self._options.streams)
         if self._queue is not None:
             from sleap_infer.runners.torch.cuda_graphs import Replays
 
@@ -146,7 +146,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
 
     def _compute(self, images: Images) -> Candidates:
         kind = (*images.shape[1:], images.dtype.str)
-        with self._compiling:  # by one lane, while the others wait for what it makes
+        with self._compiling:  # by one stream, while the others wait for what it makes
             sizes = self._batch_sizes.setdefault(kind, set())
             size = padded_size(len(images), sizes, self._images_at_once(images))
             if size not in sizes:

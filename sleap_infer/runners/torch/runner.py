@@ -18,7 +18,7 @@ from sleap_infer.model.settings import StageSettings
 from sleap_infer.poses.candidates import Candidates, requested_maps
 from sleap_infer.runners.base import Images, Opening, Pending
 from sleap_infer.runners.facts import FACTS, BackendFacts
-from sleap_infer.runners.streams import Lanes, RunnerInLanes
+from sleap_infer.runners.streams import StreamedRunner, Streams
 from sleap_infer.system.runtimes import install_command
 from sleap_infer.tuning import return_freed_memory
 
@@ -33,15 +33,15 @@ LEAST_ROOM = 8
 """Peaks per map that a GPU has room for at first."""
 
 
-class InferenceRunnerTorch(RunnerInLanes):
+class InferenceRunnerTorch(StreamedRunner):
     """Runs the network with PyTorch on `cpu`, `cuda`, `cuda:N` or `mps`.
 
     On CUDA, batches are uploaded, worked on and taken back at the same time (`torch_cuda`), crops are cut there, and
     nothing but candidates comes back. How many peaks a batch has is not looked up in between: there is room for as many
     as any batch so far had, and a batch with more is run again.
 
-    On a CPU, `backend_options={"lanes": 1}` makes all cores work on one image, instead of each on its own, and
-    `num_threads` says how many cores work on each; where only that is given, there is one lane. A frame that comes
+    On a CPU, `backend_options={"streams": 1}` makes all cores work on one image, instead of each on its own, and
+    `num_threads` says how many cores work on each; where only that is given, there is one stream. A frame that comes
     alone has all cores. Last bits depend on how many images go through the network together, so frames always do in
     the same number.
 
@@ -52,14 +52,14 @@ class InferenceRunnerTorch(RunnerInLanes):
         device: where to run; `"auto"` takes the first of cuda, mps, cpu that is there.
         returned: the heavy things that outputs carry.
         precision: of the network: `"fp32"`, `"bf16"`, or on GPUs `"fp16"`.
-        lanes: images on a CPU that are worked on at the same time; by default one, on as many cores as PyTorch takes.
+        streams: images on a CPU that are worked on at the same time; by default one, on as many cores as PyTorch takes.
     """
 
     backend: ClassVar[str | None] = "torch"
     facts: ClassVar[BackendFacts] = FACTS["torch"]
     _call_costs: ClassVar[int] = 2
     _alone_on_all_cores: ClassVar[bool] = True
-    """Whether a frame that comes alone is not left to one lane."""
+    """Whether a frame that comes alone is not left to one stream."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class InferenceRunnerTorch(RunnerInLanes):
         device: str = "auto",
         returned: ReturnOptions | None = None,
         precision: Precision = "fp32",
-        lanes: Lanes | None = None,
+        streams: Streams | None = None,
     ) -> None:
-        super().__init__(spec, settings, returned, lanes)
+        super().__init__(spec, settings, returned, streams)
         require_torch()
         import torch
 
@@ -108,14 +108,14 @@ class InferenceRunnerTorch(RunnerInLanes):
     @classmethod
     def _open(cls, opening: Opening) -> Self:
         require_torch()
-        lanes, unknown = read_lanes(opening)
+        streams, unknown = read_streams(opening)
         if unknown:
             raise OptionError(
-                f"backend_options of torch are lanes and num_threads, both on a CPU; found {', '.join(unknown)}."
+                f"backend_options of torch are streams and num_threads, both on a CPU; found {', '.join(unknown)}."
             )
         network = build_network(opening.spec, find_model_files(opening.path))
         precision = opening.precision or "fp32"
-        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision, lanes)
+        return cls(network, opening.spec, opening.settings, opening.device, opening.returned, precision, streams)
 
     @property
     def device(self) -> str:
@@ -129,7 +129,7 @@ class InferenceRunnerTorch(RunnerInLanes):
 
     @property
     def runs_beside(self) -> bool:
-        """On CUDA, and where there are several lanes."""
+        """On CUDA, and where there are several streams."""
         return self._queue is not None or super().runs_beside
 
     @property
@@ -151,8 +151,8 @@ class InferenceRunnerTorch(RunnerInLanes):
     def _limit_threads(self) -> None:
         from sleap_infer.runners.torch.threads import limit_threads
 
-        if self.lanes.n_threads:
-            limit_threads(self.lanes.n_threads)
+        if self.streams.n_threads:
+            limit_threads(self.streams.n_threads)
 
     def _compute(self, images: Images) -> Candidates:
         """Candidates of images that go through the network together."""
@@ -175,15 +175,15 @@ class InferenceRunnerTorch(RunnerInLanes):
         if self._device.type != "cpu":
             return len(images)
         most = super()._images_at_once(images)
-        return math.gcd(most, self.lanes.at_once) if self._on_frames else most
+        return math.gcd(most, self.streams.at_once) if self._on_frames else most
 
     def _start(self, images: Images) -> Pending:
         if self._queue is not None:
             return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
-        takes_all_cores = self.n_lanes == 1 or (self._alone_on_all_cores and self.lanes.at_once > 1)
+        takes_all_cores = self.n_streams == 1 or (self._alone_on_all_cores and self.streams.at_once > 1)
         if not (len(images) == 1 and self._on_frames and takes_all_cores):
             return super()._start(images)
-        if self.n_lanes == 1:
+        if self.n_streams == 1:
             self._limit_threads()
         found = self._compute(images)
         return lambda: found
@@ -248,18 +248,18 @@ def filled_up(images: Images, n_images: int) -> Images:
     return images if missing <= 0 else np.concatenate([images, np.zeros_like(images[:1]).repeat(missing, axis=0)])
 
 
-def read_lanes(opening: Opening) -> tuple[Lanes, dict[str, Any]]:
-    """How a CPU's cores are divided, and other options. One lane has as many threads as PyTorch takes by itself.
+def read_streams(opening: Opening) -> tuple[Streams, dict[str, Any]]:
+    """How a CPU's cores are divided, and other options. One stream has as many threads as PyTorch takes by itself.
 
     Raises:
         OptionError: a number is none.
     """
     if find_device(opening.device).type != "cpu":
-        return Lanes(at_once=opening.at_once), dict(opening.backend_options)
-    lanes, rest = Lanes.read(opening, "num_threads")
-    if lanes.n_lanes == 1 and "num_threads" not in opening.backend_options:
-        lanes = Lanes(at_once=opening.at_once)
-    return lanes, rest
+        return Streams(at_once=opening.at_once), dict(opening.backend_options)
+    streams, rest = Streams.read(opening, "num_threads")
+    if streams.n_streams == 1 and "num_threads" not in opening.backend_options:
+        streams = Streams(at_once=opening.at_once)
+    return streams, rest
 
 
 def require_torch() -> None:
