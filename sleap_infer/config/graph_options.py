@@ -1,4 +1,4 @@
-"""Everything that can be said about an export: each default, its help and its short name, written once."""
+"""Options of exports: each default, its help and its short names, written once."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ def _positive(_options: object, attribute: attrs.Attribute[Any], value: float | 
         raise OptionError(f"{attribute.name} is a {kind}, found {value!r}.")
 
 
-def said(default: Any, help: str, panel: str = GRAPH, flags: tuple[str, ...] = (), validator: Any = None) -> Any:
-    """One option: its default, what it does, its heading, and short names on the command line."""
+def graph_option(
+    default: Any, help: str, panel: str = GRAPH, flags: tuple[str, ...] = (), validator: Any = None
+) -> Any:
+    """Define an option: its default, its help, its heading and its short names on the command line."""
     return field(default=default, validator=validator, metadata={"help": help, "panel": panel, "flags": flags})
 
 
@@ -55,8 +57,8 @@ class GraphOptions:
     Attributes:
         precision: of the network; `"int8"` is made from `"fp32"` afterwards.
         full_heads: whether the heads stay in 32-bit floats where the rest of the network is in 16 bits.
-        max_instances: room for centroids.
-        max_peaks_per_node: room for peaks of each node.
+        max_instances: maximum number of centroids.
+        max_peaks_per_node: maximum number of peaks per node.
         self_contained: frames of any size in, points in their pixels out: fitting, scaling and padding are inside.
         fused: two models in one graph, with crops between them; such a graph is always self-contained.
         layout: of the outputs.
@@ -68,19 +70,21 @@ class GraphOptions:
         after: a module that gets the outputs last.
     """
 
-    precision: Precision = said("fp32", "Precision of the network.", GRAPH, ("-p",))
+    precision: Precision = graph_option("fp32", "Precision of the network.", GRAPH, ("-p",))
     full_heads: bool = False
-    max_instances: int = said(DEFAULT_PLACES, "Maximum number of centroids.", GRAPH, ("-n",), _positive)
-    max_peaks_per_node: int = said(DEFAULT_PLACES, "Maximum number of peaks per node (bottom-up).", validator=_positive)
-    self_contained: bool = said(
+    max_instances: int = graph_option(DEFAULT_PLACES, "Maximum number of centroids.", GRAPH, ("-n",), _positive)
+    max_peaks_per_node: int = graph_option(
+        DEFAULT_PLACES, "Maximum number of peaks per node (bottom-up).", validator=_positive
+    )
+    self_contained: bool = graph_option(
         False, "Include resizing, scaling and padding: frames of any size in, points in frame pixels out."
     )
-    fused: bool = said(False, "Combine both models of a top-down pipeline in one self-contained graph.")
-    layout: Layout = said("batched", "Outputs: arrays of fixed size (batched), or one row per point (flat).")
-    max_batch_size: int | None = said(None, "Maximum batch size.", GRAPH, ("-b",), _positive)
-    batch_size: int | None = said(None, "Fixed batch size; for engines also MIN,BEST,MAX.", validator=_positive)
-    input_size: Size | None = said(None, "Fixed frame size, HEIGHTxWIDTH; for engines also MIN,BEST,MAX.")
-    opset_version: int = said(DEFAULT_OPSET, "ONNX opset version.", validator=_positive)
+    fused: bool = graph_option(False, "Combine both models of a top-down pipeline in one self-contained graph.")
+    layout: Layout = graph_option("batched", "Outputs: arrays of fixed size (batched), or one row per point (flat).")
+    max_batch_size: int | None = graph_option(None, "Maximum batch size.", GRAPH, ("-b",), _positive)
+    batch_size: int | None = graph_option(None, "Fixed batch size; for engines also MIN,BEST,MAX.", validator=_positive)
+    input_size: Size | None = graph_option(None, "Fixed frame size, HEIGHTxWIDTH; for engines also MIN,BEST,MAX.")
+    opset_version: int = graph_option(DEFAULT_OPSET, "ONNX opset version.", validator=_positive)
     before: Module = None
     after: Module = None
 
@@ -99,13 +103,13 @@ class ExportOptions(GraphOptions):
         batch_range: least, best and most images at once that engines are made for.
         size_range: least, best and largest (height, width) of frames that engines are made for; `None` takes the fixed
             size, or that of the frames to compare on.
-        validate: compare the export with its source before it is put in place.
+        validate: compare the export with its source before it is written.
         n_frames: so many frames are compared; in lower precision up to eight times as many, until they hold 100
             instances.
         max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
             0.01 in fp32, 0.5 else.
         draw: a file for a picture of the worst frame.
-        force: put the export in place although the comparison failed; nothing goes back to 32 bits for it.
+        force: write the export although the comparison failed; no block is reverted to fp32 for it.
         device: where the source runs for the comparison.
         calibration: frames that int8 measures ranges on, as in `Predictor.predict`, and weights of int8 and bf16 are
             rounded by; `None`: those that are compared.
@@ -114,7 +118,7 @@ class ExportOptions(GraphOptions):
         overwrite: replace an export that is there already.
     """
 
-    format: ExportFormat = said(
+    format: ExportFormat = graph_option(
         "onnx",
         "onnx; tensorrt: also engines for the GPU of this machine; both: also check the graph.",
         GRAPH,
@@ -122,24 +126,24 @@ class ExportOptions(GraphOptions):
     )
     batch_range: tuple[int, int, int] | None = None
     size_range: tuple[Size, Size, Size] | None = None
-    validate: bool = said(True, "Compare the export with the trained model.", CHECK)
-    n_frames: int = said(32, "Number of frames to compare on, evenly spaced.", CHECK, validator=_positive)
-    max_error_px: float | None = said(
+    validate: bool = graph_option(True, "Compare the export with the trained model.", CHECK)
+    n_frames: int = graph_option(32, "Number of frames to compare on, evenly spaced.", CHECK, validator=_positive)
+    max_error_px: float | None = graph_option(
         None,
         "Error budget in pixels. Default: 0.01 for all points in fp32, else 0.5 for 95 % of them.",
         CHECK,
         (),
         _positive,
     )
-    draw: Path | None = said(None, "Write a picture of the frame with the largest error.", CHECK)
-    force: bool = said(False, "Write the export even if the comparison fails.", CHECK)
-    device: str = said("cpu", "Device on which the trained model runs for the comparison.", CHECK)
-    calibration: str | Path | Any = said(
+    draw: Path | None = graph_option(None, "Write a picture of the frame with the largest error.", CHECK)
+    force: bool = graph_option(False, "Write the export even if the comparison fails.", CHECK)
+    device: str = graph_option("cpu", "Device on which the trained model runs for the comparison.", CHECK)
+    calibration: str | Path | Any = graph_option(
         None, "Video or .slp file with calibration frames. Default: that of --frames.", ROUNDING
     )
-    calibration_frames: int = said(128, "Number of calibration frames.", ROUNDING, validator=_positive)
-    second_look: bool | None = said(None, "Deprecated, no effect.", ROUNDING)
-    overwrite: bool = said(False, "Replace an existing export, and an existing picture.")
+    calibration_frames: int = graph_option(128, "Number of calibration frames.", ROUNDING, validator=_positive)
+    second_look: bool | None = graph_option(None, "Deprecated, no effect.", ROUNDING)
+    overwrite: bool = graph_option(False, "Replace an existing export, and an existing picture.")
 
     @property
     def has_engines(self) -> bool:

@@ -46,7 +46,7 @@ def _pair(value: Any) -> Any:
 
 
 def _pairs(values: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
-    """Lists as JSON gives them back, as pairs of texts."""
+    """Convert lists, as read from JSON, to pairs of texts."""
     return tuple((str(old), str(new)) for old, new in values)
 
 
@@ -111,7 +111,7 @@ class GroupingOptions:
 
 @frozen
 class FilterOptions:
-    """Which instances are kept in the end. All off by default."""
+    """Filters of instances. All off by default."""
 
     min_visible_nodes: int = option(0, "Minimum number of points per instance.", "points", ge(0))
     min_visible_node_fraction: float = option(0.0, "Minimum fraction of visible nodes per instance.", "points", ge(0))
@@ -221,17 +221,17 @@ class InferenceOptions:
         return cls(**groups)
 
     def as_names(self) -> dict[str, Any]:
-        """All options by name, whatever their group."""
+        """Return all options by name, whatever their group."""
         return {name: value for group in attrs.asdict(self).values() for name, value in group.items()}
 
 
 def option_fields() -> dict[str, attrs.Attribute[Any]]:
-    """Every option by name."""
+    """Return every option by name."""
     return {item.name: item for group in option_groups().values() for item in attrs.fields(group)}
 
 
 def option_groups() -> dict[str, type[Any]]:
-    """The class of each group, by the group's name."""
+    """Return the class of each group, by the group's name."""
     return get_type_hints(InferenceOptions)
 
 

@@ -10,7 +10,7 @@ HEADS = "heads"
 
 
 def block_of(name: str) -> str | None:
-    """The block that an operation belongs to, by its name; `None` outside of networks.
+    """Return the block that an operation belongs to, by its name; `None` outside of networks.
 
     >>> block_of("network/centroid.head_layers.0/node_conv2d_3")
     'centroid.head_layers.0'
@@ -23,7 +23,7 @@ def block_of(name: str) -> str | None:
 
 
 def is_kept(block: str, kept: Collection[str]) -> bool:
-    """Whether a block is one of those that stay in 32 bits.
+    """Return whether a block stays in fp32.
 
     >>> is_kept("head_layers.0", ("heads",))
     True

@@ -11,8 +11,8 @@ from attrs import field, frozen
 from attrs.validators import ge, in_
 
 Resizing: TypeAlias = Literal["antialiased", "bilinear"]
-"""`"antialiased"`: a triangle filter as wide as the reduction, rounded to whole numbers. `"bilinear"`: between the two
-nearest pixels, without antialiasing; frames are resized as floats in [0, 1] before a network, and to whole numbers,
+"""`"antialiased"`: a triangle filter as wide as the reduction, rounded to integers. `"bilinear"`: between the two
+nearest pixels, without antialiasing; frames are resized as floats in [0, 1] before a network, and to integers,
 rounded down, where they are fitted into a size or where crops are cut from them (TensorFlow's `tf.image.resize`)."""
 
 Cropping: TypeAlias = Literal["whole_pixels", "between_pixels"]
@@ -36,9 +36,9 @@ class Conventions:
     """Added to points, in fitted pixels, after they are scaled back, where `input_scaling` is not 1."""
     peaks: PeakRules = field(default="flat_tops", validator=in_(("flat_tops", "strict")))
     unsure_classes: bool = True
-    """Whether a crop that is given to another class than its own most probable one is kept (multi-class top-down)."""
+    """Whether a crop that is assigned another class than its most probable one is retained (multi-class top-down)."""
     channels_of_network: bool = False
-    """Whether frames get the channels of the network, whatever the configuration says."""
+    """Whether frames get the channels of the network, whatever the configuration."""
 
 
 SLEAP_NN = Conventions()

@@ -11,11 +11,11 @@ from sleap_infer.model.onnx_safety import check_graph
 from sleap_infer.system.runtimes import import_runtime, install_command
 
 ERRORS_ONLY = 3
-"""Severity of what ONNX Runtime says on stderr; it warns of thresholds being inputs with defaults."""
+"""Severity of messages of ONNX Runtime on stderr; it warns of thresholds being inputs with defaults."""
 
 
 def require_onnxruntime() -> Any:
-    """The onnxruntime package.
+    """Import the onnxruntime package.
 
     Raises:
         BackendNotInstalledError: it is not installed, or broken.
@@ -32,7 +32,7 @@ def require_onnxruntime() -> Any:
 
 
 def open_graph(path: Path, providers: Sequence[Any] = ("CPUExecutionProvider",), options: Any = None) -> Any:
-    """An `onnxruntime.InferenceSession`.
+    """Open an `onnxruntime.InferenceSession`.
 
     Raises:
         BackendNotInstalledError: onnxruntime is not installed.

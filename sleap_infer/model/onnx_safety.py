@@ -23,7 +23,7 @@ FILLERS: Mapping[str, int] = {"ConstantOfShape": 0, "Expand": 1}
 def check_graph(path: Path) -> None:
     """Refuse an ONNX file that would read other files than those beside it, or take far more memory than it has bytes.
 
-    Damaged files pass: the runtime that opens them says what is wrong.
+    Damaged files pass: the runtime that opens them raises the error.
 
     Raises:
         ExportedModelError: the file cannot be read, or is not safe to open.
@@ -72,9 +72,9 @@ def _dangers_of_nodes(nodes: list[memoryview], constants: Mapping[str, memoryvie
                     yield from _dangers_of_graph(value, folder)
     for node in nodes:
         operation, inputs = "".join(protobuf_texts(node, 4)), protobuf_texts(node, 1)
-        place = FILLERS.get(operation)
-        if place is not None and len(inputs) > place and inputs[place] in known:
-            shape = _int64s(known[inputs[place]])
+        position = FILLERS.get(operation)
+        if position is not None and len(inputs) > position and inputs[position] in known:
+            shape = _int64s(known[inputs[position]])
             if prod(max(side, 1) for side in shape) > MOST_VALUES:
                 yield f"its operation {operation} makes a constant of {shape} values"
 
@@ -85,16 +85,16 @@ def _dangers_of_tensor(tensor: memoryview, folder: Path) -> Iterator[str]:
     n_values = prod(size for number, value in fields if number == 1 for size in protobuf_integers(value))
     elsewhere = [value for number, value in fields if number == 13]
     if elsewhere or any(number == 14 and value == 1 for number, value in fields):
-        said = {"".join(protobuf_texts(pair, 1)): "".join(protobuf_texts(pair, 2)) for pair in elsewhere}
-        yield from _dangers_of_file(name, said.get("location", ""), n_values, folder)
+        entries = {"".join(protobuf_texts(pair, 1)): "".join(protobuf_texts(pair, 2)) for pair in elsewhere}
+        yield from _dangers_of_file(name, entries.get("location", ""), n_values, folder)
     elif n_values > 2 * len(tensor):  # two of the smallest values go into a byte
         yield f"its constant {name!r} claims {n_values:,} values in {len(tensor):,} bytes"
 
 
 def _dangers_of_file(name: str, location: str, n_values: int, folder: Path) -> Iterator[str]:
-    place = PurePosixPath(location)
+    relative = PurePosixPath(location)
     path = folder / location
-    if not location or place.is_absolute() or ".." in place.parts or "\\" in location:
+    if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
         yield f"the values of its constant {name!r} are in {location!r}, outside of its folder"
     elif path.exists() and not path.resolve().is_relative_to(folder.resolve()):
         yield f"the values of its constant {name!r} are in {location!r}, a link out of its folder"

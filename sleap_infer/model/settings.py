@@ -1,8 +1,8 @@
-"""The settings of each stage as they will be used: what the user said, and else what the model was trained with.
+"""The resolved settings of each stage: the user's options, else those that the model was trained with.
 
-Stages never leak into each other, with one exception that sleap-nn makes and this keeps: in a top-down pipeline frames
-are fitted (size, channels) once, as the centroid model says, with gaps filled from the second model. Crops are only
-scaled and padded, each model in its own way.
+Stages are independent, with one exception, as in sleap-nn: in a top-down pipeline frames
+are fitted (size, channels) once, by the settings of the centroid model, with gaps filled from the second model. Crops
+are only scaled and padded, separately for each model.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PipelineSettings:
 
 
 def pipeline_kind(specs: Sequence[ModelSpec]) -> str:
-    """What models make together.
+    """Return the kind of pipeline that models form.
 
     Raises:
         ModelCombinationError: no pipeline consists of these models.
@@ -117,31 +117,31 @@ def default_backend(specs: Sequence[ModelSpec]) -> str:
 
 
 def in_order(specs: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """Models in the order in which they run: centroids first."""
+    """Return models in the order in which they run: centroids first."""
     return sorted(specs, key=lambda spec: spec.row.on_crops)
 
 
 def read_options(specs: Sequence[ModelSpec], kind: str, given: Mapping[str, Any]) -> InferenceOptions:
-    """Options by name, where those that are part of an exported graph default to what they are there.
+    """Read options by name; those that are fixed in an exported graph default to their value there.
 
     Raises:
         OptionError: an unknown option, a wrong value, or an option without effect on these models.
     """
     exports = [spec.exported for spec in specs if spec.exported]
-    baked = {name: value for facts in exports for name, value in facts.baked.items()}
+    fixed = {name: value for facts in exports for name, value in facts.baked.items()}
     thresholds = tuple(facts.peak_threshold for facts in exports if facts.peak_threshold is not None)
     if len(thresholds) == len(specs):
-        baked["peak_threshold"] = thresholds[0] if len(thresholds) == 1 else thresholds
-    said = {name: value for name, value in given.items() if value is not None}
-    return InferenceOptions.from_names({**baked, **said}, kind)
+        fixed["peak_threshold"] = thresholds[0] if len(thresholds) == 1 else thresholds
+    options = {name: value for name, value in given.items() if value is not None}
+    return InferenceOptions.from_names({**fixed, **options}, kind)
 
 
 def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:
-    """Settle every setting of a pipeline.
+    """Resolve every setting of a pipeline.
 
     Args:
         specs: its models in the order in which they run.
-        options: what the user said.
+        options: given by the user.
 
     Raises:
         ModelCombinationError: the models do not make a pipeline.
@@ -151,7 +151,7 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
     kind = pipeline_kind(specs)
     stages = [_stage(spec, options, last=spec is specs[-1]) for spec in specs]
     for spec, stage in zip(specs, stages, strict=True):
-        _check_baked(spec, options, stage)
+        _check_fixed(spec, options, stage)
     frames = _frame_settings(specs, options.preprocess)
     if not specs[0].row.on_crops:
         own = stages[0].images
@@ -161,12 +161,12 @@ def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSe
 
 
 def cuts_from_scaled(spec: ModelSpec, images: ImageSettings) -> bool:
-    """Whether a model looks at crops that are cut from frames which are scaled already."""
+    """Return whether crops for a model are cut from frames that are already scaled."""
     return spec.row.on_crops and images.conventions.cropping == "between_pixels"
 
 
 def side_in_frame(stage: StageSettings) -> int | None:
-    """How many pixels of the fitted frame a crop covers, rounded; `None` without crops."""
+    """Return the number of pixels of the fitted frame that a crop covers, rounded; `None` without crops."""
     images = stage.images
     if stage.crop_size is None or images.conventions.cropping == "whole_pixels":
         return stage.crop_size
@@ -174,14 +174,14 @@ def side_in_frame(stage: StageSettings) -> int | None:
 
 
 def left_outside(images: ImageSettings, spec: ModelSpec) -> ImageSettings:
-    """What of scaling and padding is done before a network, or before a graph that does some of it."""
+    """Return the scaling and padding that is done before a network, or before a graph that contains some of it."""
     if spec.exported is None or spec.exported.inside == "network":
         return images
     scale = images.input_scaling if cuts_from_scaled(spec, images) else 1.0
     return attrs.evolve(images, input_scaling=scale, pad_to_stride=1)
 
 
-def _check_baked(spec: ModelSpec, options: InferenceOptions, stage: StageSettings) -> None:
+def _check_fixed(spec: ModelSpec, options: InferenceOptions, stage: StageSettings) -> None:
     if spec.exported is None:
         return
     wanted = {**options.as_names(), "peak_threshold": stage.peaks.peak_threshold}

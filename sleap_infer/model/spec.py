@@ -1,4 +1,4 @@
-"""What a trained model is: plain facts, read once from its files and never changed.
+"""Facts of a trained model, read once from its files and never changed.
 
 A new backbone adds a class here, a network in `model.networks`, and a line in `model.config`.
 """
@@ -34,10 +34,10 @@ SCALE: Any = and_(gt(0), lt(inf), le(16))
 COUNT: Any = and_(gt(0), le(1 << 20))
 CHANNELS = in_((1, 3))
 AT_MOST = le(1000)
-"""Layers in a row; more are a typing error, and building them would take forever."""
+"""Layers in a row; more are a typing error."""
 COUNTS = deep_iterable(gt(0))
 OFFSET_HEAD = "OffsetRefinementHead"
-"""The head of SLEAP that says, at each cell, how far from it a point is."""
+"""The head of SLEAP that gives, at each bin, the offset of the point."""
 DEPTHS = deep_iterable(and_(gt(0), AT_MOST))
 
 
@@ -245,7 +245,7 @@ class ModelSpec:
     """The directory that the model was read from."""
     format: ModelFormat = "sleap-nn"
     written_by: str = ""
-    """Version of the program that wrote the model, where it says so."""
+    """Version of the program that wrote the model, if it is known."""
     conventions: Conventions = field(factory=Conventions)
     """How the program that trained it prepares images and reads maps."""
     exported: ExportFacts | None = None
@@ -268,11 +268,11 @@ class ModelSpec:
 
     @property
     def has_offsets(self) -> bool:
-        """Whether a head says where points are between the cells of the confidence maps."""
+        """Whether a head gives the offsets of points from the bins of the confidence maps."""
         return any(head.name == OFFSET_HEAD for head in self.heads)
 
     def map_head(self, suffix: str) -> MapHeadSpec:
-        """The one map head whose name ends with `suffix`, e.g. `"ConfmapsHead"`.
+        """Return the one map head whose name ends with `suffix`, e.g. `"ConfmapsHead"`.
 
         Raises:
             KeyError: the model has no such head.

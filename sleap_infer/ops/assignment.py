@@ -41,10 +41,10 @@ def assign(scores: Floats, is_row: Mask, is_column: Mask) -> Mask:
     return paired
 
 
-def places_used(is_peak: Mask) -> int:
-    """How many of the places (..., K), from the first on, hold all peaks; at least one, so that no axis vanishes.
+def positions_used(is_peak: Mask) -> int:
+    """Return the number of leading positions of (..., K) that hold all peaks, at least one, so that no axis vanishes.
 
-    >>> places_used(np.array([[True, False, False, False], [False, False, True, False]]))
+    >>> positions_used(np.array([[True, False, False, False], [False, False, True, False]]))
     3
     """
     used = np.flatnonzero(is_peak.any(axis=tuple(range(is_peak.ndim - 1))))

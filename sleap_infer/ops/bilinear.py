@@ -20,42 +20,42 @@ ONE, HALF, TWO = np.float32(1), np.float32(0.5), np.float32(2)
 
 
 @frozen
-class Places:
-    """Where the pixels of one axis come from.
+class SourceAxis:
+    """Source positions of the pixels of one axis.
 
     Attributes:
-        lower: the nearest old pixel at or before each place.
-        upper: the nearest at or behind it.
-        share: of the upper one, from 0 to 1.
-        inside: whether the place is in the image.
+        lower: nearest source pixel at or before each position.
+        upper: nearest source pixel at or after it.
+        weight: weight of the upper one, from 0 to 1.
+        inside: whether the position is in the image.
     """
 
     lower: Indices
     upper: Indices
-    share: Floats
+    weight: Floats
     inside: NDArray[np.bool_]
 
 
-def resized_places(old: int, new: int) -> Places:
-    """Places of a resized axis: pixel centres are half a pixel from the edges on both sides.
+def resized_axis(old: int, new: int) -> SourceAxis:
+    """Return the source positions of a resized axis; pixel centres are half a pixel from the edges on both sides.
 
-    >>> places = resized_places(4, 2)
-    >>> places.lower.tolist(), places.upper.tolist(), places.share.tolist()
+    >>> axis = resized_axis(4, 2)
+    >>> axis.lower.tolist(), axis.upper.tolist(), axis.weight.tolist()
     ([0, 2], [1, 3], [0.5, 0.5])
     """
     at = (np.arange(new, dtype=np.float32) + HALF) * (np.float32(old) / np.float32(new)) - HALF
     return _between(at, old, np.ones(new, bool))
 
 
-def crop_places(first: float, side: int, length: int) -> Places:
-    """Places of one axis of a crop; those outside of the image, by however little, are not inside.
+def crop_axis(first: float, side: int, length: int) -> SourceAxis:
+    """Return the source positions of one axis of a crop; positions outside of the image are not `inside`.
 
     Args:
         first: where the first pixel of the crop lies.
         side: pixels of the crop.
         length: pixels of the image.
 
-    >>> crop_places(-0.5, 3, 2).inside.tolist()
+    >>> crop_axis(-0.5, 3, 2).inside.tolist()
     [False, True, False]
     """
     at = _crop_positions(np.float32(first), side, np.float32(length - 1))
@@ -94,10 +94,10 @@ def _crop_positions(first: Any, side: int, last: Any) -> Floats:
         side: lines of a crop.
         last: float32, the last line of the image.
     """
-    reach = np.maximum(last, ONE)
-    begin, end = first / reach, (first + np.float32(side - 1)) / reach
-    step = (end - begin) * reach / np.float32(max(side - 1, 1))
-    at: Floats = (begin * reach)[..., None] + np.arange(side, dtype=np.float32) * step[..., None]
+    extent = np.maximum(last, ONE)
+    begin, end = first / extent, (first + np.float32(side - 1)) / extent
+    step = (end - begin) * extent / np.float32(max(side - 1, 1))
+    at: Floats = (begin * extent)[..., None] + np.arange(side, dtype=np.float32) * step[..., None]
     return at
 
 
@@ -105,12 +105,12 @@ def resize(images: NDArray[Any], size: tuple[int, int]) -> Floats:
     """Resize to a new (height, width); (B, C, H, W) of any type -> floats of the same range, not rounded."""
     height, width = images.shape[2:]
     return _interpolate(
-        images.astype(np.float32, copy=False), resized_places(height, size[0]), resized_places(width, size[1])
+        images.astype(np.float32, copy=False), resized_axis(height, size[0]), resized_axis(width, size[1])
     )
 
 
 def fitted_size(old: tuple[int, int], size: tuple[int, int]) -> tuple[float, tuple[int, int], tuple[int, int]]:
-    """How an image is fitted into a size, by the rules of SLEAP and of TensorFlow's `resize_with_pad` together.
+    """Return how an image is fitted into a size, as SLEAP and TensorFlow's `resize_with_pad` together do it.
 
     Where the sides do not go up, TensorFlow leaves a line black and may shift the image by it; points ignore that.
 
@@ -146,12 +146,12 @@ def cut(images: NDArray[Any], which: Indices, first: Floats, side: int) -> NDArr
         side: of the crops, in pixels.
 
     Returns:
-        Crops (I, C, side, side), of the same type; whole numbers are rounded down.
+        Crops (I, C, side, side), of the same type; integers are rounded down.
     """
     channels, height, width = images.shape[1:]
     crops = np.empty((len(which), channels, side, side), images.dtype)
     for number, (frame, (x, y)) in enumerate(zip(which, first, strict=True)):
-        rows, columns = crop_places(y, side, height), crop_places(x, side, width)
+        rows, columns = crop_axis(y, side, height), crop_axis(x, side, width)
         top, left = rows.lower.min(), columns.lower.min()
         part = images[frame, None, :, top : rows.upper.max() + 1, left : columns.upper.max() + 1].astype(np.float32)
         cropped = _interpolate(part, _moved(rows, top), _moved(columns, left))[0]
@@ -159,20 +159,20 @@ def cut(images: NDArray[Any], which: Indices, first: Floats, side: int) -> NDArr
     return crops
 
 
-def _between(at: Floats, length: int, inside: NDArray[np.bool_]) -> Places:
+def _between(at: Floats, length: int, inside: NDArray[np.bool_]) -> SourceAxis:
     floor = np.floor(at)
     lower, upper = (np.clip(edge, 0, length - 1).astype(np.int64) for edge in (floor, np.ceil(at)))
-    return Places(lower, upper, at - floor, inside)
+    return SourceAxis(lower, upper, at - floor, inside)
 
 
-def _moved(places: Places, by: int) -> Places:
-    return Places(places.lower - by, places.upper - by, places.share, places.inside)
+def _moved(axis: SourceAxis, by: int) -> SourceAxis:
+    return SourceAxis(axis.lower - by, axis.upper - by, axis.weight, axis.inside)
 
 
-def _interpolate(images: Floats, rows: Places, columns: Places) -> Floats:
+def _interpolate(images: Floats, rows: SourceAxis, columns: SourceAxis) -> Floats:
     """Columns first, then rows, as TensorFlow does."""
     left, right = images[..., columns.lower], images[..., columns.upper]
-    wide = left + (right - left) * columns.share
+    wide = left + (right - left) * columns.weight
     above, below = wide[:, :, rows.lower], wide[:, :, rows.upper]
-    out: Floats = above + (below - above) * rows.share[:, None]
+    out: Floats = above + (below - above) * rows.weight[:, None]
     return out

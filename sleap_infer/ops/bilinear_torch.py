@@ -18,12 +18,12 @@ Pick: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 
 @frozen
-class Places:
-    """As `ops.bilinear.Places`, as tensors of any shape; `lower` and `upper` are int64."""
+class SourceAxis:
+    """As `ops.bilinear.SourceAxis`, as tensors of any shape; `lower` and `upper` are int64."""
 
     lower: Tensor
     upper: Tensor
-    share: Tensor
+    weight: Tensor
     inside: Tensor
 
 
@@ -36,7 +36,7 @@ def resize(images: Tensor, size: Size) -> Tensor:
 def resize_into(
     images: Tensor, new: tuple[Tensor, Tensor], size: Size, begin: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """Resize to a size that is only known when the graph runs, at a place in a black image.
+    """Resize to a size that is only known when the graph runs, at a position in a black image.
 
     Args:
         images: (B, C, H, W).
@@ -53,14 +53,14 @@ def resize_into(
     rows, columns = _resized(height, new[0], size[0], top), _resized(width, new[1], size[1], left)
     floats = images.to(torch.float32)
     first, last = floats.index_select(3, columns.lower), floats.index_select(3, columns.upper)
-    wide = first + (last - first) * columns.share
+    wide = first + (last - first) * columns.weight
     above, below = wide.index_select(2, rows.lower), wide.index_select(2, rows.upper)
-    resized = above + (below - above) * rows.share[:, None]
+    resized = above + (below - above) * rows.weight[:, None]
     return resized * (rows.inside[:, None] & columns.inside)
 
 
 def cut_crops(frames: Tensor, which: Tensor, first: Tensor, side: int) -> Tensor:
-    """Crops that may begin between pixels, as `ops.bilinear.cut`.
+    """Cut crops that may begin between pixels, as `ops.bilinear.cut`.
 
     Args:
         frames: (B, C, H, W).
@@ -69,7 +69,7 @@ def cut_crops(frames: Tensor, which: Tensor, first: Tensor, side: int) -> Tensor
         side: of the crops, in pixels.
 
     Returns:
-        (I, C, side, side), of the same type; whole numbers are rounded down.
+        (I, C, side, side), of the same type; integers are rounded down.
     """
     height, width = frames.shape[2:]
     inner = frames.permute(0, 2, 3, 1)
@@ -78,21 +78,21 @@ def cut_crops(frames: Tensor, which: Tensor, first: Tensor, side: int) -> Tensor
         found = inner[which[:, None, None], rows[:, :, None], columns[:, None]]
         return found.permute(0, 3, 1, 2).to(torch.float32)
 
-    rows, columns = crop_places(first[:, 1], side, height), crop_places(first[:, 0], side, width)
+    rows, columns = crop_axis(first[:, 1], side, height), crop_axis(first[:, 0], side, width)
     inside = (rows.inside[:, :, None] & columns.inside[:, None])[:, None]
     return (_interpolate(pick, rows, columns) * inside).to(frames.dtype)
 
 
 def cut_open_crops(images: Tensor, first: Tensor, side: int) -> Tensor:
-    """Crops of images of open size, so many of each, as `ops.bilinear.cut`.
+    """Cut the same number of crops from each image, of a size that is open while tracing, as `ops.bilinear.cut`.
 
     Args:
-        images: (B, C, H, W), floats that hold whole numbers.
+        images: (B, C, H, W), floats that hold integers.
         first: (B, I, 2) where the first pixel of each crop lies, as (x, y).
         side: of the crops, in pixels.
 
     Returns:
-        (B, I, C, side, side), whole numbers.
+        (B, I, C, side, side), integers.
     """
     height, width = images.shape[2:]
 
@@ -101,14 +101,14 @@ def cut_open_crops(images: Tensor, first: Tensor, side: int) -> Tensor:
         flat = index.flatten(1)[:, None].expand(-1, images.shape[1], -1)
         return images.flatten(2).gather(2, flat).unflatten(2, index.shape[1:]).transpose(1, 2)
 
-    rows, columns = crop_places(first[..., 1], side, height), crop_places(first[..., 0], side, width)
+    rows, columns = crop_axis(first[..., 1], side, height), crop_axis(first[..., 0], side, width)
     inside = rows.inside[..., :, None] & columns.inside[..., None, :]
     return _interpolate(pick, rows, columns).floor() * inside[:, :, None]
 
 
-def _interpolate(pick: Pick, rows: Places, columns: Places) -> Tensor:
+def _interpolate(pick: Pick, rows: SourceAxis, columns: SourceAxis) -> Tensor:
     """Columns first, then rows, as TensorFlow does; (I, C, R, C') or (B, I, C, R, C')."""
-    right, down = columns.share[..., None, None, :], rows.share[..., None, :, None]
+    right, down = columns.weight[..., None, None, :], rows.weight[..., None, :, None]
     above, below = (
         (left := pick(lines, columns.lower)) + (pick(lines, columns.upper) - left) * right
         for lines in (rows.lower, rows.upper)
@@ -116,24 +116,24 @@ def _interpolate(pick: Pick, rows: Places, columns: Places) -> Tensor:
     return above + (below - above) * down
 
 
-def _resized(old: int, new: Tensor, length: int, begin: Tensor) -> Places:
+def _resized(old: int, new: Tensor, length: int, begin: Tensor) -> SourceAxis:
     line = torch.arange(length, device=new.device, dtype=torch.float32) - begin
     scale = torch.scalar_tensor(old, dtype=torch.float32, device=new.device) / new.to(torch.float32)
     return _between((line + 0.5) * scale - 0.5, old, (line >= 0) & (line < new))
 
 
-def crop_places(first: Tensor, side: int, length: int) -> Places:
-    """Places of one axis of crops, as `ops.bilinear.crop_places`; (...) -> (..., side)."""
+def crop_axis(first: Tensor, side: int, length: int) -> SourceAxis:
+    """Return the source positions of one axis of crops, as `ops.bilinear.crop_axis`; (...) -> (..., side)."""
     last = torch.scalar_tensor(length, dtype=torch.float32, device=first.device) - 1.0
-    reach = last.clamp(min=1.0)
-    begin, end = first / reach, (first + float(side - 1)) / reach
-    step = (end - begin) * reach / float(max(side - 1, 1))
+    extent = last.clamp(min=1.0)
+    begin, end = first / extent, (first + float(side - 1)) / extent
+    step = (end - begin) * extent / float(max(side - 1, 1))
     line = torch.arange(side, device=first.device, dtype=torch.float32)
-    at = (begin * reach)[..., None] + line * step[..., None]
+    at = (begin * extent)[..., None] + line * step[..., None]
     return _between(at, length, (at >= 0) & (at <= last))
 
 
-def _between(at: Tensor, length: int, inside: Tensor) -> Places:
+def _between(at: Tensor, length: int, inside: Tensor) -> SourceAxis:
     floor = at.floor()
     lower, upper = (edge.to(torch.int64).clamp(0, length - 1) for edge in (floor, at.ceil()))
-    return Places(lower, upper, at - floor, inside)
+    return SourceAxis(lower, upper, at - floor, inside)

@@ -176,7 +176,7 @@ def _row_by_row(maps: Tensor) -> Tensor:
 
 
 def _capacity(is_first: Tensor, settings: StageSettings) -> int:
-    """Number of peaks of the fullest map of the batch, at most as many as the settings allow."""
+    """Return the number of peaks of the fullest map of the batch, at most as many as the settings allow."""
     needed = max(1, int(_count(is_first).max()))
     return min(needed, settings.peaks.max_peaks_per_node or needed)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sample_classes(class_maps: Tensor, peaks: Tensor, stride: int) -> Tensor:
-    """Class probabilities at the nearest cell of each peak (halves to even, clipped to the map).
+    """Return class probabilities at the nearest bin of each peak (halves to even, clipped to the map).
 
     Args:
         class_maps: (B, C, H, W) probabilities.

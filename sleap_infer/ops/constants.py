@@ -12,7 +12,7 @@ Numbers: TypeAlias = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
 def constant(values: Numbers, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A tensor of these values, not to be changed.
+    """Return a cached tensor of these values; do not change it.
 
     Made afresh it would be copied from the host each time, and a GPU would wait for it.
 
@@ -25,7 +25,7 @@ def constant(values: Numbers, device: torch.device, dtype: torch.dtype) -> Tenso
 
 
 def indices(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """Indices to look up along one dimension."""
+    """Return cached indices along one dimension."""
     return constant(values, device, torch.int64)
 
 

@@ -1,6 +1,6 @@
-"""What preprocessing does to the pixels of tensors on a device. Torch.
+"""Pixel operations of preprocessing on tensors, on any device. Torch.
 
-Images are uint8, and become the same, bit by bit, as those of `ops.host_images`.
+Results are bit-identical to those of `ops.host_images`, whose functions have the same names.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def to_gray_of_tensorflow(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    """As `to_gray`, by the steps of TensorFlow's `rgb_to_grayscale`."""
+    """Convert as `to_gray`, with the steps of TensorFlow's `rgb_to_grayscale`."""
     factors = constant(weights, images.device, torch.float32)
     floats = images.to(torch.float32) / 255.0
     red, green, blue = (floats[:, c : c + 1] * factors[c] for c in range(3))

@@ -1,4 +1,4 @@
-"""Which instances of a frame to keep. numpy; each filter gives a mask or an order and touches nothing."""
+"""Filters of the instances of a frame. NumPy; each returns a mask or an order and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OKS_SIGMA = 0.1
 
 
 def strongest(scores: Floats, at_most: int) -> NDArray[np.int64]:
-    """Indices of the highest scores in descending order; all, in their own order, where there are no more than that.
+    """Return the indices of the highest scores, descending; if there are no more than that, all in their own order.
 
     >>> strongest(np.array([0.2, 0.9, 0.5], np.float32), 2).tolist()
     [1, 2]
@@ -26,12 +26,12 @@ def strongest(scores: Floats, at_most: int) -> NDArray[np.int64]:
 
 
 def not_overlapping(similarity: Floats, scores: Floats, threshold: float) -> Mask:
-    """Greedy suppression: from the highest score down, drop what is more similar than `threshold` to one that is kept.
+    """Return the mask of a greedy suppression, from the highest score down.
 
     Args:
-        similarity: (I, I); row i, column j: similarity of candidate i to kept j.
+        similarity: (I, I); row i, column j: similarity of candidate i to candidate j.
         scores: (I,).
-        threshold: similarity above it (not at it) drops the candidate.
+        threshold: similarity to a retained candidate above which (not at which) a candidate is dropped.
     """
     keep = np.zeros(len(scores), bool)
     for i in np.argsort(-scores, kind="stable"):
@@ -40,7 +40,7 @@ def not_overlapping(similarity: Floats, scores: Floats, threshold: float) -> Mas
 
 
 def box_iou(points: Floats) -> Floats:
-    """Intersection over union of the boxes around each pair of instances' points, (I, N, 2) -> (I, I)."""
+    """Return the intersection over union of the bounding boxes of each pair of instances, (I, N, 2) -> (I, I)."""
     low, high = _boxes(points)
     overlap = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
     inside = np.clip(overlap, 0, None).prod(-1)
@@ -50,7 +50,7 @@ def box_iou(points: Floats) -> Floats:
 
 
 def keypoint_similarity(points: Floats) -> Floats:
-    """Object keypoint similarity of each pair of instances, (I, N, 2) -> (I, I); the row's box sets the scale."""
+    """Return the object keypoint similarity of each pair, (I, N, 2) -> (I, I); the row's box sets the scale."""
     low, high = _boxes(points)
     area = (high - low).prod(-1)
     squared = ((points[:, None] - points[None]) ** 2).sum(-1)
@@ -62,7 +62,7 @@ def keypoint_similarity(points: Floats) -> Floats:
 
 
 def far_apart(points: Floats, scores: Floats, distance: float) -> Mask:
-    """Greedy suppression of points that are nearer than `distance` pixels to a kept one, (I, 2) -> (I,)."""
+    """Return the mask of a greedy suppression of points closer than `distance` pixels, (I, 2) -> (I,)."""
     squared = ((points[:, None] - points[None]) ** 2).sum(-1)
     return not_overlapping(-squared, scores, -(distance**2))
 

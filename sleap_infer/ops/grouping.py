@@ -1,7 +1,7 @@
 """From scored connections to instances: assignment and assembly. numpy and scipy.
 
 After Cao et al. 2017 ("Realtime multi-person 2D pose estimation using part affinity fields") in SLEAP's form: the
-edges are a tree, each edge is matched by itself, and matches that share a peak are one animal.
+edges are a tree, each edge is matched separately, and matches with a common peak are one animal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.ops.assignment import assign, places_used
+from sleap_infer.ops.assignment import assign, positions_used
 
 Floats = NDArray[np.float32]
 Edge = tuple[int, int]
@@ -24,7 +24,7 @@ def group_instances(
     """Join the peaks of each frame into animals.
 
     Args:
-        is_peak: (B, N, K) which places hold a peak.
+        is_peak: (B, N, K) which positions hold a peak.
         line_scores: (B, E, K, K) score of each connection from source peak to destination peak; not finite: impossible.
         edges: E pairs of node indices. Only those that a walk from the first root reaches are used.
         min_line_scores: connections that score less are dropped, after the assignment.
@@ -41,16 +41,16 @@ def group_instances(
     >>> frames.tolist(), members.tolist(), [f"{total:.1f}" for total in totals]
     ([0, 0], [[0, 1], [1, 0]], ['0.9', '0.8'])
     """
-    n_places = places_used(is_peak)
+    n_positions = positions_used(is_peak)
     walk = list(walk_order(tuple(edges)))
     sources, destinations = np.array(edges)[walk].T
-    is_peak, scores = is_peak[..., :n_places], line_scores[..., :n_places, :n_places][:, walk]
+    is_peak, scores = is_peak[..., :n_positions], line_scores[..., :n_positions, :n_positions][:, walk]
     paired = assign(scores, is_peak[:, sources], is_peak[:, destinations])
 
     at = np.nonzero(paired)
     joined = scores[at].astype(np.float64)
     enough = joined >= min_line_scores
-    frames, step, start, end = (places[enough] for places in at)
+    frames, step, start, end = (positions[enough] for positions in at)
     source, destination = sources[step], destinations[step]
 
     first = _first_peaks(
@@ -78,7 +78,7 @@ def _first_peaks(starts: NDArray[np.int64], ends: NDArray[np.int64], n_peaks: in
 
 
 def _number(labels: NDArray[np.int64], n_labels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number labels in the order of their first appearance: where each first appears, and the number of each."""
+    """Return where each label first appears, and the labels numbered in that order."""
     first = np.empty(n_labels, np.int64)
     first[labels[::-1]] = np.arange(len(labels))[::-1]
     first = first[labels]
@@ -88,7 +88,7 @@ def _number(labels: NDArray[np.int64], n_labels: int) -> tuple[NDArray[np.int64]
 
 @lru_cache(maxsize=64)
 def walk_order(edges: tuple[Edge, ...]) -> tuple[int, ...]:
-    """Edges in the order in which instances grow: breadth first from the first root.
+    """Return the edges in the order in which instances grow: breadth first from the first root.
 
     Nodes are known in the order of their first appearance in the edge list; the root is the first that no edge leads
     to. An edge to a node that was reached already, or out of the root's reach, is left out.

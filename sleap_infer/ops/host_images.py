@@ -1,4 +1,4 @@
-"""What preprocessing does to the pixels of arrays. numpy; `ops.device_images` is the twin for tensors."""
+"""Pixel operations of preprocessing on arrays. NumPy; `ops.device_images` has the same functions for tensors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_gray(images: NDArray[Image], weights: tuple[float, float, float]) -> NDAr
 
 
 def to_gray_of_tensorflow(images: NDArray[Image], weights: tuple[float, float, float]) -> NDArray[Image]:
-    """As `to_gray`, by the steps of TensorFlow's `rgb_to_grayscale`: whole numbers go through floats in [0, 1]."""
+    """Convert as `to_gray`, with the steps of TensorFlow's `rgb_to_grayscale`: integers go through floats in [0, 1]."""
     whole = images.dtype == np.uint8
     floats = images.astype(np.float32) / np.float32(255 if whole else 1)
     red, green, blue = (floats[:, c : c + 1] * np.float32(weights[c]) for c in range(3))
@@ -58,7 +58,7 @@ def fit_bilinear(images: NDArray[Image], size: tuple[int, int]) -> tuple[NDArray
 
 
 def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Whole numbers from 0 to 255 as floats in [0, 1]; floats as they are."""
+    """Convert uint8 to floats in [0, 1]; return floats unchanged."""
     return images * np.float32(1 / 255) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sleap_infer.ops.assignment import assign, places_used
+from sleap_infer.ops.assignment import assign, positions_used
 
 Floats = NDArray[np.float32]
 
 
 def assign_classes(probabilities: Floats) -> NDArray[np.int64]:
-    """The class of each row so that the sum of probabilities is highest and no class is taken twice.
+    """Return the class of each row that maximises the sum of probabilities, with no class taken twice.
 
     Args:
         probabilities: (n, C).
@@ -38,7 +38,7 @@ def group_by_class(is_peak: NDArray[np.bool_], probabilities: Floats) -> NDArray
     A match counts only if the class is also the peak's own most probable one.
 
     Args:
-        is_peak: (..., N, K) which places hold a peak.
+        is_peak: (..., N, K) which positions hold a peak.
         probabilities: (..., N, K, C).
 
     Returns:
@@ -48,9 +48,9 @@ def group_by_class(is_peak: NDArray[np.bool_], probabilities: Floats) -> NDArray
     >>> group_by_class(np.array([[True, True]]), probabilities).tolist()
     [[1], [0]]
     """
-    n_places = places_used(is_peak)
-    own = probabilities[..., :n_places, :]
-    known = is_peak[..., :n_places] & np.isfinite(own).all(axis=-1)
+    n_positions = positions_used(is_peak)
+    own = probabilities[..., :n_positions, :]
+    known = is_peak[..., :n_positions] & np.isfinite(own).all(axis=-1)
     every_class = np.ones((*own.shape[:-2], own.shape[-1]), bool)
     taken = assign(own, known, every_class) & (own == own.max(axis=-1, keepdims=True))
     members = np.where(taken.any(axis=-2), taken.argmax(axis=-2), -1)

@@ -25,7 +25,7 @@ class LineScoring:
         edges: (source, destination) node indices in the channel order of the fields.
         stride: pixels of the network's input per cell of the fields.
         n_points: points sampled along each connection.
-        max_edge_length_ratio: connections longer than this share of the fields' largest side are penalised.
+        max_edge_length_ratio: connections longer than this fraction of the fields' largest side are penalised.
         dist_penalty_weight: weight of that penalty.
     """
 
@@ -37,10 +37,10 @@ class LineScoring:
 
 
 def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
-    """Mean agreement of the fields with each straight connection between a source and a destination peak.
+    """Return the mean agreement of the fields with each straight connection between a source and a destination peak.
 
     Fields are sampled at the nearest cell (halves to even, clipped to the field) of evenly spaced points. On the CPU,
-    unless it is traced, the work grows with the places that are used, not with those that there are.
+    unless it is traced, the work grows with the positions that are used, not with those that there are.
 
     Args:
         pafs: (B, 2E, H, W); channels 2e and 2e + 1 are x and y of edge e.
@@ -53,17 +53,17 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _score_all(pafs, peaks, scoring).flatten(2)
-    places, used = peaks.shape[2], _places_used(peaks)
+    positions, used = peaks.shape[2], _positions_used(peaks)
     scores = _score_all(pafs, peaks[:, :, :used], scoring)
-    if used == places:
+    if used == positions:
         return scores.flatten(2)
-    everywhere = scores.new_full((*scores.shape[:2], places, places), torch.nan)
+    everywhere = scores.new_full((*scores.shape[:2], positions, positions), torch.nan)
     everywhere[..., :used, :used] = scores
     return everywhere.flatten(2)
 
 
-def _places_used(peaks: Tensor) -> int:
-    """How many of the places, from the first on, hold all peaks; all, where to ask would be to wait for a device."""
+def _positions_used(peaks: Tensor) -> int:
+    """How many of the positions, from the first on, hold all peaks; all, where to ask would be to wait for a device."""
     if peaks.device.type != "cpu":
         return peaks.shape[2]
     used = peaks.isnan().any(dim=-1).logical_not().flatten(0, 1).any(dim=0).nonzero()
@@ -71,7 +71,7 @@ def _places_used(peaks: Tensor) -> int:
 
 
 def _score_all(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
-    """As `score_lines`, whatever the places hold: (B, E, K, K). On the CPU, untraced, piece by piece."""
+    """As `score_lines`, whatever the positions hold: (B, E, K, K). On the CPU, untraced, piece by piece."""
     source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
     start, end = peaks[:, source].flatten(0, 1), peaks[:, destination].flatten(0, 1)
     fields = pafs.unflatten(1, (-1, 2)).flatten(0, 1)
@@ -79,12 +79,12 @@ def _score_all(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
     if torch.compiler.is_compiling() or peaks.device.type != "cpu":
         scores = _score(fields, start, end, longest, scoring)
     else:
-        places = peaks.shape[2]
-        n_tables = max(SAMPLES_AT_ONCE // (places**2 * scoring.n_points), 1)
-        n_rows = max(SAMPLES_AT_ONCE // (places * scoring.n_points), 1)
-        scores = start.new_empty(len(start), places, places)
+        positions = peaks.shape[2]
+        n_tables = max(SAMPLES_AT_ONCE // (positions**2 * scoring.n_points), 1)
+        n_rows = max(SAMPLES_AT_ONCE // (positions * scoring.n_points), 1)
+        scores = start.new_empty(len(start), positions, positions)
         for tables in _slices(len(start), n_tables):
-            for rows in _slices(places, n_rows):
+            for rows in _slices(positions, n_rows):
                 scores[tables, rows] = _score(fields[tables], start[tables, rows], end[tables], longest, scoring)
     return scores.unflatten(0, (-1, len(scoring.edges)))
 
@@ -116,12 +116,12 @@ def _score(fields: Tensor, start: Tensor, end: Tensor, longest: float, scoring: 
     """
     along = end[:, None] - start[:, :, None]
     length = along.norm(dim=-1)
-    share = torch.linspace(0, 1, scoring.n_points, device=start.device, dtype=start.dtype)[:, None, None]
+    fraction = torch.linspace(0, 1, scoring.n_points, device=start.device, dtype=start.dtype)[:, None, None]
     first = torch.nan_to_num(start)[:, None, :, None]
     slope = torch.nan_to_num(along / (1.0 + torch.finfo(torch.float32).eps))[:, None]
     height, width = fields.shape[-2:]
     x, y = (
-        (first[..., k] + share * slope[..., k]).div_(scoring.stride).round_().clamp_(0, side - 1)
+        (first[..., k] + fraction * slope[..., k]).div_(scoring.stride).round_().clamp_(0, side - 1)
         for k, side in ((0, width), (1, height))
     )
     cells = y.mul_(width).add_(x).long().flatten(1)

@@ -18,8 +18,8 @@ from sleap_infer.ops.constants import constant, indices
 MOST_LINES = 1024
 """Maps of more lines follow the rule of edges of maps with so many."""
 
-REACH = 2
-"""How far around a cell one must look to tell a single peak or a small flat top from a ridge."""
+RADIUS = 2
+"""Radius in bins within which a single peak or a small flat top differs from a ridge."""
 
 
 def global_peaks(
@@ -29,7 +29,7 @@ def global_peaks(
     offsets: Tensor | None = None,
     strict: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The highest cell of each map.
+    """Return the highest bin of each map.
 
     x is the column with the highest maximum and y the row with the highest maximum, the first of equals.
 
@@ -37,7 +37,7 @@ def global_peaks(
         maps: (B, N, H, W) confidence maps.
         threshold: a maximum below it gives NaN coordinates and a value of 0.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
-        offsets: (B, 2 * N, H, W) of an offset head, that take the place of that refinement.
+        offsets: (B, 2 * N, H, W) of an offset head, that replace that refinement.
         strict: the value is that of the cell in this column and row, not the maximum (they differ only where several
             cells have the maximum), and patches are cut as in TensorFlow; `Conventions.peaks`.
 
@@ -72,7 +72,7 @@ def local_peaks(
     offsets: Tensor | None = None,
     strict: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All cells of each map that are higher than their eight neighbours, the `n_peaks` highest where there are more.
+    """Return all bins of each map that are higher than their eight neighbours, at most the `n_peaks` highest.
 
     Up to four equal cells that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
     around their upper left corner). Larger plateaus are no peaks.
@@ -81,14 +81,14 @@ def local_peaks(
         maps: (B, N, H, W) confidence maps.
         is_first: (B, N, H, W) where a peak may begin, of `first_cells`.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
-        n_peaks: K, how many peaks there is room for in each map; no more than a map has cells. As many as a map has
+        n_peaks: K, maximum number of peaks in each map; no more than a map has cells. As many as a map has
             first cells are always enough.
-        offsets: (B, 2 * N, H, W) of an offset head, that take the place of the refinement.
+        offsets: (B, 2 * N, H, W) of an offset head, that replace the refinement.
         strict: patches are cut as in TensorFlow; first cells are peaks already.
 
     Returns:
         Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.
-        Peaks of a map stand in the order of reading: row by row, left to right. Other places hold NaN and 0.
+        Peaks of a map stand in reading order: row by row, left to right. Other positions hold NaN and 0.
 
     >>> maps = torch.zeros(1, 1, 5, 9)
     >>> maps[0, 0, 1, 6], maps[0, 0, 3, 1:3] = 0.9, 0.8
@@ -106,7 +106,7 @@ def local_peaks(
     x = torch.arange(width, device=maps.device).expand(height, width).flatten()[index]
     y = torch.arange(height, device=maps.device)[:, None].expand(height, width).flatten()[index]
 
-    around = gather_patches(maps, x, y, 2 * REACH + 1, outside=-torch.inf)
+    around = gather_patches(maps, x, y, 2 * RADIUS + 1, outside=-torch.inf)
     is_top, corner, mean = flat_tops(around)
     is_peak = is_top & ~values.isinf()
     grid = torch.stack([x, y], dim=-1).to(maps.dtype)
@@ -122,7 +122,7 @@ def local_peaks(
 
 
 def first_cells(maps: Tensor, threshold: float | Tensor, strict: bool = False) -> Tensor:
-    """Cells that may be the first one (in the order of reading) of a peak.
+    """Return the bins that may be the first one (in reading order) of a peak.
 
     Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau. Each map
     is looked at as an image of one channel: OpenVINO keeps channels innermost, where a few of them fill no vector.
@@ -145,7 +145,7 @@ def first_cells(maps: Tensor, threshold: float | Tensor, strict: bool = False) -
 
 
 def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Judge the plateau that starts at the centre of each 5x5 patch.
+    """Classify the plateau that starts at the centre of each 5x5 patch.
 
     Args:
         around: (..., 5, 5) map values around the first cell of a plateau, -inf outside the map.
@@ -154,9 +154,9 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         Whether the plateau is a peak, that is, fits into 2x2 cells and has only lower cells around it (...);
         column of its left edge relative to the centre, -1 or 0 (...); its mean relative to the centre (..., 2).
     """
-    value = around[..., REACH, REACH, None]
-    right = around[..., REACH, REACH + 1] == value[..., 0]
-    below = around[..., REACH + 1, REACH - 1 : REACH + 2] == value
+    value = around[..., RADIUS, RADIUS, None]
+    right = around[..., RADIUS, RADIUS + 1] == value[..., 0]
+    below = around[..., RADIUS + 1, RADIUS - 1 : RADIUS + 2] == value
     corner = torch.where(below[..., 0], -1, 0)
     leans_left = below[..., 0]  # no torch.where on truth values: ONNX Runtime has none
     is_top = (leans_left & _is_top(around, value, -1)) | (~leans_left & _is_top(around, value, 0))
@@ -168,8 +168,8 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
     """Whether the cells of `value` in the 2x2 window whose left column is `left` are higher than all around them."""
-    cells = [(y, x) for y in range(1, 5) for x in range(REACH + left - 1, REACH + left + 3)]
-    window = [(y, x) for y, x in cells if y in (2, 3) and x - REACH - left in (0, 1)]
+    cells = [(y, x) for y in range(1, 5) for x in range(RADIUS + left - 1, RADIUS + left + 3)]
+    window = [(y, x) for y, x in cells if y in (2, 3) and x - RADIUS - left in (0, 1)]
     ring = [cell for cell in cells if cell not in window]
     touching = tuple(tuple(float(abs(y - v) <= 1 and abs(x - u) <= 1) for v, u in window) for y, x in ring)
     flat, device = around.flatten(-2), around.device
@@ -182,7 +182,7 @@ def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
 def gather_patches(
     maps: Tensor, x: Tensor, y: Tensor, size: int, outside: float, by_tensorflow: bool = False
 ) -> Tensor:
-    """Square patches around cells, whose upper left cell is (x - size // 2, y - size // 2).
+    """Gather square patches around bins, whose upper left bin is (x - size // 2, y - size // 2).
 
     Args:
         maps: (B, N, H, W).
@@ -196,9 +196,9 @@ def gather_patches(
         (B, N, K, size, size).
     """
     height, width = maps.shape[-2:]
-    reach = torch.arange(size, device=maps.device) - size // 2
-    rows = (y[..., None] + reach)[..., :, None]
-    columns = (x[..., None] + reach)[..., None, :]
+    offsets_around = torch.arange(size, device=maps.device) - size // 2
+    rows = (y[..., None] + offsets_around)[..., :, None]
+    columns = (x[..., None] + offsets_around)[..., None, :]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     if by_tensorflow:
         inside &= _edge_is_inside(rows[..., 0], height)[..., :, None]
@@ -231,7 +231,7 @@ def _edge_rule(size: int) -> tuple[tuple[float, ...], ...]:
 
 
 def offsets_at(offsets: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """What an offset head says at cells.
+    """Return the values of an offset head at bins.
 
     Args:
         offsets: (B, 2 * N, H, W); channels 2n and 2n + 1 are x and y of node n, in cells.
@@ -251,7 +251,7 @@ def offsets_at(offsets: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def centre_of_mass(patches: Tensor) -> Tensor:
-    """Mean offset from a patch's centre, weighted with its values: integral refinement.
+    """Return the mean offset from a patch's centre, weighted with its values (integral refinement).
 
     Nothing is clipped: negative values count, and a patch whose sum is near zero gives offsets without bound.
 

@@ -1,4 +1,4 @@
-"""Antialiased bilinear resizing, the very arithmetic that models were trained with, with or without torch.
+"""Antialiased bilinear resizing in the arithmetic that models were trained with, with or without torch.
 
 uint8 images go through 16-bit fixed-point weights, columns first, with a rounding to uint8 in between: equal, bit by
 bit, to PyTorch's native kernel for uint8 (`interpolate(..., mode="bilinear", antialias=True)` on AVX2 and arm64). Where
@@ -57,7 +57,7 @@ def resize(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
 
 
 def resize_with_torch(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
-    """`resize` by PyTorch's kernel."""
+    """Resize with PyTorch's kernel."""
     import torch
 
     usable = images.flags.writeable and min(images.strides) >= 0  # as PyTorch wants it
@@ -68,7 +68,7 @@ def resize_with_torch(images: NDArray[Image], size: tuple[int, int]) -> NDArray[
 
 
 def resize_with_numpy(images: NDArray[Image], size: tuple[int, int]) -> NDArray[Image]:
-    """`resize` by products with the filter's matrix: the columns' turn comes first, as rows of the turned image."""
+    """Resize with matrix products: columns first, as rows of the transposed image."""
     batch, channels = images.shape[:2]
     out = np.empty((batch, *size, channels), images.dtype)
     for image, resized in zip(images.transpose(0, 2, 3, 1), out, strict=True):
@@ -91,12 +91,12 @@ def _resize_rows(image: NDArray[Image], n_rows: int) -> NDArray[Image]:
     lines = image.reshape(len(image), -1)
     exact = image.dtype == np.uint8
     pieces = _pieces(len(image), n_rows, exact)
-    n_pieces, _, reach = pieces.weights.shape
+    n_pieces, _, extent = pieces.weights.shape
     out = np.empty((n_pieces * PIECE, lines.shape[1]), image.dtype)
-    width = max(PRODUCT // (PIECE * reach), 1)
+    width = max(PRODUCT // (PIECE * extent), 1)
     for left in range(0, lines.shape[1], width):
         strip = np.ascontiguousarray(lines[:, left : left + width])
-        step = max(VALUES // (reach * strip.shape[1]), 1)
+        step = max(VALUES // (extent * strip.shape[1]), 1)
         for first in range(0, n_pieces, step):
             now = slice(first, first + step)
             old = strip.take(pieces.rows[now], axis=0).astype(pieces.weights.dtype, copy=False)
@@ -127,25 +127,25 @@ def _pieces(old: int, new: int, exact: bool) -> _Pieces:
     rows = [_filter_row(row, old, new) for row in range(new)]
     precision = _precision(max(float(weights.max()) for _, weights in rows))
     one, kind = 1 << precision, np.float32 if precision <= EXACT_IN_FLOAT32 or not exact else np.float64
-    some = [rows[place : place + PIECE] for place in range(0, new, PIECE)]
-    reach = max(max(first + len(weights) for first, weights in piece) - piece[0][0] for piece in some)
-    begins = np.array([min(piece[0][0], old - reach) for piece in some])
-    matrices = np.zeros((len(some), PIECE, reach), kind)
+    some = [rows[start : start + PIECE] for start in range(0, new, PIECE)]
+    extent = max(max(first + len(weights) for first, weights in piece) - piece[0][0] for piece in some)
+    begins = np.array([min(piece[0][0], old - extent) for piece in some])
+    matrices = np.zeros((len(some), PIECE, extent), kind)
     for row, (first, weights) in enumerate(rows):
         piece, line = divmod(row, PIECE)
-        place = first - begins[piece]
+        start = first - begins[piece]
         whole = np.floor(weights * one + 0.5) / one if exact else weights
-        matrices[piece, line, place : place + len(weights)] = whole
-    return _Pieces(begins[:, None] + np.arange(reach), matrices)
+        matrices[piece, line, start : start + len(weights)] = whole
+    return _Pieces(begins[:, None] + np.arange(extent), matrices)
 
 
 def _filter_row(row: int, old: int, new: int) -> tuple[int, NDArray[np.float64]]:
-    """The first of the old rows that a new one is made of, and the weights of these: a triangle around it, of sum 1."""
+    """Return the first source row of an output row, and the weights of its source rows: a triangle filter of sum 1."""
     scale = old / new
-    reach = max(scale, 1.0)
+    extent = max(scale, 1.0)
     centre = scale * (row + 0.5)
-    first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), old)
-    weights = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / reach))
+    first, last = max(int(centre - extent + 0.5), 0), min(int(centre + extent + 0.5), old)
+    weights = np.maximum(0.0, 1.0 - np.abs((np.arange(first, last) - centre + 0.5) / extent))
     return first, weights / weights.sum()
 
 

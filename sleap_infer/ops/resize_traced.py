@@ -25,12 +25,12 @@ def resize_and_pad(images: Tensor, new: tuple[Tensor, Tensor], size: Size) -> Te
     """Resize to a size that is only known when the graph runs, with black at right and bottom up to another.
 
     Args:
-        images: (B, C, H, W) floats that hold whole numbers from 0 to 255.
+        images: (B, C, H, W) floats that hold integers from 0 to 255.
         new: height and width to resize to, int64 scalars.
         size: height and width of the result, not smaller.
 
     Returns:
-        (B, C, *size), whole numbers from 0 to 255.
+        (B, C, *size), integers from 0 to 255.
 
     >>> ramp = torch.arange(8.0).expand(1, 1, 1, 8) * 10
     >>> resize_and_pad(ramp, (torch.tensor(1), torch.tensor(4)), (1, 5)).flatten().tolist()
@@ -43,7 +43,7 @@ def resize_and_pad(images: Tensor, new: tuple[Tensor, Tensor], size: Size) -> Te
 def _along_last_axis(images: Tensor, new: Tensor, length: int) -> Tensor:
     weights, one = whole_weights(*filter_matrix(images.shape[-1], new, length, images.device))
     coarse = (weights / SPLIT).floor()
-    # Products of whole numbers below 2**24, which 32-bit floats hold exactly; so they do all that follows.
+    # Products of integers below 2**24, which 32-bit floats hold exactly; so they do all that follows.
     high, low = (images @ part.transpose(0, 1) for part in (coarse, weights - coarse * SPLIT))
     whole = (high * SPLIT / one).floor()
     rest = (high * SPLIT - whole * one) + low + one / 2
@@ -51,7 +51,7 @@ def _along_last_axis(images: Tensor, new: Tensor, length: int) -> Tensor:
 
 
 def whole_weights(numerators: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights as whole numbers of 16 bits, halves rounded up, and the power of two they are scaled by; floats.
+    """Return weights as 16-bit integers (in floats, halves rounded up), and the power of two they are scaled by.
 
     A quotient in 32-bit floats may be rounded to the wrong side of a half. What remains of the division tells, in whole
     numbers; runtimes multiply these, but not all of them divide them.
@@ -64,7 +64,7 @@ def whole_weights(numerators: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Weights of a triangle filter as wide as the reduction, as whole numbers and what these add up to.
+    """Return the integer weights of a triangle filter as wide as the reduction, and their sums.
 
     A tap counts by its distance from the centre of the new cell, in units of the larger of the old and the new cell.
 
@@ -75,13 +75,13 @@ def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | Non
     row = torch.arange(length, device=device)[:, None]
     tap = torch.arange(old, device=device)[None]
     distance = (new * (2 * tap + 1) - n_old * (2 * row + 1)).abs()
-    reach = 2 * torch.maximum(n_old, new)
-    numerators = (reach - distance).to(torch.float32).clamp(min=0.0) * (row < new)
+    extent = 2 * torch.maximum(n_old, new)
+    numerators = (extent - distance).to(torch.float32).clamp(min=0.0) * (row < new)
     return numerators, numerators.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
 def _unit(largest: Tensor) -> Tensor:
-    """The power of two that weights are scaled by, so that the largest still fits into 16 bits."""
+    """Return the power of two that weights are scaled by, so that the largest still fits into 16 bits."""
     bits = torch.arange(1, MAX_PRECISION + 1, device=largest.device)
     fits = (0.5 + largest * torch.exp2(bits.to(torch.float32))).floor() < MAX_WEIGHT
     return torch.exp2(fits.sum().to(torch.float32))

@@ -1,4 +1,4 @@
-"""Decoded video pictures (NV12) as RGB, in the whole numbers of FFmpeg's swscale, which models are trained on. Torch.
+"""Decoded video pictures (NV12) as RGB, in the integer arithmetic of FFmpeg's swscale, as for training. Torch.
 
 Chroma is not interpolated, and fractions are cut off where swscale does so: every pixel is that of a frame that the
 host converts, as long as both sides are even.
@@ -22,12 +22,12 @@ LUMA_WEIGHTS = {
 """Shares of red and blue in the luma, by the number of the matrix in ITU-T H.273; 2 is unspecified, read as BT.601."""
 
 BITS = 13
-"""Binary places of the coefficients. Levels carry 3 more, and products are cut off by 16."""
+"""Binary digits of the coefficients. Levels carry 3 more, and products are cut off by 16."""
 
 
 @frozen
 class YuvMatrix:
-    """From luma and chroma to RGB, in whole numbers.
+    """From luma and chroma to RGB, in integers.
 
     Attributes:
         black: the luma of black.
@@ -44,7 +44,7 @@ class YuvMatrix:
 
 
 def yuv_matrix(colour_space: int, full_range: bool) -> YuvMatrix:
-    """The conversion for a video.
+    """Return the conversion for a video.
 
     Args:
         colour_space: number of its matrix in ITU-T H.273, one of `LUMA_WEIGHTS`.
@@ -90,6 +90,6 @@ def nv12_to_rgb(surface: Tensor, matrix: YuvMatrix, red_only: bool = False) -> T
 
 
 def _rounded(size: int) -> int:
-    """From 16 binary places to `BITS`; halves go up."""
+    """From 16 binary digits to `BITS`; halves go up."""
     shift = 16 - BITS
     return (size + (1 << (shift - 1))) >> shift

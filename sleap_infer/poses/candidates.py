@@ -39,18 +39,18 @@ def are_damaged(candidates: Candidates) -> NDArray[np.bool_]:
     found = np.zeros(len(next(iter(candidates.values()))), bool)
     for name in (name for name in CONFIDENCES if name in candidates):
         damaged = ~np.isfinite(candidates[name])
-        if name == "peak_vals" and "instance_valid" in candidates:  # crops of empty places are of no account
+        if name == "peak_vals" and "instance_valid" in candidates:  # crops of empty positions are of no account
             damaged &= candidates["instance_valid"].astype(bool)[..., None]
         found |= damaged.any(axis=tuple(range(1, damaged.ndim)))
     return found
 
 
 PAIRS = ("line_scores", "candidate_mask")
-"""Arrays of each place with each."""
+"""Arrays of all pairs of positions."""
 
 
 def join(parts: list[Candidates]) -> Candidates:
-    """Candidates of several batches as those of one; all have the same names, and shapes but for B, K and I.
+    """Join the candidates of several batches; all have the same names, and shapes except for B, K and I.
 
     >>> few = {"centroid_vals": np.ones((2, 1)), "instance_valid": np.ones((2, 1), bool)}
     >>> many = {"centroid_vals": np.ones((1, 3)), "instance_valid": np.ones((1, 3), bool)}
@@ -59,20 +59,20 @@ def join(parts: list[Candidates]) -> Candidates:
            [1., 0., 0.],
            [1., 1., 1.]])
     """
-    n_places = max(_count_places(part) for part in parts)
-    parts = [_with_places(part, n_places) for part in parts]
+    n_positions = max(_count_positions(part) for part in parts)
+    parts = [_with_positions(part, n_positions) for part in parts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _count_places(part: Candidates) -> int:
-    """K, or I where each place is of an instance; 0 where every node has one place."""
-    places = part.get("peak_mask", part.get("instance_valid"))
-    return 0 if places is None else places.shape[-1]
+def _count_positions(part: Candidates) -> int:
+    """K, or I where each position is of an instance; 0 where every node has one position."""
+    positions = part.get("peak_mask", part.get("instance_valid"))
+    return 0 if positions is None else positions.shape[-1]
 
 
-def _with_places(part: Candidates, n_places: int) -> Candidates:
-    """The same candidates with empty places behind, so many in all."""
-    missing = n_places - _count_places(part)
+def _with_positions(part: Candidates, n_positions: int) -> Candidates:
+    """Pad candidates with empty positions up to a number of positions."""
+    missing = n_positions - _count_positions(part)
     if not missing:
         return part
     axis = 2 if "peak_mask" in part else 1
@@ -81,7 +81,7 @@ def _with_places(part: Candidates, n_places: int) -> Candidates:
         if name in MAP_NAMES:
             grown[name] = values
         elif name in PAIRS:
-            square = values.reshape(*values.shape[:2], n_places - missing, n_places - missing)
+            square = values.reshape(*values.shape[:2], n_positions - missing, n_positions - missing)
             behind = [(0, 0), (0, 0), (0, missing), (0, missing)]
             padded = np.pad(square, behind, constant_values=_nothing(name, values))
             grown[name] = padded.reshape(*values.shape[:2], -1)
@@ -92,7 +92,7 @@ def _with_places(part: Candidates, n_places: int) -> Candidates:
 
 
 def _nothing(name: str, values: NDArray[Any]) -> float:
-    """What stands in a place that holds nothing."""
+    """Return the value of empty positions."""
     return np.nan if values.dtype.kind == "f" and name not in CONFIDENCES else 0
 
 

@@ -32,7 +32,7 @@ class Geometry:
     half_pixel: float = 0.0
 
     def to_image(self, points_model: Floats) -> Floats:
-        """Points (B, ..., 2) of the network's inputs -> image pixels, in 32-bit arithmetic.
+        """Convert points (B, ..., 2) of the network's inputs to image pixels, in 32-bit arithmetic.
 
         >>> geometry = Geometry((100, 200), size_factor=0.5, input_scaling=0.25)
         >>> geometry.to_image(np.array([[10.0, 5.0]], np.float32))
@@ -43,7 +43,7 @@ class Geometry:
         return image
 
     def to_model(self, points: Floats) -> Floats:
-        """Image pixels (B, ..., 2) -> points of the network's inputs, in 32-bit arithmetic."""
+        """Convert image pixels (B, ..., 2) to points of the network's inputs, in 32-bit arithmetic."""
         fitted = points * np.float32(self.size_factor)
         model: Floats = (fitted - self._shift(points)) * np.float32(self.input_scaling)
         return model

@@ -61,7 +61,7 @@ class LabelsBuilder:
     Args:
         spec: the facts of the model that gives the points.
         settings: the pipeline's resolved settings, for the provenance.
-        facts: what else the provenance is to say.
+        facts: further entries of the provenance.
     """
 
     def __init__(self, spec: ModelSpec, settings: PipelineSettings, facts: dict[str, Any]) -> None:
@@ -177,12 +177,12 @@ class LabelsBuilder:
 
 
 def instance_skeleton(spec: ModelSpec) -> SkeletonSpec:
-    """What the instances of a model are written on."""
+    """Return the skeleton that instances of a model are written with."""
     return CENTROID_SKELETON if not spec.row.finds_points and spec.n_nodes > 1 else spec.skeleton
 
 
 def make_skeleton(spec: SkeletonSpec) -> sio.Skeleton:
-    """A skeleton of sleap-io from the names of a model's."""
+    """Convert a model's skeleton to one of sleap-io."""
     import sleap_io as sio
 
     return sio.Skeleton(

@@ -65,7 +65,7 @@ class Outputs:
         time_s: time stamp of the frame in its video file, in seconds; `None` where the source has none (images, arrays,
             HDF5, some AVI and MPEG files). Of a live frame: when it came, in seconds of the session's clock.
         failure: why the frame could not be predicted; `None` if all went well.
-        capped: a fixed number of places was full, so that peaks may be missing.
+        capped: truncated: the maximum number of peaks was reached, so that some may be missing.
         skeleton: names of nodes and edges, for plots.
     """
 
@@ -92,7 +92,7 @@ class Outputs:
     skeleton: SkeletonSpec | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         rows = self.instance_scores
         return 0 if rows is None else len(rows)
 
@@ -102,13 +102,13 @@ class Outputs:
         return int(np.count_nonzero(self.present()))
 
     def as_damaged(self) -> Outputs:
-        """A copy without rows and maps, for a frame of which the network gave NaN."""
+        """Return a copy without rows and maps, for a frame of which the network gave NaN."""
         empty = self.select(np.zeros(len(self), bool))
         empty.pred_confmaps = empty.pred_pafs = empty.pred_class_maps = None
         return attrs.evolve(empty, failure=NOT_FINITE, capped=False)
 
     def present(self) -> NDArray[np.bool_]:
-        """Which rows have at least one point, (I,)."""
+        """Return the mask (I,) of the rows with at least one point."""
         points = self.pred_keypoints if self.pred_keypoints is not None else self.pred_centroids
         if points is None:
             return np.zeros(0, bool)
@@ -116,23 +116,23 @@ class Outputs:
         return ~missing.all(axis=tuple(range(1, missing.ndim)))
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields by name, arrays as they are."""
+        """Return all fields by name, arrays unchanged."""
         return {item.name: getattr(self, item.name) for item in attrs.fields(Outputs)}
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Outputs:
-        """A copy with some of the rows, in the given order."""
+        """Return a copy with some of the rows, in the given order."""
         per_row = {name: value[rows] for name in ROW_FIELDS if (value := getattr(self, name)) is not None}
         return attrs.evolve(self, **per_row)
 
     def to(self, device: str | torch.device) -> Outputs:
-        """A copy whose arrays are torch tensors on a device."""
+        """Return a copy whose arrays are torch tensors on a device."""
         import torch
 
         moved: dict[str, Any] = {name: torch.as_tensor(value, device=device) for name, value in self._arrays().items()}
         return attrs.evolve(self, **moved, device=str(device))
 
     def numpy(self) -> Outputs:
-        """A copy whose arrays are numpy arrays."""
+        """Return a copy whose arrays are NumPy arrays."""
         moved: dict[str, Any] = {
             name: value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
             for name, value in self._arrays().items()

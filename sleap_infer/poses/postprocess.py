@@ -36,7 +36,7 @@ Decoder: TypeAlias = Callable[[Candidates, ModelSpec, StageSettings], tuple[Indi
 def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings) -> list[Outputs]:
     """Turn the candidates of a batch into the outputs of its images, one each.
 
-    An image of which the network gave NaN has no rows, and says so as its failure.
+    An image of which the network gave NaN has no rows, and `failure` is set.
 
     Args:
         candidates: as in `sleap_infer.poses.candidates`.
@@ -61,7 +61,7 @@ def postprocess(candidates: Candidates, geometry: Geometry, spec: ModelSpec, set
 def find_rows(
     candidates: Candidates, geometry: Geometry, spec: ModelSpec, settings: StageSettings
 ) -> tuple[Indices, Rows]:
-    """What `postprocess` gives, as arrays of the whole batch: the image of each row (I,), ascending, and the rows.
+    """Return the image of each row of a batch (I,), ascending, and the rows, as `postprocess` splits them.
 
     Points are in pixels of the network's input and, under their own names, in pixels of the image.
     """
@@ -74,7 +74,7 @@ def find_rows(
 
 
 def _are_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> list[bool]:
-    """In which images all places for peaks of a node, or for centroids, are taken: others may have been left out."""
+    """In which images all positions for peaks of a node, or for centroids, are taken: others may have been left out."""
     is_peak = candidates.get("peak_mask", candidates.get("instance_valid"))
     most = spec.exported.n_places if spec.exported else settings.peaks.max_peaks_per_node
     if is_peak is None or most is None or is_peak.shape[-1] < most:
@@ -85,7 +85,7 @@ def _are_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) 
 
 
 def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Single and centered instance: the highest peak of each node; the score is the sum of their values."""
+    """Return the highest peak of each node (single, centered instance); the score is the sum of their values."""
     values = np.ascontiguousarray(candidates["peak_vals"])
     rows = {
         "pred_raw_keypoints": candidates["peaks"],
@@ -96,28 +96,28 @@ def decode_one(candidates: Candidates, spec: ModelSpec, settings: StageSettings)
 
 
 def decode_centroids(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Centroids: every peak, the strongest where there are more than `max_instances`."""
-    images, places = _centroids(candidates, settings)
-    return images, _centroid_rows(candidates, images, places)
+    """Return every centroid, at most the `max_instances` strongest."""
+    images, positions = _centroids(candidates, settings)
+    return images, _centroid_rows(candidates, images, positions)
 
 
 def decode_bottomup(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Bottom-up: peaks joined by the best connections; an instance scores the sum of its connections."""
+    """Group peaks by the best connections (bottom-up); the score is the sum of an instance's connections."""
     is_peak = candidates["peak_mask"].astype(bool)
-    n_places = is_peak.shape[-1]
-    scores = candidates["line_scores"].reshape(len(is_peak), len(spec.paf_edges), n_places, n_places)
+    n_positions = is_peak.shape[-1]
+    scores = candidates["line_scores"].reshape(len(is_peak), len(spec.paf_edges), n_positions, n_positions)
     images, members, totals = group_instances(is_peak, scores, spec.paf_edges, settings.grouping.min_line_scores)
     enough = (members >= 0).sum(axis=1) >= _least_peaks(settings.grouping.min_instance_peaks, spec.n_nodes)
-    kept = np.flatnonzero(enough)
-    kept = kept[_strongest(totals[kept], images[kept], settings.peaks.max_instances)]
-    images = images[kept]
-    return images, {**_gather_members(candidates, images, members[kept]), "instance_scores": totals[kept]}
+    selected = np.flatnonzero(enough)
+    selected = selected[_strongest(totals[selected], images[selected], settings.peaks.max_instances)]
+    images = images[selected]
+    return images, {**_gather_members(candidates, images, members[selected]), "instance_scores": totals[selected]}
 
 
 def decode_multi_class_bottomup(
     candidates: Candidates, spec: ModelSpec, settings: StageSettings
 ) -> tuple[Indices, Rows]:
-    """Multi-class bottom-up: a row per class with the peaks that are assigned to it; scores are means of its values."""
+    """Return a row per class with its peaks (multi-class bottom-up); the score is the mean of their values."""
     probabilities = candidates["class_probs"]
     members = group_by_class(candidates["peak_mask"].astype(bool), probabilities)
     n_images, n_classes, n_nodes = members.shape
@@ -138,7 +138,7 @@ def decode_multi_class_bottomup(
 
 
 def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Multi-class top-down, one crop each: the pose, and the crop's own most probable class.
+    """Return the pose of each crop and its most probable class (multi-class top-down).
 
     In a pipeline, `assign_crop_classes` decides over all crops of a frame instead.
     """
@@ -149,17 +149,17 @@ def decode_class_vector(candidates: Candidates, spec: ModelSpec, settings: Stage
 
 
 def decode_fused(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Top-down in one graph: a pose per centroid; its score is the centroid's value."""
-    images, places = _centroids(candidates, settings)
-    rows = _centroid_rows(candidates, images, places)
+    """Return a pose per centroid (top-down in one graph); its score is the centroid's value."""
+    images, positions = _centroids(candidates, settings)
+    rows = _centroid_rows(candidates, images, positions)
     poses = {"pred_raw_keypoints": "peaks", "pred_peak_values": "peak_vals"}
-    return images, {**rows, **{name: candidates[source][images, places] for name, source in poses.items()}}
+    return images, {**rows, **{name: candidates[source][images, positions] for name, source in poses.items()}}
 
 
 def decode_fused_classes(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> tuple[Indices, Rows]:
-    """Multi-class top-down in one graph: as `decode_fused`, and classes, none twice in a frame."""
-    images, places = _centroids(candidates, settings)
-    probabilities = candidates["class_probs"][images, places]
+    """Return a pose and a class per centroid, no class twice in a frame (multi-class top-down in one graph)."""
+    images, positions = _centroids(candidates, settings)
+    probabilities = candidates["class_probs"][images, positions]
     frames = np.split(probabilities, np.flatnonzero(np.diff(images)) + 1)
     keeps_unsure = spec.conventions.unsure_classes
     assigned = [assign_crop_classes(frame, keeps_unsure) for frame in frames]
@@ -186,11 +186,11 @@ DECODERS: dict[str, Decoder] = {
 
 
 def assign_crop_classes(probabilities: Floats, keeps_unsure: bool = True) -> tuple[NDArray[np.int64], Floats]:
-    """Classes of all crops of one frame, each class at most once.
+    """Assign classes to all crops of one frame, each class at most once.
 
     Args:
         probabilities: (I, C).
-        keeps_unsure: whether a crop may get another class than its own most probable one.
+        keeps_unsure: whether a crop may be assigned a class that is not its most probable one.
 
     Returns:
         Classes (I,), -1 for none, and their probabilities (I,), NaN for none.
@@ -248,16 +248,16 @@ def _apart(outputs: Outputs, options: FilterOptions) -> NDArray[np.bool_]:
 
 
 def _centroids(candidates: Candidates, settings: StageSettings) -> tuple[Indices, Indices]:
-    """Image and place of each centroid that is kept."""
-    images, places = np.nonzero(candidates["instance_valid"].astype(bool))
-    kept = _strongest(candidates["centroid_vals"][images, places], images, settings.peaks.max_instances)
-    return images[kept], places[kept]
+    """Image and position of each selected centroid."""
+    images, positions = np.nonzero(candidates["instance_valid"].astype(bool))
+    selected = _strongest(candidates["centroid_vals"][images, positions], images, settings.peaks.max_instances)
+    return images[selected], positions[selected]
 
 
-def _centroid_rows(candidates: Candidates, images: Indices, places: Indices) -> Rows:
-    """Rows of the centroids at places of images; their values are their scores."""
-    values = candidates["centroid_vals"][images, places]
-    points = candidates["centroids"][images, places]
+def _centroid_rows(candidates: Candidates, images: Indices, positions: Indices) -> Rows:
+    """Rows of the centroids at positions of images; their values are their scores."""
+    values = candidates["centroid_vals"][images, positions]
+    points = candidates["centroids"][images, positions]
     return {"pred_raw_centroids": points, "pred_centroid_values": values, "instance_scores": values.copy()}
 
 
@@ -280,7 +280,7 @@ def _strongest(scores: Floats, images: Indices, at_most: int | None) -> Indices:
 
 
 def _least_peaks(wanted: float, n_nodes: int) -> int:
-    """A count as it is, a share as so many of the nodes, rounded down."""
+    """Return a count unchanged, a fraction as a number of nodes, rounded down."""
     return wanted if isinstance(wanted, int) else int(wanted * n_nodes)
 
 

@@ -69,7 +69,7 @@ def fit_channels(images: Images, settings: ImageSettings) -> Images:
 
 
 def fit_size(images: Images, settings: ImageSettings) -> tuple[Images, float]:
-    """Enlarge or reduce to fit into the maximal size, keep the aspect, and pad to that size at right and bottom.
+    """Resize to fit into the maximum size, keeping the aspect ratio, and pad to that size at right and bottom.
 
     Returns:
         Images of exactly the maximal size, and the factor they were resized by.
@@ -96,7 +96,7 @@ def scale_and_pad(images: Images, settings: ImageSettings) -> Images:
 
 
 def scaled_size(size: tuple[int, int], settings: ImageSettings) -> tuple[int, int]:
-    """(height, width) of scaled images, rounded down; TensorFlow multiplies in 32-bit floats.
+    """Return the (height, width) of scaled images, rounded down; TensorFlow multiplies in 32-bit floats.
 
     >>> scaled_size((41, 30), ImageSettings(input_scaling=0.5))
     (20, 15)
@@ -124,7 +124,7 @@ def _resize(images: Images, size: tuple[int, int]) -> Images:
 
 
 def _pixels_of(images: Any) -> Any:
-    """What works on the pixels of images where they are. PyTorch is there already if one of them is a tensor."""
+    """Return the module for arrays or for tensors; torch is loaded already if an image is a tensor."""
     if isinstance(images, np.ndarray):
         return host_images
     from sleap_infer.ops import device_images
@@ -133,7 +133,7 @@ def _pixels_of(images: Any) -> Any:
 
 
 def frames_to_cut(images: Images, frames: ImageSettings, crops: ImageSettings) -> tuple[Images, float]:
-    """Frames as crops are cut from them.
+    """Return the frames that crops are cut from.
 
     Args:
         images: (B, C, H, W).
@@ -153,7 +153,7 @@ def frames_to_cut(images: Images, frames: ImageSettings, crops: ImageSettings) -
 
 
 def place_crops(centroids: Floats, side: int, settings: ImageSettings = AS_THEY_ARE) -> tuple[Floats, NDArray[Any]]:
-    """Where square crops around centroids lie.
+    """Return the positions of square crops around centroids.
 
     Args:
         centroids: (I, 2) as (x, y) in fitted pixels.

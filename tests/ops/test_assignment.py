@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from sleap_infer.ops import assignment
-from sleap_infer.ops.assignment import assign, places_used
+from sleap_infer.ops.assignment import assign, positions_used
 
 NAN, INF = float("nan"), float("inf")
 
@@ -127,4 +127,4 @@ def test_scipy_is_left_out_where_partners_are_clear(monkeypatch: pytest.MonkeyPa
     ("is_peak", "expected"), [([[0, 0, 0]], 1), ([[1, 0, 0]], 1), ([[1, 0, 0], [0, 1, 0]], 2), ([[0, 0, 1]], 3)]
 )
 def test_places_that_hold_all_peaks(is_peak: list[list[int]], expected: int) -> None:
-    assert places_used(np.array(is_peak, bool)) == expected
+    assert positions_used(np.array(is_peak, bool)) == expected

@@ -104,7 +104,7 @@ def test_a_crop_outside_of_the_frame_is_black() -> None:
 
 @pytest.mark.parametrize("side", [3, 5, 7])
 def test_the_rule_of_edges_is_that_of_crops(side: int) -> None:
-    """Lines between the first and the last are always inside; these two as `crop_places` has them."""
+    """Lines between the first and the last are always inside; these two as `crop_axis` has them."""
     lengths = np.arange(1, 80)
     rule = bilinear.edge_lines(side, lengths)
     assert rule.all() == (side == 3)
@@ -113,4 +113,4 @@ def test_the_rule_of_edges_is_that_of_crops(side: int) -> None:
             lines = first + np.arange(side)
             expected = (lines >= 0) & (lines < length)
             expected &= ((lines != 0) | edges[0]) & ((lines != length - 1) | edges[1])
-            np.testing.assert_array_equal(bilinear.crop_places(first, side, length).inside, expected)
+            np.testing.assert_array_equal(bilinear.crop_axis(first, side, length).inside, expected)

@@ -175,7 +175,7 @@ def test_nothing_waits_between_the_pixels_and_the_candidates(
     kind: str, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The CPU stands for a GPU here, where all places are taken for used.
-    monkeypatch.setattr("sleap_infer.ops.pafs._places_used", lambda peaks: peaks.shape[2])
+    monkeypatch.setattr("sleap_infer.ops.pafs._positions_used", lambda peaks: peaks.shape[2])
     spec = read_spec(models / kind)
     settings = resolve([spec], read_options([spec], spec.row.pipeline, {})).stages[0]
     network = PoseNetwork(load_network(models / kind), spec, settings)

@@ -47,7 +47,7 @@ class Network(nn.Module):
 
 
 def build_backbone(spec: BackboneSpec, transpose: TransposeAlignment) -> UNet | EncoderDecoder:
-    """The backbone that a spec describes, with random weights."""
+    """Build the backbone that a spec describes, with random weights."""
     return UNet(spec, transpose) if isinstance(spec, UNetSpec) else EncoderDecoder(spec, transpose)
 
 

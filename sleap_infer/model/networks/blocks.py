@@ -1,4 +1,4 @@
-"""The parts that all backbones share: rows of convolutions, and the decoder of a U-Net.
+"""Building blocks of all backbones: rows of convolutions, and the decoder of a U-Net.
 
 Submodules carry the names of sleap-nn's checkpoints, so that weights load without renaming.
 """
@@ -51,7 +51,7 @@ class ConvBlock(nn.Module):
 
 
 def middle_blocks(names: tuple[str, str], channels: tuple[int, int], n_convs: int, kernel_size: int) -> nn.Sequential:
-    """The bottleneck: `n_convs - 1` expanding convolutions, then a contracting one.
+    """Build the bottleneck: `n_convs - 1` expanding convolutions, then a contracting one.
 
     Args:
         names: starts of the names of the expanding and of the contracting block.
@@ -175,7 +175,7 @@ class Decoder(nn.Module):
 
 
 def log2(value: int, name: str) -> int:
-    """The exponent of a power of two.
+    """Return the exponent of a power of two.
 
     Raises:
         UnsupportedModelError: `value` is not a power of two.

@@ -18,7 +18,7 @@ BLOCKED = -100.0
 
 
 def relative_position_index(window: int) -> Tensor:
-    """Row of the bias table for each pair of pixels in a window, (window**4,)."""
+    """Return the row of the bias table for each pair of pixels in a window, (window**4,)."""
     axis = torch.arange(window, device="cpu")  # also where a network is built without memory
     y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
     dy, dx = y[:, None] - y[None, :] + window - 1, x[:, None] - x[None, :] + window - 1
@@ -26,7 +26,7 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def region_labels(size: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Which part of a cyclically shifted axis each pixel came from, (size,)."""
+    """Return which part of a cyclically shifted axis each pixel came from, (size,)."""
     at = torch.arange(size, device=device)
     return (at >= size - window).int() + (at >= size - shift).int() if shift else torch.zeros_like(at).int()
 
@@ -72,7 +72,7 @@ class WindowAttention(nn.Module):
         return (weights.softmax(dim=-1) @ v).transpose(1, 2).reshape(count, area, channels)
 
     def _blocked(self, size: tuple[int, int], shifts: list[int], device: torch.device) -> Tensor | None:
-        """What to add to the attention of each window, (n_windows, area, area), or `None` without a shift."""
+        """Return the attention mask of each window, (n_windows, area, area), or `None` without a shift."""
         if not any(shifts):
             return None
         window = self.window

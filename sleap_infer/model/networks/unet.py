@@ -40,7 +40,7 @@ class Stem(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Blocks of convolutions with a pool between them; every block's output is kept."""
+    """Blocks of convolutions with a pool between them; every block's output is returned."""
 
     def __init__(self, spec: UNetSpec, widths: list[int], into: int, pool_first: bool) -> None:
         super().__init__()

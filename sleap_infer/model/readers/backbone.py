@@ -30,7 +30,7 @@ Size = TypeVar("Size")
 
 
 def read_backbone(backbones: Section) -> BackboneSpec:
-    """The first backbone that is given.
+    """Read the first backbone that is given.
 
     Raises:
         ModelConfigError: none is given.
@@ -81,7 +81,7 @@ def _read_swin(section: Section) -> SwinSpec:
 
 
 def _published(section: Section, sizes: Mapping[str, Size]) -> Size | None:
-    """The published size that is named; `None` where the stages are given one by one under `arch`."""
+    """Return the published size that is named; `None` if the stages are given one by one under `arch`."""
     name = section.get("model_type", str)
     if name is not None and name in sizes:
         return sizes[name]

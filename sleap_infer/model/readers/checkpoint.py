@@ -33,7 +33,7 @@ class _TensorBuilder:
     __slots__ = ()
 
     def __call__(self, *args: Any) -> Tensor:
-        """Storage, offset, size, stride, and what else a pickle has to say about a tensor."""
+        """Storage, offset, size, stride and further facts of a tensor in a pickle."""
         return torch._utils._rebuild_tensor_v2(*args)
 
 
@@ -45,7 +45,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The network's weights in a sleap-nn checkpoint, keys without their leading `model.`.
+    """Read the network's weights from a sleap-nn checkpoint, keys without their leading `model.`.
 
     Raises:
         CheckpointError: the file is truncated, is not a PyTorch checkpoint, or holds no weights.
@@ -158,10 +158,10 @@ class _Inert:
         pass
 
     def append(self, _item: object) -> None:
-        """Called for list items in a pickle."""
+        """Ignore list items of a pickle."""
 
     def extend(self, _items: object) -> None:
-        """Called for list items in a pickle."""
+        """Ignore list items of a pickle."""
 
 
 class _InertUnpickler(pickle._Unpickler):  # the C one makes a memo of any size

@@ -106,7 +106,7 @@ def expand_model_path(path: str | Path) -> list[Path]:
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether a path is a model, or a file of one: a directory with a configuration, a directory of such, weights."""
+    """Return whether a path is a model, or a file of one (configuration, weights, or a directory with these)."""
     path = Path(path).expanduser()
     names = [name for name, _ in CONFIG_NAMES]
     try:
@@ -138,8 +138,8 @@ def _find_config(directory: Path, given: Path, kind_of: Callable[[Path], str]) -
 def models_inside(folder: Path) -> list[Path]:
     """Return the model directories in a folder, or, if there are none, in the folders in it. Links are not followed."""
     for pattern in ("*", "*/*"):
-        places = list(islice(folder.glob(pattern), MOST_LOOKED_AT))
-        found = [place for place in places if any((place / name).is_file() for name, _ in CONFIG_NAMES)]
+        folders = list(islice(folder.glob(pattern), MOST_LOOKED_AT))
+        found = [inside for inside in folders if any((inside / name).is_file() for name, _ in CONFIG_NAMES)]
         if found:
             return sorted(found)
     return []

@@ -1,4 +1,4 @@
-"""Exported models: what `export_metadata.json` says of a graph, and the spec that comes of it. No torch.
+"""Exported models: `export_metadata.json` of a graph, and its spec. No torch.
 
 The file has the fields that sleap-nn writes, for other programs, and under `sleap_infer` all that is needed to run the
 graph and to name what it finds. The same text travels inside the graph.
@@ -38,7 +38,7 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
         ignore_unknown: whether settings that are not known here are only warned of.
 
     Raises:
-        ExportedModelError: the graph was changed since, or nothing says what it is.
+        ExportedModelError: the graph was changed since, or has no metadata.
     """
     beside = files.config.name == METADATA_NAME
     metadata = _read_beside(files.config) if beside else _read_inside(files.weights)
@@ -93,7 +93,7 @@ def _warn_of_second_pass(directory: Path) -> None:
 
 
 def metadata_inside(spec: ModelSpec) -> dict[str, str]:
-    """What travels inside a graph, so that it is enough by itself."""
+    """Return the metadata that are stored inside a graph, so that it is complete without other files."""
     return {OUR_KEY: json.dumps(spec_to_json(spec))}
 
 

@@ -62,7 +62,7 @@ def read_centring(kind: str, head: Section) -> Centring:
 
 
 def read_heads(kind: str, head: Section, skeleton: SkeletonSpec) -> tuple[HeadSpec, ...]:
-    """The heads of a model in the order of its weights.
+    """Return the heads of a model in the order of its weights.
 
     Raises:
         ModelConfigError: a second head is missing, or names what the skeleton does not have.

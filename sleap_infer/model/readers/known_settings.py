@@ -1,8 +1,8 @@
 """Every setting of a configuration that is known, per format, and which of them may be passed over.
 
 A setting is either read (`READ`), of the training only (`TRAINING`), or supported at some of its values only (`Only`).
-All others are unknown: they could change the poses, so that a model with one of them is refused unless the user says
-otherwise. Sources of the lists: the classes of the configurations that sleap-nn 0.0.1 to 0.3.5 and SLEAP 1.4.1 write.
+All others are unknown: they could change the poses, so that a model with one of them is refused unless the user allows
+it. Sources of the lists: the classes of the configurations that sleap-nn 0.0.1 to 0.3.5 and SLEAP 1.4.1 write.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _of_kind(rules: Rules, kind: str) -> Rules:
 
 
 def unknown_settings(section: Section, rules: Rules) -> Iterator[str]:
-    """Yield the settings of a section that are given and not known, each with its place.
+    """Yield the settings of a section that are given and not known, each with its position.
 
     Raises:
         UnsupportedModelError: a known setting has a value that is not supported.
@@ -279,7 +279,7 @@ def _check_value(section: Section, key: str, rule: Only) -> None:
 
 
 def _is_nothing(value: object) -> bool:
-    """Whether a value says nothing: null, or a list or mapping of nothing."""
+    """Return whether a value is empty: null, or a list or mapping of empty values."""
     if isinstance(value, Mapping):
         return all(_is_nothing(item) for item in value.values())
     return value is None or (isinstance(value, (list, tuple)) and not value)

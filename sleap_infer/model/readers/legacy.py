@@ -36,7 +36,7 @@ PRECEDENCE = ("centroid", "centered_instance", "single_instance", "multi_instanc
 
 MISSING_STEM_STRIDE = 16
 MISSING_FC = {"num_fc_layers": 2, "num_fc_units": 1024}
-"""What SLEAP assumed where a file does not say."""
+"""Defaults of SLEAP."""
 
 
 def read_json_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
@@ -168,7 +168,7 @@ def _sorted_names(symmetry: Any) -> tuple[str, str]:
 
 
 def read_keras_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Weights of a Keras file as `"<layer>.weight"` and `"<layer>.bias"` in PyTorch's axis order.
+    """Read the weights of a Keras file as `"<layer>.weight"` and `"<layer>.bias"` in PyTorch's axis order.
 
     Kernels (height, width, in, out) become (out, in, height, width), dense matrices (in, out) become (out, in);
     the same permutation turns a transposed convolution's (height, width, out, in) into (in, out, height, width).

@@ -1,4 +1,4 @@
-"""One mapping of a configuration file, read with types, and with its own place in every message."""
+"""One mapping of a configuration file, read with types; every message names the position in the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Facts = TypeVar("Facts", bound=attrs.AttrsInstance)
 class Section:
     """A mapping inside a configuration file.
 
-    Missing keys and nulls read as "not given"; a value of the wrong type is an error that names its place.
+    Missing keys and nulls read as "not given"; a value of the wrong type is an error that names its position.
 
     Args:
         data: the mapping, or `None` for an absent section.
@@ -35,36 +35,36 @@ class Section:
         self.where = where
 
     def __contains__(self, key: str) -> bool:
-        """Whether a value is given (not null)."""
+        """Return whether a value is given (not null)."""
         return self._data.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:
-        """Keys whose value is given (not null)."""
+        """Iterate over keys whose value is given (not null)."""
         return (key for key, value in self._data.items() if value is not None)
 
     def mentions(self, key: str) -> bool:
-        """Whether the key is written at all, be it with a null."""
+        """Return whether the key is present, also with a null."""
         return key in self._data
 
     def section(self, key: str) -> Section:
-        """The mapping under a key; empty where there is none."""
+        """Return the mapping under a key; empty if there is none."""
         return Section(self._data.get(key), f"{self.where}: {key}")
 
     def items(self) -> ItemsView[str, Any]:
-        """Keys and values as they were parsed."""
+        """Return keys and values as parsed."""
         return self._data.items()
 
     def raw(self, key: str) -> Any:
-        """The value under a key as it was parsed, or `None`."""
+        """Return the value under a key as parsed, or `None`."""
         return self._data.get(key)
 
     def get(self, key: str, kind: type[T]) -> T | None:
-        """The value under a key as `int`, `float`, `bool` or `str`, or `None` where it is not given."""
+        """Return the value under a key as `int`, `float`, `bool` or `str`, or `None` if it is not given."""
         value = self._data.get(key)
         return None if value is None else self._convert(key, value, kind)
 
     def list_of(self, key: str, kind: type[T]) -> tuple[T, ...] | None:
-        """The list under a key, each item converted, or `None` where it is not given."""
+        """Return the list under a key, each item converted, or `None` if it is not given."""
         value = self._data.get(key)
         if value is None:
             return None

@@ -81,7 +81,7 @@ def spec_from_data(data: object, where: str, files: ModelFiles, ignore_unknown: 
 
 
 def read_kind(heads: Section) -> tuple[str, Section]:
-    """The kind of model, which is the first head that is given, as in sleap-nn, and its section.
+    """Return the kind of model, which is the first head that is given, as in sleap-nn, and its section.
 
     Raises:
         ModelConfigError: no head is given.
@@ -103,7 +103,7 @@ def read_kind(heads: Section) -> tuple[str, Section]:
 
 
 def read_skeleton(data_config: Section, head: Section) -> SkeletonSpec:
-    """The first skeleton of the file, in the list form of today or the mapping form of early versions.
+    """Read the first skeleton of the file, in the list form of today or the mapping form of early versions.
 
     A file without one gets a skeleton of the head's parts.
 

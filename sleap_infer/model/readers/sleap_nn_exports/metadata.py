@@ -1,4 +1,4 @@
-"""sleap-nn's own exports (`sleap-nn export`): what their metadata, configurations and graphs say, as a spec. No torch.
+"""sleap-nn's own exports (`sleap-nn export`): their metadata, configurations and graphs as a spec. No torch.
 
 Measured on exports of sleap-nn 0.3.5, from the outside. Their metadata leave out the size that a graph was traced with,
 which decides what it makes of other sizes; it is read from the constants in the graph. Options that are in a graph but
@@ -37,7 +37,7 @@ KNOWN_VERSION = "0.3.5"
 """Of sleap-nn, whose exports were measured."""
 
 ASSUMED_LINES = {"n_points": 10, "max_edge_length_ratio": 0.25, "dist_penalty_weight": 1.0}
-"""How connections are sampled; the defaults of `sleap-nn export`, whose metadata do not say it."""
+"""How connections are sampled; the defaults of `sleap-nn export`, whose metadata lack it."""
 
 INSTEAD = "Or export the trained model: sleap-infer export MODEL -o DIR."
 
@@ -62,7 +62,7 @@ class Feeding:
 
 
 def is_sleap_nn(metadata: Mapping[str, Any]) -> bool:
-    """Whether these are the metadata of an export that sleap-nn made.
+    """Return whether these are the metadata of an export that sleap-nn made.
 
     >>> is_sleap_nn({"model_type": "bottomup", "sleap_nn_version": "0.3.5"}), is_sleap_nn({"model_type": "bottomup"})
     (True, False)
@@ -72,7 +72,7 @@ def is_sleap_nn(metadata: Mapping[str, Any]) -> bool:
 
 
 def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any], ignore_unknown: bool = False) -> ModelSpec:
-    """Read what an export of sleap-nn is, and say once what it lacks.
+    """Read an export of sleap-nn, and warn once of its limitations.
 
     Args:
         files: of the export.
@@ -102,7 +102,7 @@ def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any], ignore_unk
 
 
 def _read_configs(files: ModelFiles, stated: Stated, graph: GraphFile, ignore_unknown: bool) -> dict[str, ModelSpec]:
-    """The models in the graph by kind, as far as a configuration of theirs is beside it, or else inside."""
+    """Return the models in the graph by kind, if their configuration is beside the graph or inside it."""
     found = {}
     inside = _texts_inside(files, stated, graph)
     for kind in stated.stages:
@@ -179,7 +179,7 @@ def _preprocessing(stated: Stated, known: ModelSpec, feeding: Feeding, graph: Gr
 
 
 def _without_config(stated: Stated) -> ModelSpec:
-    """All that the metadata say; the backbone stands for one that is not known, but for its channels."""
+    """Build a spec from the metadata alone; of the backbone, only the channels are known."""
     kind, stride, confmaps = stated.stages[-1], stated.stride, stated.row.heads[0]
     return ModelSpec(
         kind=kind,
@@ -207,10 +207,10 @@ def _check_agree(files: ModelFiles, stated: Stated, known: ModelSpec, graph: Gra
         ("max_width", stated.largest[1], known.preprocessing.max_width),
         ("training_config_hash", stated.config_hash, graph.config_hash()),
     ]
-    for name, said, found in pairs:
-        if said and found and said != found:
+    for name, given, found in pairs:
+        if given and found and given != found:
             raise ExportedModelError(
-                f"{files.config}: the metadata have {name} {said}, but the training configuration, or the graph, has "
+                f"{files.config}: the metadata have {name} {given}, but the training configuration, or the graph, has "
                 f"{found}: they are not of the same export. Copy the directory again. {INSTEAD}"
             )
     if stated.scale == 1.0 and graph.input_size:
@@ -242,7 +242,7 @@ def _feeding(files: ModelFiles, stated: Stated, config: ModelSpec | None, graph:
             return Feeding("network")
         if on_crops and stated.crop:
             return Feeding("scaling", (stated.crop, stated.crop))
-        raise ExportedModelError(f"{files.config}: nothing says the stride of the network. {_copy_hint(stated)}")
+        raise ExportedModelError(f"{files.config}: the stride of the network is unknown. {_copy_hint(stated)}")
     fixed = _known_size(files, graph.input_size)
     images = config.preprocessing if config else TrainedPreprocessing()
     height, width = (stated.crop, stated.crop) if on_crops else (images.max_height, images.max_width)
@@ -274,7 +274,7 @@ def _config_name(stated: Stated, kind: str) -> str:
 
 
 def _unscaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The smallest (height, width) that scaling makes this of.
+    """Return the smallest (height, width) that scaling turns into this size.
 
     >>> _unscaled((160, 33), 0.3), int(534 * 0.3), int(110 * 0.3)
     ((534, 110), 160, 33)
@@ -303,7 +303,7 @@ def _baked(stated: Stated, feeding: Feeding) -> dict[str, Any]:
 
 
 def _caution(stated: Stated, configs: Mapping[str, ModelSpec], spec: ModelSpec) -> str:
-    """What a user should know of such an export."""
+    """Return a warning about the accuracy of such an export."""
     scale = stated.scale
     if stated.row.is_fused:
         last = configs.get(stated.stages[-1])

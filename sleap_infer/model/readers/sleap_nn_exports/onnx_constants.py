@@ -1,4 +1,4 @@
-"""What an ONNX file of sleap-nn says by its constants, read without onnx or onnxruntime.
+"""Facts in the constants of an ONNX file of sleap-nn, read without onnx or onnxruntime.
 
 Their metadata leave out the size that a graph was traced with; it is in the Resize or the crop grid of the graph.
 """
@@ -44,7 +44,7 @@ class GraphFile:
     cropped_size: tuple[int, int] | None = None
 
     def config_hash(self) -> str | None:
-        """Which training it is of, where the metadata inside say so."""
+        """Return the hash of the training configuration, if the metadata inside have it."""
         try:
             return str(json.loads(self.properties[INSIDE_KEY])["training_config_hash"])
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -52,7 +52,7 @@ class GraphFile:
 
 
 def read_graph_file(path: Path) -> GraphFile:
-    """Read the texts and constants of an ONNX file that say what images it takes.
+    """Read the texts and constants of an ONNX file that describe its input images.
 
     Raises:
         ExportedModelError: it is not an ONNX file, or damaged.
@@ -74,7 +74,7 @@ def read_graph_file(path: Path) -> GraphFile:
 
 
 def _read_nodes(graph: memoryview) -> tuple[Nodes, dict[str, memoryview]]:
-    """The operations of a graph, and its constants by name, as they lie in the file."""
+    """Return the operations of a graph, and its constants by name, as stored in the file."""
     nodes: Nodes = {}
     tensors = {}
     for number, value in protobuf_fields(graph):
@@ -90,7 +90,7 @@ def _read_nodes(graph: memoryview) -> tuple[Nodes, dict[str, memoryview]]:
 
 
 def _input_size(nodes: Nodes, tensors: Mapping[str, memoryview]) -> tuple[int, int] | None:
-    """What images are resized to: the `sizes` of the Resize that follows the division by 255."""
+    """Return the size that images are resized to: the `sizes` of the Resize that follows the division by 255."""
     for operation, inputs in nodes.values():
         if operation == "Resize" and len(inputs) > 3 and nodes.get(inputs[0], ("",))[0] == "Div":
             made_by, parts = nodes.get(inputs[3], ("", []))
@@ -104,13 +104,15 @@ def _input_size(nodes: Nodes, tensors: Mapping[str, memoryview]) -> tuple[int, i
 def _crop_grid(tensor: memoryview) -> tuple[int, tuple[int, int]] | None:
     """Of the constant that crops are sampled by, (1, 1, S, S, 2): S, and the (height, width) of its frames.
 
-    It holds places from -S / width to S / width, and the same of the height.
+    It holds positions from -S / width to S / width, and the same of the height.
     """
     shape = [size for key, value in protobuf_fields(tensor) if key == 1 for size in protobuf_integers(value)]
     if len(shape) != 5 or shape[:2] != [1, 1] or shape[4] != 2 or shape[2] != shape[3]:
         return None
-    reach = np.abs(_values(tensor, "<f4")[:2])
-    return (shape[2], (round(shape[2] / reach[1]), round(shape[2] / reach[0]))) if reach.all() and len(reach) else None
+    extent = np.abs(_values(tensor, "<f4")[:2])
+    return (
+        (shape[2], (round(shape[2] / extent[1]), round(shape[2] / extent[0]))) if extent.all() and len(extent) else None
+    )
 
 
 def _values(tensor: memoryview, kind: str) -> Any:
@@ -123,7 +125,7 @@ def protobuf_texts(message: memoryview, key: int) -> list[str]:
 
 
 def protobuf_integers(value: int | memoryview) -> Iterable[int]:
-    """A number, or several that are packed."""
+    """Decode an integer, or several packed ones."""
     if isinstance(value, int):
         yield value
         return
@@ -134,7 +136,7 @@ def protobuf_integers(value: int | memoryview) -> Iterable[int]:
 
 
 def protobuf_fields(data: memoryview) -> Iterator[tuple[int, Any]]:
-    r"""Number and value of each field of a message in the encoding of Protocol Buffers: an int, or bytes.
+    r"""Yield number and value (an int, or bytes) of each field of a message in the encoding of Protocol Buffers.
 
     >>> (one, two) = protobuf_fields(memoryview(b"\x08\x96\x01\x12\x01a"))
     >>> one, two[0], bytes(two[1])
@@ -159,7 +161,7 @@ def protobuf_fields(data: memoryview) -> Iterator[tuple[int, Any]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A whole number of up to ten bytes, and where it ends."""
+    """Decode a varint of up to ten bytes; return it and its end."""
     value = 0
     for shift in range(0, 70, 7):
         byte, at = data[at], at + 1
@@ -170,7 +172,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def without_initializers(data: bytes, names: Iterable[str]) -> bytes:
-    """An ONNX file in which some inputs have no default.
+    """Return an ONNX file in which some inputs have no default.
 
     Args:
         data: the file.
@@ -190,14 +192,14 @@ def without_initializers(data: bytes, names: Iterable[str]) -> bytes:
 
 
 def _written(number: int, value: int | bytes | memoryview) -> bytes:
-    """A field as it stands in a file."""
+    """Encode a field."""
     if isinstance(value, int):
         return _written_varint(number << 3) + _written_varint(value)
     return _written_varint(number << 3 | 2) + _written_varint(len(value)) + bytes(value)
 
 
 def _written_varint(value: int) -> bytes:
-    r"""A whole number in the encoding of Protocol Buffers.
+    r"""Encode a varint of Protocol Buffers.
 
     >>> _written_varint(150)
     b'\x96\x01'

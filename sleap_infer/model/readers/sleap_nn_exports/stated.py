@@ -1,4 +1,4 @@
-"""What the metadata of sleap-nn's own exports say, read with types."""
+"""The metadata of sleap-nn's own exports, read with types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sleap_infer.model.spec import CHANNELS, POSITIVE
 
 @frozen
 class Stated:
-    """What `export_metadata.json` says, as far as it is used here; positions and sizes in pixels."""
+    """The used part of `export_metadata.json`; positions and sizes in pixels."""
 
     kind: str
     channels: int = field(validator=CHANNELS)
@@ -66,7 +66,7 @@ def read_stated(section: Section) -> Stated:
         raise ValueError(f"crop_size {crop} is not a square")
     places = section.get("max_peaks_per_node" if row.capacity == "peaks of each node" else "max_instances", int)
     if places is None and row.capacity:
-        raise ValueError("neither max_instances nor max_peaks_per_node says how many there is room for")
+        raise ValueError("max_instances and max_peaks_per_node are missing")
     method = section.get("centroid_method", str)
     return Stated(
         kind=kind,
