@@ -32,9 +32,11 @@ class RawErrors:
     Attributes:
         model: kind of the graph.
         output: name of the output.
-        n_values: that were compared.
-        max_abs, mse, cosine: largest difference, mean squared difference, cosine similarity.
-        n_unequal: places that hold something in only one of the two.
+        n_values: number of compared values.
+        max_abs: largest difference.
+        mse: mean squared difference.
+        cosine: cosine similarity.
+        n_unequal: number of positions that are filled in only one of the two.
     """
 
     model: str
@@ -76,12 +78,13 @@ class Worst:
     """Where the largest distance is.
 
     Attributes:
-        frame: position among the frames that were compared.
-        node: name.
+        frame: position among the compared frames.
+        node: name of the node.
         px: the distance.
         where: (x, y) of the point in the source.
-        image: (C, H, W) of that frame.
-        expected, found: (I, N, 2) poses of the source and of the export.
+        image: (C, H, W) image of that frame.
+        expected: (I, N, 2) poses of the source.
+        found: (I, N, 2) poses of the export.
     """
 
     frame: int
@@ -98,12 +101,18 @@ class PoseErrors:
     """Poses of an export compared with those of its source, instance by instance.
 
     Attributes:
-        n_frames: that were compared.
-        n_instances: that the source finds.
-        nodes: per node.
-        n_points, p50_px, p95_px, cautious_px, max_px: of all points that both have; see `poses.compare.cautious_limit`.
-        lost, gained: points that only the source has, or only the export, in instances that both have.
-        instances_lost, instances_gained: likewise.
+        n_frames: number of compared frames.
+        n_instances: number of instances of the source.
+        nodes: errors of each node.
+        n_points: number of points that both have.
+        p50_px: median of their distances, in image pixels.
+        p95_px: 95th percentile of the distances.
+        cautious_px: upper limit of the 95th percentile; see `poses.compare.cautious_limit`.
+        max_px: largest distance.
+        lost: points that only the source has, in instances that both have.
+        gained: points that only the export has, in instances that both have.
+        instances_lost: instances that only the source has.
+        instances_gained: instances that only the export has.
         oks: mean object keypoint similarity of the instances that both have; NaN for none.
         n_capped: frames in which all places of the graph were full; these count for distances only.
         worst: the largest distance; `None` if no point was compared.

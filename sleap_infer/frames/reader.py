@@ -32,8 +32,8 @@ class Reader(Protocol):
         Args:
             frame_inds: ascending indices without repeats; `None` for all frames.
 
-        Yields:
-            Index and picture of each frame; in place of a picture that cannot be read, the error that says why.
+        Returns:
+            An iterator over the index and the image of each frame; for an unreadable image, the error with its reason.
         """
 
     def in_colour(self) -> Reader:

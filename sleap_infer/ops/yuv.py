@@ -32,7 +32,10 @@ class YuvMatrix:
     Attributes:
         black: the luma of black.
         luma: factor of luma above black.
-        red_v: what V adds to red; further `green_u`, `green_v` and `blue_u`.
+        red_v: factor of V in red.
+        green_u: factor of U in green.
+        green_v: factor of V in green.
+        blue_u: factor of U in blue.
     """
 
     black: int

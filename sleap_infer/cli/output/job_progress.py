@@ -34,11 +34,14 @@ class Count:
     """Progress of a job in frames.
 
     Attributes:
+        n_tasks: number of tasks.
         n_total: frames of started tasks, as far as known.
         n_saved: frames in journals.
         n_failed: saved frames that failed.
         n_new: frames that this run saved.
+        n_finished: finished tasks.
         rss_bytes: peak memory of a process.
+        begun: start time, as of `time.perf_counter`.
         ahead: predicted frames that are not saved yet, by task.
         saved: saved frames, by task.
     """

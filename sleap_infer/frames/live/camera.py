@@ -29,6 +29,9 @@ class CameraFeed:
         camera: its index, counted from 0 by the system, or its device file.
         clock: that the frames' times are of.
 
+    Attributes:
+        must_be_read: True: frames come also while nobody asks for them.
+
     Raises:
         SourceNotFoundError: there is no such camera, or it is not to be used by us.
         EmptySourceError: it gives no frame.

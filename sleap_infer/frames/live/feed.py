@@ -57,8 +57,8 @@ class Feed(Protocol):
         Args:
             stopped: set when no more is wanted.
 
-        Yields:
-            Each frame; in place of one that is damaged, the error that says why.
+        Returns:
+            An iterator over frames; for a damaged frame, the error with its reason.
 
         Raises:
             FrameReadError: the source broke off.

@@ -38,6 +38,9 @@ class FilePlayer:
         clock: that the frames' times are of.
         wait: waits between frames.
 
+    Attributes:
+        must_be_read: False: frames wait until they are asked for.
+
     Raises:
         SourceFormatError: this is not a video.
         EmptySourceError: it has no frame that can be read.

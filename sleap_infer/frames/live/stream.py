@@ -35,6 +35,9 @@ class StreamFeed:
         timeout: seconds in which it must answer, and give its next frame.
         clock: that the frames' times are of.
 
+    Attributes:
+        must_be_read: True: frames come also while nobody asks for them.
+
     Raises:
         SourceNotFoundError: nothing answers there.
         SourceFormatError: what answers is not a video, or not one that can be decoded.

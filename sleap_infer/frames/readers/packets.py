@@ -20,8 +20,8 @@ def in_order(container: Any) -> Iterator[tuple[int | None, Any]]:
     Args:
         container: open, with a video stream; from its start, or where it was sought.
 
-    Yields:
-        The time of each frame, and the frame, or `None` where the decoder passed over it.
+    Returns:
+        An iterator over the time of each frame and the frame, or `None` where the decoder skipped it.
     """
     return _by_time(container) if has_times(container) else _by_count(container)
 

@@ -147,7 +147,11 @@ class Models:
     Attributes:
         paths: of the models.
         options: inference options of the user, by name.
-        backend, device, precision, batch_size, backend_options: as in `Predictor.from_model_paths`.
+        backend: as in `Predictor.from_model_paths`.
+        device: as in `Predictor.from_model_paths`.
+        precision: as in `Predictor.from_model_paths`.
+        batch_size: as in `Predictor.from_model_paths`.
+        backend_options: as in `Predictor.from_model_paths`.
         remember: whether a cached choice of a backend is used.
     """
 

@@ -81,7 +81,10 @@ class SeenPart:
     Attributes:
         files: of the video.
         video: its description, without open files.
-        video_idx, n_frames, frame_inds, known: as in `VideoPart` and its reader.
+        video_idx: as in `VideoPart`.
+        n_frames: as in `VideoPart`.
+        frame_inds: as in `VideoPart`.
+        known: as in its reader.
         times: of its frames in seconds, if they were asked for and are known.
         how_it_is_read: facts that change what is in a frame.
     """
@@ -114,7 +117,10 @@ class Opened:
         settings: resolved, as plain data.
         options: that take the place of what was left open.
         lines: the settings of each stage, for people.
-        skeleton, classes, n_nodes, is_centroid: of the instances.
+        skeleton: of the instances.
+        classes: names of the classes of instances.
+        n_nodes: number of nodes of an instance.
+        is_centroid: whether instances are only centroids.
         n_streams: images that the network works on at the same time.
     """
 

@@ -43,7 +43,6 @@ class InferenceRunnerTRT(BaseInferenceRunner):
     is installed) and `cuda_graph` (whether batches are replayed as one launch; by default they are).
 
     Args:
-        trt: the TensorRT module.
         store: engines of the graph.
         cuda: the GPU.
         spec: the model's facts, with what is fixed in the graph.
