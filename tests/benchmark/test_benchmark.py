@@ -103,7 +103,7 @@ def images(tmp_path: Path, videos: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_trained_model_is_exported_and_compared_with_pytorch(models: Path, images: Path) -> None:
     options = BenchmarkOptions(
         models=(models / "single_instance",),
