@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sleap_infer.model.settings import ImageSettings
+from sleap_infer.ops.host_images import cut
 from sleap_infer.ops.resize import resize_with_numpy
-from sleap_infer.poses.preprocess import cut, fit_channels, fit_size, pad_to, place_crops, preprocess, scale_and_pad
+from sleap_infer.poses.preprocess import fit_channels, fit_size, pad_to, place_crops, preprocess, scale_and_pad
 
 GRAY, RGB = ImageSettings(ensure_grayscale=True), ImageSettings(ensure_rgb=True)
 

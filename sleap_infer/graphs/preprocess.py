@@ -183,7 +183,7 @@ def fit_open_channels(images: Tensor, n_channels: int) -> Tensor:
 
 
 def cut_crops(images: Tensor, centroids: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Square crops at whole pixels, black outside of the frame, as `preprocess.crop`.
+    """Square crops at whole pixels, black outside of the frame, as `ops.host_images.cut`.
 
     Args:
         images: (B, C, H, W) fitted frames.

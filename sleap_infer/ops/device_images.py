@@ -27,9 +27,11 @@ def to_gray(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize as `ops.resize.resize`: (B, C, H, W) -> (B, C, *size)."""
+    """Resize as `ops.resize.resize`: (B, C, H, W) -> (B, C, *size); floats in [0, 1] in steps of 1 / 255."""
     new = constant(size, images.device, torch.int64)
-    return resize_and_pad(images.to(torch.float32), (new[0], new[1]), size).to(images.dtype)
+    unit = 1.0 if images.dtype == torch.uint8 else 255.0
+    resized = resize_and_pad(images.to(torch.float32) * unit, (new[0], new[1]), size)
+    return resized.to(images.dtype) if unit == 1.0 else resized / unit
 
 
 def to_gray_of_tensorflow(images: Tensor, weights: tuple[float, float, float]) -> Tensor:
@@ -58,3 +60,27 @@ def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Add black at right and bottom: (B, C, H, W) -> (B, C, *size)."""
     height, width = images.shape[2:]
     return F.pad(images, (0, size[1] - width, 0, size[0] - height))
+
+
+def cut(images: Tensor, which: Tensor, first: Tensor, side: int) -> Tensor:
+    """Cut square crops at whole pixels; black outside of the frame.
+
+    Args:
+        images: (B, C, H, W).
+        which: (I,) the frame of each crop.
+        first: (I, 2) first pixel of each as (x, y).
+        side: of the crops, in pixels.
+
+    Returns:
+        (I, C, side, side), of the same type.
+    """
+    height, width = images.shape[2:]
+    line = torch.arange(side, device=images.device)
+    columns, rows = first[:, 0, None] + line, first[:, 1, None] + line
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
+    pixels = images.permute(0, 2, 3, 1)[which[:, None, None], rows, columns]
+    return (pixels * inside[..., None]).permute(0, 3, 1, 2)
+
+
+cut_between = bilinear_torch.cut_crops

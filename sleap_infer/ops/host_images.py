@@ -8,18 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sleap_infer.ops import bilinear
-from sleap_infer.ops.resize import resize
-
-__all__ = [
-    "cut_between",
-    "fit_bilinear",
-    "pad",
-    "resize",
-    "resize_bilinear",
-    "to_gray",
-    "to_gray_of_tensorflow",
-    "to_rgb",
-]
+from sleap_infer.ops.resize import resize as resize
 
 Image = TypeVar("Image", bound=np.generic)
 
@@ -60,6 +49,27 @@ def fit_bilinear(images: NDArray[Image], size: tuple[int, int]) -> tuple[NDArray
 def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
     """Convert uint8 to floats in [0, 1]; return floats unchanged."""
     return images * np.float32(1 / 255) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+
+
+def cut(images: NDArray[Image], which: NDArray[np.int64], first: NDArray[np.int64], side: int) -> NDArray[Image]:
+    """Cut square crops out of fitted frames at whole pixels; black outside of the frame.
+
+    Args:
+        images: (B, C, H, W) frames.
+        which: (I,) the frame of each crop.
+        first: (I, 2) first pixel of each as (x, y).
+        side: of the crops, in pixels.
+
+    Returns:
+        Crops (I, C, side, side).
+    """
+    channels, height, width = images.shape[1:]
+    crops = np.zeros((len(which), side, side, channels), images.dtype).transpose(0, 3, 1, 2)
+    for number, (frame, (x, y)) in enumerate(zip(which, first, strict=True)):
+        top, bottom, left, right = max(y, 0), min(y + side, height), max(x, 0), min(x + side, width)
+        if top < bottom and left < right:
+            crops[number, :, top - y : bottom - y, left - x : right - x] = images[frame, :, top:bottom, left:right]
+    return crops
 
 
 cut_between = bilinear.cut

@@ -16,7 +16,6 @@ from sleap_infer.model.settings import ImageSettings
 from sleap_infer.ops import host_images
 from sleap_infer.poses.geometry import Floats, Geometry
 
-Image = TypeVar("Image", bound=np.generic)
 Images = TypeVar("Images", bound=Any)
 """An array, or a tensor on a device."""
 
@@ -175,9 +174,7 @@ def place_crops(centroids: Floats, side: int, settings: ImageSettings = AS_THEY_
     return origin, np.trunc(origin + side // 2).astype(np.int64) - side // 2
 
 
-def take_crops(
-    images: NDArray[Any], which: NDArray[np.int64], first: NDArray[Any], side: int, settings: ImageSettings
-) -> NDArray[Any]:
+def take_crops(images: Images, which: Any, first: Any, side: int, settings: ImageSettings) -> Images:
     """Cut square crops and bring them into the form that a network expects.
 
     Args:
@@ -190,27 +187,7 @@ def take_crops(
     Returns:
         (I, C, H', W').
     """
+    pixels = _pixels_of(images)
     if settings.conventions.cropping == "whole_pixels":
-        return scale_and_pad(cut(images, which, first, side), settings)
-    return _pad_to_stride(host_images.cut_between(images, which, first, side), settings.pad_to_stride)
-
-
-def cut(images: NDArray[Image], which: NDArray[np.int64], first: NDArray[np.int64], side: int) -> NDArray[Image]:
-    """Cut square crops out of fitted frames at whole pixels; black outside of the frame.
-
-    Args:
-        images: (B, C, H, W) fitted frames.
-        which: (I,) the frame of each crop.
-        first: (I, 2) first pixel of each as (x, y).
-        side: of the crops, in pixels.
-
-    Returns:
-        Crops (I, C, side, side).
-    """
-    channels, height, width = images.shape[1:]
-    crops = np.zeros((len(which), side, side, channels), images.dtype).transpose(0, 3, 1, 2)
-    for number, (frame, (x, y)) in enumerate(zip(which, first, strict=True)):
-        top, bottom, left, right = max(y, 0), min(y + side, height), max(x, 0), min(x + side, width)
-        if top < bottom and left < right:
-            crops[number, :, top - y : bottom - y, left - x : right - x] = images[frame, :, top:bottom, left:right]
-    return crops
+        return scale_and_pad(pixels.cut(images, which, first, side), settings)
+    return _pad_to_stride(pixels.cut_between(images, which, first, side), settings.pad_to_stride)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from sleap_infer.graphs.preprocess import FitFrames, ScaleAndPad, cut_crops
 from sleap_infer.model.settings import ImageSettings
+from sleap_infer.ops.host_images import cut
 from sleap_infer.ops.resize import resize_with_numpy
 from sleap_infer.ops.resize_traced import filter_matrix, resize_and_pad
-from sleap_infer.poses.preprocess import cut, fit_channels, fit_size, place_crops, scale_and_pad
+from sleap_infer.poses.preprocess import fit_channels, fit_size, place_crops, scale_and_pad
 
 SIDES = st.integers(2, 90)
 LONG = st.integers(400, 1200)

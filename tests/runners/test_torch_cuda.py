@@ -21,8 +21,7 @@ from sleap_infer.errors import DeviceMemoryError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.model import load_network, read_spec
 from sleap_infer.model.settings import ImageSettings, read_options, resolve
-from sleap_infer.ops import crops
-from sleap_infer.poses.preprocess import cut, scale_and_pad
+from sleap_infer.poses.preprocess import take_crops
 from sleap_infer.runners import find_runner
 from sleap_infer.runners.torch.compiled import COMPILERS
 from sleap_infer.runners.torch.compiled_code import check_code_directory
@@ -143,11 +142,11 @@ def test_crops_on_a_device_are_those_of_the_host(dtype: Any, scale: float) -> No
     images = rng.integers(0, 256, (2, 3, 40, 50), np.uint8)
     images = images if dtype == np.uint8 else (images / np.float32(255)).astype(np.float32)
     which, first = rng.integers(0, 2, 20), rng.integers(-30, 60, (20, 2))
-    expected = scale_and_pad(cut(images, which, first, 21), ImageSettings(input_scaling=scale, pad_to_stride=16))
-    on_device = crops.cut_crops(torch.from_numpy(images), torch.from_numpy(which), torch.from_numpy(first), 21)
-    found = crops.scale_and_pad(on_device, scale, 16)
+    settings = ImageSettings(input_scaling=scale, pad_to_stride=16)
+    expected = take_crops(images, which, first, 21, settings)
+    found = take_crops(*map(torch.from_numpy, (images, which, first)), 21, settings)
     assert found.numpy().dtype == dtype
-    # Floats are resized as the whole numbers they came from; the host resizes them as they are.
+    # Floats are resized as the integers they came from; the host resizes them as they are.
     atol = 0 if dtype == np.uint8 or scale == 1.0 else 1.01 / 255
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=atol)
 

@@ -84,7 +84,7 @@ def uncrop(peaks: Floats, centroids: Floats, spec: ModelSpec) -> Floats:
         x(k) = c - S (D - 1) / (2 D) + k S (D - 1) / (D (S - 1))
 
     but reports points as if it were c - S / 2 + k. And they count half a pixel further, as models are trained for it
-    (see `preprocess.crop`). Uncorrected, points are about one pixel too far to the left and to the top.
+    (see `preprocess.place_crops`). Uncorrected, points are about one pixel too far to the left and to the top.
 
     Args:
         peaks: (B, I, N, 2) as the graph reports them.

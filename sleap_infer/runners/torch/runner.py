@@ -202,7 +202,7 @@ class InferenceRunnerTorch(StreamedRunner):
         """Candidates of crops that are cut, scaled and padded on the device."""
         import torch
 
-        from sleap_infer.ops.crops import take_crops
+        from sleap_infer.poses.preprocess import take_crops
 
         frames, which, first = inputs
         images, side = self.settings.images, self.settings.crop_size
