@@ -26,9 +26,27 @@ DEFAULT_PLACES = 20
 """Room for centroids, and for peaks of each node, in an exported graph."""
 
 
-def option(default: Any, help: str, scope: Scope | None = None, validator: Any = None) -> Any:
-    """Define an option: its default, its help, the scope of the pipelines on which it has an effect (`None`: all)."""
-    return field(default=default, validator=validator, metadata={"help": help, "scope": scope})
+CENTROID_MODEL, FUSED_GRAPH = "a centroid model", "both models in one graph"
+"""Facts about models that take away the effect of options."""
+
+
+def option(
+    default: Any,
+    help: str,
+    scope: Scope | None = None,
+    validator: Any = None,
+    idle: tuple[str, Any] | str | None = None,
+) -> Any:
+    """Define an option.
+
+    Args:
+        default: its value if it is not given.
+        help: what it does.
+        scope: of the pipelines on which it has an effect; `None` for all.
+        validator: checks its value.
+        idle: when it has no effect there: the name and the value of another option, or a fact about the models.
+    """
+    return field(default=default, validator=validator, metadata={"help": help, "scope": scope, "idle": idle})
 
 
 def applies_to(item: attrs.Attribute[Any]) -> tuple[str, ...]:
@@ -65,7 +83,9 @@ class PreprocessOptions:
     crop_size: int | None = option(
         None, "Side of the square crop around each centroid, in pixels.", "crops", optional(gt(0))
     )
-    anchor_part: str | None = option(None, "Node at the centre of the crop of known instances.", "known instances")
+    anchor_part: str | None = option(
+        None, "Node at the centre of the crop of known instances.", "known instances", idle=CENTROID_MODEL
+    )
 
 
 @frozen
@@ -84,7 +104,11 @@ class PeakOptions:
         "integral", "Sub-pixel refinement of peaks: centre of mass around each peak (integral), or none."
     )
     integral_patch_size: int = option(
-        5, "Side of the patch for integral refinement, in bins of the confidence map.", None, gt(0)
+        5,
+        "Side of the patch for integral refinement, in bins of the confidence map.",
+        None,
+        gt(0),
+        idle=("refinement", "none"),
     )
     max_instances: int | None = option(
         None, "Maximum number of instances per frame; the strongest are retained.", "several", optional(gt(0))
@@ -100,7 +124,11 @@ class GroupingOptions:
 
     n_points: int = option(10, "Points sampled along each candidate connection.", "connections", gt(0))
     max_edge_length_ratio: float = option(
-        0.25, "Connections longer than this fraction of the image are penalised.", "connections", gt(0)
+        0.25,
+        "Connections longer than this fraction of the image are penalised.",
+        "connections",
+        gt(0),
+        idle=("dist_penalty_weight", 0),
     )
     dist_penalty_weight: float = option(1.0, "Weight of the penalty on long connections.", "connections", ge(0))
     min_line_scores: float = option(0.25, "Minimum score of a connection.", "connections")
@@ -121,7 +149,7 @@ class FilterOptions:
         None, "Remove the weaker of two instances that overlap more than this.", "several", optional(ge(0))
     )
     overlap_method: OverlapMethod = option(
-        "iou", "Measure of overlap: bounding boxes (iou) or keypoints (oks).", "several"
+        "iou", "Measure of overlap: bounding boxes (iou) or keypoints (oks).", "several", idle=("max_overlap", None)
     )
     min_centroid_distance: float = option(
         0.0, "Remove the weaker of two centroids that are closer than this, in pixels.", "centroids", ge(0)
@@ -148,7 +176,7 @@ class StreamOptions:
     )
     decoder: Decoder = option("cpu", "Decode video files on the CPU, or on the NVIDIA GPU that runs the network.")
     aim: Aim = option("throughput", "Optimise CPU threading for throughput or latency.")
-    crop_batch_size: int = option(16, "Crops per batch.", "crops", gt(0))
+    crop_batch_size: int = option(16, "Crops per batch.", "crops", gt(0), idle=FUSED_GRAPH)
     queue_size: int = option(2, "Maximum number of batches queued between two stages.", None, gt(0))
 
 
@@ -219,6 +247,25 @@ class InferenceOptions:
             names = attrs.fields_dict(group)
             groups[name] = _build(group, {n: v for n, v in given.items() if n in names})
         return cls(**groups)
+
+    def check_effects(self, given: Iterable[str], facts: Iterable[str] = ()) -> None:
+        """Check that each given option has an effect beside the others.
+
+        Args:
+            given: names of the options that were given.
+            facts: those of `CENTROID_MODEL` and `FUSED_GRAPH` that hold.
+
+        Raises:
+            OptionError: one has none.
+        """
+        values, known = self.as_names(), option_fields()
+        for name in given:
+            idle = known[name].metadata.get("idle")
+            if isinstance(idle, tuple) and values[idle[0]] == idle[1]:
+                other, value = idle
+                raise OptionError(f"{name!r} has no effect with {other}={value!r}. Leave it out, or change {other!r}.")
+            if isinstance(idle, str) and idle in facts:
+                raise OptionError(f"{name!r} has no effect with {idle}. Leave it out.")
 
     def as_names(self) -> dict[str, Any]:
         """Return all options by name, whatever their group."""

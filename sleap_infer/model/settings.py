@@ -16,6 +16,8 @@ from attrs import field, frozen
 from sleap_infer.choices import CentroidMethod
 from sleap_infer.config.kinds import KINDS, kind_of_stages
 from sleap_infer.config.options import (
+    CENTROID_MODEL,
+    FUSED_GRAPH,
     FilterOptions,
     GroupingOptions,
     InferenceOptions,
@@ -132,8 +134,16 @@ def read_options(specs: Sequence[ModelSpec], kind: str, given: Mapping[str, Any]
     thresholds = tuple(facts.peak_threshold for facts in exports if facts.peak_threshold is not None)
     if len(thresholds) == len(specs):
         fixed["peak_threshold"] = thresholds[0] if len(thresholds) == 1 else thresholds
-    options = {name: value for name, value in given.items() if value is not None}
-    return InferenceOptions.from_names({**fixed, **options}, kind)
+    own = {name: value for name, value in given.items() if value is not None}
+    options = InferenceOptions.from_names({**fixed, **own}, kind)
+    options.check_effects(own, [fact for fact, holds in _facts(specs).items() if holds])
+    return options
+
+
+def _facts(specs: Sequence[ModelSpec]) -> dict[str, bool]:
+    """Return which facts hold that take away the effect of options."""
+    is_fused = any(spec.row.is_fused for spec in specs)
+    return {CENTROID_MODEL: is_fused or any(spec.kind == "centroid" for spec in specs), FUSED_GRAPH: is_fused}
 
 
 def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:
