@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sleap_infer.benchmark.measure import read_images
 from sleap_infer.benchmark.protocol import BackendReasons, Build, Built, CheckBackends
 from sleap_infer.choices import Precision
-from sleap_infer.config.options import DEFAULT_BATCH_SIZE
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE, SourceSpec
 from sleap_infer.runners.registry import what_can_run, why_not
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def build(task: Build, progress: Progress) -> Built:
     return Built(perf_counter() - start, notes_of(results, task.precision))
 
 
-def calibration_frames(models: Sequence[str], video: str, frames: Sequence[int], ignore_unknown: bool = False) -> Any:
+def calibration_frames(
+    models: Sequence[str], video: SourceSpec, frames: Sequence[int], ignore_unknown: bool = False
+) -> Any:
     """Return the data on which an export is calibrated and checked.
 
     Returns:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from sleap_infer.benchmark.memory import device_used_mb
 from sleap_infer.benchmark.protocol import Measure, Measured, Predict, Predicted, Setup
 from sleap_infer.choices import Aim, Precision
+from sleap_infer.config.options import SourceSpec
 from sleap_infer.system.machine import peak_memory_mb
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def measure(task: Measure, python_s: float, progress: Progress) -> Measured:
     )
 
 
-def predict_to_file(predictor: Predictor, video: str, frames: Sequence[int] | None, output: Path) -> float:
+def predict_to_file(predictor: Predictor, video: SourceSpec, frames: Sequence[int] | None, output: Path) -> float:
     """Predict a video, write a `.slp` file, and return the seconds that both took."""
     from sleap_infer.poses.labels import save_labels
 
@@ -142,7 +143,7 @@ def predict_to_file(predictor: Predictor, video: str, frames: Sequence[int] | No
     return perf_counter() - start
 
 
-def time_networks(predictor: Predictor, video: str, frames: Sequence[int]) -> tuple[float, int]:
+def time_networks(predictor: Predictor, video: SourceSpec, frames: Sequence[int]) -> tuple[float, int]:
     """Time all networks of a pipeline, one batch after the other, after a warm-up with the first batch.
 
     Returns:
@@ -189,7 +190,7 @@ def time_single_frames(predictor: Predictor, task: Measure, frames: Sequence[int
     return seconds
 
 
-def read_images(video: str, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
+def read_images(video: SourceSpec, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
     """Return the readable ones of some frames of a video, (H, W, C) each."""
     import numpy as np
 

@@ -10,7 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from sleap_infer.choices import Precision
-from sleap_infer.config.options import DEFAULT_BATCH_SIZE
+from sleap_infer.config.options import DEFAULT_BATCH_SIZE, SourceOptions
 from sleap_infer.errors import OptionError
 from sleap_infer.runners.registry import backend_names, find_facts
 
@@ -50,6 +50,7 @@ class BenchmarkOptions:
     Attributes:
         models: one model directory, or two of a top-down pipeline.
         video: a source of frames; `None` for one that comes with the package.
+        reading: how the video is opened.
         backends: names; empty for all available backends.
         precisions: names; empty for fp32, or the precision of an exported model.
         batch_sizes: numbers of frames per batch.
@@ -65,6 +66,7 @@ class BenchmarkOptions:
 
     models: tuple[Path, ...]
     video: str | None = None
+    reading: SourceOptions = field(factory=SourceOptions)
     backends: tuple[str, ...] = field(default=(), validator=_known(backend_names))
     precisions: tuple[str, ...] = field(default=(), validator=_known(lambda: PRECISIONS))
     batch_sizes: tuple[int, ...] = field(default=(1, DEFAULT_BATCH_SIZE), validator=_batch_sizes)

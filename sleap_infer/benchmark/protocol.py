@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+
+from sleap_infer.config.options import SourceSpec, as_spec
 
 
 @frozen
@@ -62,7 +64,7 @@ class Build:
     precision: str
     engines: bool
     max_batch_size: int
-    video: str
+    video: SourceSpec = field(converter=as_spec)
     frames: tuple[int, ...]
     directory: str
     ignore_unknown_settings: bool = False
@@ -89,7 +91,7 @@ class Predict:
     """
 
     setup: Setup
-    video: str
+    video: SourceSpec = field(converter=as_spec)
     frames: tuple[int, ...]
     poses: str
     builds: bool = False
@@ -122,7 +124,7 @@ class Measure:
     """
 
     setup: Setup
-    video: str
+    video: SourceSpec = field(converter=as_spec)
     n_frames: int
     whole: bool
     one_by_one: bool

@@ -42,6 +42,7 @@ from sleap_infer.benchmark.report.ranking import rank
 from sleap_infer.benchmark.report.schema import Absent, Report, Settings
 from sleap_infer.benchmark.target import Target, read_video
 from sleap_infer.benchmark.worker_handle import Failure, Workers
+from sleap_infer.config.options import SourceSpec
 from sleap_infer.poses.compare import Tolerance
 from sleap_infer.runners.registry import all_facts, backend_names
 from sleap_infer.system.machine import busy_seconds_of_others
@@ -95,7 +96,7 @@ class Benchmark:
     def run(self, command: str) -> Report:
         """Run all steps and return the report."""
         target = Target.read(self.options.models, self.options.ignore_unknown_settings)
-        video = self.options.video or target.default_video()
+        video = SourceSpec(self.options.video or target.default_video(), self.options.reading)
         facts = read_video(video)
         names = self.options.backends or backend_names()
         exports = not target.exported and any(f.runs_exports for name, f in all_facts().items() if name in names)
@@ -127,7 +128,7 @@ class Benchmark:
             busy_cores=load.cores,
         )
 
-    def _plan(self, target: Target, video: str, use: FrameUse) -> tuple[list[Candidate], list[Absent]]:
+    def _plan(self, target: Target, video: SourceSpec, use: FrameUse) -> tuple[list[Candidate], list[Absent]]:
         """Return the configurations that can run, after exporting for them, and those that cannot."""
         reasons = self._check_backends(self.options.backends or backend_names())
         absent = [Absent(name, None, reason) for name, reason in reasons.items() if reason is not None]
@@ -170,7 +171,7 @@ class Benchmark:
             return dict.fromkeys(names, found.reason)
         return {name: reason for single in names for name, reason in self._check_backends([single]).items()}
 
-    def _build(self, export: Export, target: Target, video: str, use: FrameUse) -> tuple[Path, Built] | Failure:
+    def _build(self, export: Export, target: Target, video: SourceSpec, use: FrameUse) -> tuple[Path, Built] | Failure:
         self.progress(f"exporting: {export.name}")
         directory = self.folder / "exports" / export.name.replace(" ", "-")
         directory.parent.mkdir(exist_ok=True)
@@ -187,7 +188,7 @@ class Benchmark:
         found = self.workers.run(task, Built, directory.name)
         return found if isinstance(found, Failure) else (directory, found)
 
-    def _reference(self, target: Target, video: str, use: FrameUse) -> tuple[Poses, str]:
+    def _reference(self, target: Target, video: SourceSpec, use: FrameUse) -> tuple[Poses, str]:
         """Return poses of the reference and its name: PyTorch for trained models, ONNX Runtime for exports."""
         backend = "onnx" if target.exported else "torch"
         name = f"{backend} {target.precision} on cpu"
@@ -209,7 +210,7 @@ class Benchmark:
         return found if isinstance(found, Failure) else (read_poses(Path(task.poses)), found)
 
     def _compare(
-        self, candidates: Sequence[Candidate], absent: list[Absent], expected: Poses, video: str, use: FrameUse
+        self, candidates: Sequence[Candidate], absent: list[Absent], expected: Poses, video: SourceSpec, use: FrameUse
     ) -> list[Candidate]:
         """Compare the poses of every configuration with the reference, and return the configurations that ran.
 
@@ -240,7 +241,7 @@ class Benchmark:
             candidate.agreement = compare_with_reference(poses, expected, tolerance)
         return remaining
 
-    def _measure(self, candidates: Sequence[Candidate], video: str, use: FrameUse, target: Target) -> None:
+    def _measure(self, candidates: Sequence[Candidate], video: SourceSpec, use: FrameUse, target: Target) -> None:
         """Measure every configuration once per repeat, in turn."""
         for number in range(self.options.repeats):
             for candidate in candidates:

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from sleap_infer.benchmark.report.schema import ModelFacts, VideoFacts
 from sleap_infer.config.kinds import KINDS
+from sleap_infer.config.options import SourceSpec
 from sleap_infer.errors import EmptySourceError
 from sleap_infer.frames import open_source
 from sleap_infer.model import find_model_files
@@ -69,7 +70,7 @@ class Target:
         return str(VIDEOS / f"{'two_flies' if 'several' in KINDS[self.facts.kind].scopes else 'one_fly'}.mp4")
 
 
-def read_video(video: str) -> VideoFacts:
+def read_video(video: SourceSpec) -> VideoFacts:
     """Read the facts of a source of frames.
 
     Raises:
@@ -80,7 +81,7 @@ def read_video(video: str) -> VideoFacts:
         first = next((batch.images for batch in source.batches(1) if len(batch.images)), None)
     if first is None:
         raise EmptySourceError(f"No frame of {video} can be read. Give another video.")
-    path = Path(video)
+    path = Path(video.path)
     channels, height, width = first.shape[1:]
     n_bytes = path.stat().st_size if path.is_file() else None
-    return VideoFacts(str(path.resolve()) if path.exists() else video, n_frames, height, width, channels, n_bytes)
+    return VideoFacts(str(path.resolve()) if path.exists() else video.path, n_frames, height, width, channels, n_bytes)

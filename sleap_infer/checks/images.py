@@ -12,6 +12,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from sleap_infer.config.kinds import KINDS
+from sleap_infer.config.options import SourceSpec
 from sleap_infer.errors import SleapInferError
 from sleap_infer.frames import open_source
 from sleap_infer.frames.opening import FrameSelection
@@ -77,7 +78,7 @@ def spread(source: Any, at_most: int) -> CheckFrames:
         name = opened.name
         first = next(iter(opened.batches(1)))  # what cannot be read should show now
         assert first.frames
-    if not isinstance(source, (str, Path)) or (total is not None and total <= at_most):
+    if not isinstance(source, (str, Path, SourceSpec)) or (total is not None and total <= at_most):
         return CheckFrames(name, source)
     if total is None:  # the file does not say how long it is
         return CheckFrames(name, source, range(at_most))

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from sleap_infer.benchmark.plan import EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
 from sleap_infer.cli.flags import argument, command, flag
-from sleap_infer.cli.groups import DEVICE_HELP, IGNORE_UNKNOWN_HELP, OVERWRITE_HELP
+from sleap_infer.cli.groups import DEVICE_HELP, IGNORE_UNKNOWN_HELP, OVERWRITE_HELP, SourceFlags
 from sleap_infer.errors import ModelNotFoundError, OptionError
 from sleap_infer.runners.registry import backend_names
 
@@ -79,7 +79,7 @@ class ReportFlags:
 
 
 @command
-def benchmark(subject: Subject, how: Measurement, files: ReportFlags) -> None:
+def benchmark(subject: Subject, how: Measurement, files: ReportFlags, sources: SourceFlags) -> None:
     """Measure which backend, precision and batch size is fastest on this machine with correct poses.
 
     Examples:
@@ -97,6 +97,7 @@ def benchmark(subject: Subject, how: Measurement, files: ReportFlags) -> None:
     options = BenchmarkOptions(
         models=models,
         video=source,
+        reading=sources.options(),
         backends=() if how.backends == EVERY else read_names(how.backends, backend_names(), "--backends"),
         precisions=() if how.precision is None else read_names(how.precision, PRECISIONS, "--precision"),
         batch_sizes=read_sizes(how.batch_sizes),

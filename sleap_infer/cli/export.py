@@ -9,9 +9,10 @@ import typer
 from attrs import frozen
 
 from sleap_infer.cli.flags import argument, command, flag
-from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP
+from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP, SourceFlags
 from sleap_infer.cli.output.terminal import print_line, print_lines
 from sleap_infer.cli.parameters import ExportFlags
+from sleap_infer.config.options import SourceSpec
 from sleap_infer.errors import OptionError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Fixed:
 
 
 @command
-def export(what: What, options: ExportFlags, fixed: Fixed) -> None:
+def export(what: What, options: ExportFlags, fixed: Fixed, sources: SourceFlags) -> None:
     """Export trained models as ONNX graphs, and check that their poses are the same.
 
     Examples:
@@ -72,10 +73,12 @@ def export(what: What, options: ExportFlags, fixed: Fixed) -> None:
         "n_points": fixed.n_points,
         "ignore_unknown_settings": what.ignore_unknown_settings or None,
     }
+    frames, calibration = sources.specs("--frames or --calibration", what.frames, options.get("calibration"))
+    export_options = ExportOptions(**{**options, "calibration": calibration})
     if what.pattern is None:
-        export_one(what.model or [], what.output, ExportOptions(**options), what.frames, given)
+        export_one(what.model or [], what.output, export_options, frames, given)
     else:
-        export_pattern(what.pattern, what.output, ExportOptions(**options), what.frames, given)
+        export_pattern(what.pattern, what.output, export_options, frames, given)
 
 
 def split_ranges(options: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def split_ranges(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def export_one(
-    models: list[Path], output: Path, options: ExportOptions, frames: str | None, given: dict[str, Any]
+    models: list[Path], output: Path, options: ExportOptions, frames: SourceSpec | None, given: dict[str, Any]
 ) -> None:
     """Export one model or one pipeline, and print the result."""
     from sleap_infer.errors import ExportDiffersError
@@ -107,7 +110,7 @@ def export_one(
         [
             *models,
             *(path for name in models for path in model_files(name)),
-            *(name for name in (frames, options.calibration) if name),
+            *(str(source) for source in (frames, options.calibration) if source),
         ],
     )
     if options.draw is not None:
@@ -124,7 +127,7 @@ def export_one(
 
 
 def export_pattern(
-    pattern: str, output: Path, options: ExportOptions, frames: str | None, given: dict[str, Any]
+    pattern: str, output: Path, options: ExportOptions, frames: SourceSpec | None, given: dict[str, Any]
 ) -> None:
     """Export all models that match, and print the result of each."""
     from sleap_infer.cli.output.progress import track

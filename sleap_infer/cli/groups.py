@@ -9,7 +9,8 @@ from sleap_infer.choices import PrecisionChoice
 from sleap_infer.cli.flags import flag
 from sleap_infer.cli.parameters import BackendChoice
 from sleap_infer.cli.selection import read_pairs, read_roots
-from sleap_infer.config.options import SourceOptions, option_fields
+from sleap_infer.config.options import SourceOptions, SourceSpec, option_fields
+from sleap_infer.errors import OptionError
 
 BACKEND, SOURCES = "Backend", "Sources"
 """Headings in the help."""
@@ -72,3 +73,18 @@ class SourceFlags:
     def options(self) -> SourceOptions:
         """Return these options for opening sources."""
         return SourceOptions(self.dataset, self.channels_first, read_roots(self.replace_path or []))
+
+    def specs(self, names: str, *paths: object) -> list[SourceSpec | None]:
+        """Return sources of frames with these options, `None` for those that are not given.
+
+        Args:
+            names: of the options that name the sources.
+            paths: of the sources.
+
+        Raises:
+            OptionError: options are given, but no source.
+        """
+        options = self.options()
+        if options != SourceOptions() and not any(paths):
+            raise OptionError(f"--dataset, --channels-first and --replace-path have no effect without {names}.")
+        return [SourceSpec(str(path), options) if path else None for path in paths]

@@ -8,7 +8,7 @@ import typer
 from attrs import frozen
 
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
-from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP, JSON_HELP
+from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP, JSON_HELP, SourceFlags
 from sleap_infer.cli.parameters import BackendName, ValidationFlags
 
 
@@ -26,7 +26,7 @@ class What:
 
 
 @command
-def validate(what: What, options: ValidationFlags) -> None:
+def validate(what: What, options: ValidationFlags, sources: SourceFlags) -> None:
     """Compare an exported model with the trained one: raw values and poses.
 
     Examples:
@@ -45,11 +45,12 @@ def validate(what: What, options: ValidationFlags) -> None:
     from sleap_infer.render.frame import check_image
 
     given = ExportOptions(**options)
+    (frames,) = sources.specs("--frames", what.frames)
     if given.draw is not None:
         read = [path for name in (what.exported, *what.against) for path in model_files(name)]
         refuse_targets([given.draw], [*read, *([what.frames] if what.frames else [])])
         check_image(given.draw, what.overwrite)
-    report = validate(what.exported, what.against, what.frames, given, what.backend, what.ignore_unknown_settings)
+    report = validate(what.exported, what.against, frames, given, what.backend, what.ignore_unknown_settings)
     if given.draw is not None:
         draw_worst(report, given.draw)
     if what.as_json:

@@ -199,6 +199,28 @@ class SourceOptions:
 
 
 @frozen
+class SourceSpec:
+    """A path with the options with which it is opened; accepted wherever a source is.
+
+    Attributes:
+        path: of a source, as in `open_source`.
+        options: how it is opened.
+    """
+
+    path: str
+    options: SourceOptions = field(factory=SourceOptions)
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return self.path
+
+
+def as_spec(source: str | SourceSpec) -> SourceSpec:
+    """Return a source as a spec; a path has no options."""
+    return source if isinstance(source, SourceSpec) else SourceSpec(source)
+
+
+@frozen
 class ReadingOptions:
     """How models are read."""
 

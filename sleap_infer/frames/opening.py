@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sleap_infer.config.options import SourceOptions
+from sleap_infer.config.options import SourceOptions, SourceSpec
 from sleap_infer.errors import EmptySourceError, FrameSelectionError, OptionError, SourceFormatError
 from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.paths import existing, expand, is_glob
@@ -66,6 +66,8 @@ def open_with(source: Any, frames: FrameSelection, options: SourceOptions) -> So
         ImageError: an array does not hold images.
         OptionError: an option has no effect on this source.
     """
+    if isinstance(source, SourceSpec):
+        return open_with(source.path, frames, source.options)
     opened = _open(source, frames, options)
     try:
         _require_effect(opened, options)

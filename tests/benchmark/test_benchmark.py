@@ -54,7 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Report:
     )
     report = run_benchmark(options, "sleap-infer benchmark ...", lines.append)
     assert lines[0] == "checking backends"
-    assert lines[-1] == "round 2 of 2: openvino fp32 b1"
+    assert lines[-1] == "repeat 2 of 2: openvino fp32 b1"
     return report
 
 
