@@ -10,9 +10,7 @@ the worker ends with its children.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from time import perf_counter
@@ -21,7 +19,7 @@ from typing import Any, TypeAlias
 from sleap_infer.benchmark.protocol import TASKS, Answer, Build, CheckBackends, Measure, Predict, Task
 from sleap_infer.config.plain import from_plain, to_plain
 from sleap_infer.errors import SleapInferError
-from sleap_infer.system.child_process import leave
+from sleap_infer.system.child_process import end_with_parent, pipe_to_parent, send_line
 from sleap_infer.tuning import tune_process
 
 Progress: TypeAlias = Callable[[str], None]
@@ -32,14 +30,13 @@ def main() -> None:
     """Run the task that is read from stdin."""
     entered = perf_counter()
     tune_process()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    out = pipe_to_parent()
 
     def send(**line: Any) -> None:
-        print(json.dumps(line), file=out, flush=True)
+        send_line(out, line)
 
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_with_parent()
     kind = TASKS[request.pop("task")]
     python_s = entered - request.pop("begun")
     try:
@@ -76,12 +73,6 @@ def do(task: Task, python_s: float, progress: Progress) -> Answer:
         return predict(task, progress)
     assert isinstance(task, Measure)
     return measure(task, python_s, progress)
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 4096):
-        pass
-    leave(1)
 
 
 if __name__ == "__main__":

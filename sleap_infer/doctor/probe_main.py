@@ -7,8 +7,6 @@ It prints JSON lines: the next step as `{"stage": ...}`, and at the end `{"answe
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sleap_infer.doctor.components import DRIVER, Component, all_components
+from sleap_infer.system.child_process import end_with_parent, pipe_to_parent, send_line
 from sleap_infer.system.runtimes import import_runtime
 from sleap_infer.tuning import tune_process
 
@@ -35,11 +34,11 @@ def main() -> None:
     name, device = sys.argv[1:]
     component = next(item for item in all_components() if item.name == name)
     tune_process()
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries may print to stdout
+    out = pipe_to_parent()
+    end_with_parent()
 
     def send(**line: Any) -> None:
-        print(json.dumps(line), file=out, flush=True)
+        send_line(out, line)
 
     try:
         answer = run(component, device, lambda stage: send(stage=stage))

@@ -153,12 +153,10 @@ class Child:
         """Yield the JSON objects that the child writes to stdout, one a line; other lines are ignored.
 
         Args:
-            request: JSON object to send first. Without one, stdin is closed.
+            request: JSON object to send first, as a line.
         """
-        with suppress(OSError):  # it may have ended already
-            if request is None:
-                self.stdin.close()
-            else:
+        if request is not None:
+            with suppress(OSError):  # it may have ended already
                 self.stdin.write(json.dumps(request).encode() + b"\n")
                 self.stdin.flush()
         for line in self.stdout:
@@ -241,6 +239,30 @@ def end(process: subprocess.Popen[Any]) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def pipe_to_parent() -> IO[bytes]:
+    """Return the stdout of this process, a child; from now on, libraries that print to stdout print to stderr."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return out
+
+
+def send_line(out: IO[bytes], message: Mapping[str, Any]) -> None:
+    """Send a JSON object to the parent, see `Child.messages`."""
+    out.write(json.dumps(message).encode() + b"\n")
+    out.flush()
+
+
+def end_with_parent() -> None:
+    """End this process, a child, when its stdin closes: its parent is gone. Nothing else may read stdin."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        leave(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def leave(code: int) -> None:

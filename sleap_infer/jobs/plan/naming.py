@@ -72,7 +72,7 @@ def is_folder(name: str) -> bool:
     >>> is_folder("poses/"), is_folder(".."), is_folder("poses")
     (True, True, False)
     """
-    return re.split(r"[/\\]" if os.name == "nt" else "/", name)[-1] in ("", ".", "..") and bool(name)
+    return os.path.basename(name) in ("", ".", "..") and bool(name)
 
 
 def with_ending(name: str, formats: Sequence[OutputFormat], where: str) -> str:

@@ -8,7 +8,6 @@ Logs and whatever libraries print go to stderr. It ends when stdin does: whoever
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
 import sys
@@ -20,7 +19,7 @@ from sleap_infer.jobs.run.protocol import Answer, Failed, Look, Open, Request, S
 from sleap_infer.jobs.run.source_facts import look
 from sleap_infer.jobs.run.worker_session import Session
 from sleap_infer.reports import PROGRESS
-from sleap_infer.system.child_process import leave
+from sleap_infer.system.child_process import leave, pipe_to_parent
 from sleap_infer.system.printable import OneLine
 from sleap_infer.system.unexpected_errors import explain
 from sleap_infer.tuning import tune_process
@@ -50,8 +49,7 @@ class Teller(logging.Handler):
 def main() -> None:
     """Do what is asked for until there is nothing more."""
     tune_process()
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    out = pipe_to_parent()
     for name in ("SIGINT", "SIGHUP"):  # the process that sends the requests decides when to stop
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
