@@ -23,7 +23,7 @@ Shape = tuple[int, int, int, int]
 
 
 def of_file(path: Path, reader: Reader | None = None) -> sio.Video:
-    """A video file.
+    """Describe a video file.
 
     Args:
         path: of the file.
@@ -43,7 +43,7 @@ def of_images(paths: Sequence[Path], reader: Reader | None = None) -> sio.Video:
 
 
 def of_stack(path: Path, reader: Reader | None = None) -> sio.Video:
-    """A TIFF file of several pages."""
+    """Describe a TIFF file of several pages."""
     return _closed("TiffVideo", path, shape_of(reader), {"keep_open": True, "format": "multi_page", "fps": None})
 
 
@@ -67,7 +67,7 @@ class FromReader:
 
 
 def without_shape(video: Callable[[], sio.Video]) -> sio.Video:
-    """The description that a part of a source gives, for which no frame is read."""
+    """Return the description that a part of a source gives, without reading a frame."""
     return video.describe(video.files, None) if isinstance(video, FromReader) else video()
 
 
@@ -79,7 +79,7 @@ def of_array(shape: Shape) -> sio.Video:
 
 
 def of_container(path: Path) -> sio.Video:
-    """A file of a format that sleap-io reads.
+    """Describe a file of a format that sleap-io reads.
 
     Raises:
         SourceFormatError: it does not.
@@ -114,7 +114,7 @@ def shape_of(reader: Reader | None) -> Shape | None:
 
 
 def closed(video: sio.Video) -> sio.Video:
-    """The same description without open files, which can be sent to another process."""
+    """Return the same description without open files, which can be sent to another process."""
     import sleap_io as sio
     from sleap_io.io.slp import video_to_dict
 
@@ -143,7 +143,7 @@ def relocate(video: sio.Video, names: Sequence[str]) -> None:
 
 
 def absolute(path: Path) -> str:
-    """An absolute path; links are not followed, and `..` stays where a link stands before it.
+    """Return an absolute path; links are not followed, and `..` after a link stays.
 
     >>> absolute(Path("/a/../b.mp4"))
     '/b.mp4'
@@ -155,7 +155,7 @@ def absolute(path: Path) -> str:
 
 
 def located(name: str) -> str:
-    """The name of a source, as an absolute path where it is a path of something."""
+    """Return the name of a source, as an absolute path if it is an existing path."""
     try:
         return absolute(Path(name)) if Path(name).exists() else name
     except (OSError, ValueError):
@@ -163,7 +163,7 @@ def located(name: str) -> str:
 
 
 def restored(part: VideoPart) -> VideoPart:
-    """A part whose description is that of the video which its embedded frames come from, if it has one."""
+    """Return a part described as the video from which its embedded frames come, if there is one."""
 
     def video() -> sio.Video:
         found = part.video()

@@ -121,7 +121,7 @@ class Indices(Sequence[int]):
             yield Indices(run)
 
     def __len__(self) -> int:
-        """Number of indices; of an open selection those below its open end."""
+        """Return the number of indices; of an open selection those below its open end."""
         return self._ends[-1] if self._ends else 0
 
     @overload

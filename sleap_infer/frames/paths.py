@@ -23,7 +23,7 @@ VideoFiles: TypeAlias = Path | list[Path]
 
 
 def expand(path: str | Path) -> list[VideoFiles]:
-    """The videos that a path or a glob stands for; a folder or a glob of images is one.
+    """Return the videos of a path or a glob; a folder or a glob of images is one.
 
     Raises:
         SourceNotFoundError: there is nothing.
@@ -82,7 +82,7 @@ def exists(path: str | Path) -> bool:
 
 
 def existing(path: str | Path) -> Path:
-    """A path, if there is something.
+    """Return a path if something is there.
 
     Raises:
         SourceNotFoundError: there is not; the message names what is there by a similar name.
@@ -121,7 +121,7 @@ def _names_in(folder: Path) -> list[str]:
 
 
 def matching(pattern: str) -> list[Path]:
-    """The files that a glob matches, in natural order.
+    """Return the files that a glob matches, in natural order.
 
     Raises:
         SourceNotFoundError: there is none.

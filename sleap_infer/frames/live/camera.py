@@ -67,7 +67,7 @@ class CameraFeed:
             yield frame
 
     def video(self, n_frames: int) -> sio.Video:
-        """A name and a size, without a file; see `Feed`."""
+        """Return a name and a size, without a file; see `Feed`."""
         return without_file(self.name, (n_frames, *self.first.shape))
 
     def in_colour(self) -> None:

@@ -65,7 +65,7 @@ class Feed(Protocol):
         """
 
     def video(self, n_frames: int) -> sio.Video:
-        """The description for `sleap_io.Labels`, of so many frames."""
+        """Return a description of `n_frames` frames for `sleap_io.Labels`."""
 
     def in_colour(self) -> None:
         """Give three channels from the next frame on, whatever frames look like."""
@@ -75,7 +75,7 @@ class Feed(Protocol):
 
 
 def without_file(name: str, shape: tuple[int, int, int, int]) -> sio.Video:
-    """A description for `sleap_io.Labels` of frames that went by, of which no file was kept.
+    """Describe frames that were not saved, for `sleap_io.Labels`.
 
     Args:
         name: of the source.

@@ -76,7 +76,7 @@ class FilePlayer:
             yield LiveFrame(image, index, self._clock())
 
     def video(self, n_frames: int) -> sio.Video:
-        """The file; see `Feed`."""
+        """Describe the file; see `Feed`."""
         return of_file(self._path)
 
     def in_colour(self) -> None:

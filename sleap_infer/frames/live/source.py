@@ -113,7 +113,7 @@ class LiveSource:
         return self.counts().dropped
 
     def counts(self) -> LiveCounts:
-        """What became of the frames, all at one moment."""
+        """Return the counts of frames, all at one moment."""
         with self._changed:
             waiting = int(self._newest is not None)
             return LiveCounts(self._n_grabbed, self._n_taken, self._n_dropped, waiting, self._n_failed)
@@ -146,12 +146,12 @@ class LiveSource:
         return None
 
     def __iter__(self) -> Iterator[LiveFrame]:
-        """The newest frame each time one is asked for, until the source ends."""
+        """Yield the newest frame at each request, until the source ends."""
         while (frame := self.take()) is not None:
             yield frame
 
     def described(self, n_frames: int) -> Source:
-        """What labels are made with: so many frames, which went by and cannot be read again."""
+        """Return a source of `n_frames` frames that cannot be read again, for labels."""
         part = VideoPart(Gone(self.name, n_frames), lambda: self._feed.video(n_frames))
         return Source(self.name, (part,))
 
@@ -255,7 +255,7 @@ def open_live(source: str | int | Path, timeout: float = TIMEOUT) -> LiveSource:
 
 
 def open_feed(source: str | int | Path, timeout: float = TIMEOUT, clock: Clock = perf_counter) -> Feed:
-    """The feed of a live source; see `open_live`."""
+    """Open the feed of a live source; see `open_live`."""
     text = str(source)
     is_path = isinstance(source, Path)
     if not is_path and (text.isdecimal() or CAMERA_FILE.fullmatch(text)):

@@ -72,7 +72,7 @@ class StreamFeed:
             yield found
 
     def video(self, n_frames: int) -> sio.Video:
-        """A name and a size, without a file; see `Feed`."""
+        """Return a name and a size, without a file; see `Feed`."""
         return without_file(self.name, (n_frames, *self.first.shape))
 
     def in_colour(self) -> None:
@@ -161,7 +161,7 @@ class StreamFeed:
 
 
 def without_secrets(address: str) -> str:
-    """An address without what may be secret in it: user, password and query.
+    """Return an address without user, password and query, which may be secret.
 
     >>> without_secrets("rtsp://me:word@10.0.0.7:554/stream?token=1")
     'rtsp://10.0.0.7:554/stream'

@@ -39,7 +39,7 @@ MAX_DIFFERENCE = 2
 
 
 def decode_on_device(source: Source, device: str, reports: Reports | None = None) -> Source:
-    """The same source, with its video files decoded by a GPU; as it is, and a line why, where that cannot be.
+    """Return the source with its video files decoded by a GPU; unchanged, with a warning, if that is not possible.
 
     Args:
         source: opened.

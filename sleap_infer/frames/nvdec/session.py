@@ -92,7 +92,7 @@ def load_package() -> Any:
 
 
 def errors_of(package: Any) -> tuple[type[Exception], ...]:
-    """What PyNvVideoCodec and PyTorch raise."""
+    """Return the exceptions of PyNvVideoCodec and PyTorch."""
     return (RuntimeError, ValueError, TypeError, package.PyNvVCException, package.PyNvVCExceptionUnsupported)
 
 
@@ -122,7 +122,7 @@ def _capabilities(codec: str, gpu: int) -> dict[str, int]:
 
 
 def in_short(error: Exception) -> str:
-    """The first line of an error's message; some are a page long.
+    """Return the first line of an error's message; some are a page long.
 
     >>> in_short(RuntimeError("no library" + 2 * chr(10) + "TROUBLESHOOTING"))
     'no library'

@@ -112,7 +112,7 @@ class SurfaceContainer:
         return surfaces
 
     def _prepare(self, packet: Any) -> list[tuple[bytes, int]]:
-        """What the decoder is fed for a packet."""
+        """Return the data of a packet for the decoder."""
         if not packet.size:
             return [(b"", 0)]
         time = packet.pts
@@ -135,7 +135,7 @@ class SurfacePacket:
         return getattr(self._packet, name)
 
     def __bytes__(self) -> bytes:
-        """The data."""
+        """Return the data."""
         return bytes(self._packet)
 
     def decode(self) -> list[Surface]:

@@ -62,7 +62,7 @@ class Scale:
 
 
 def _top(image: NDArray[Any]) -> float | None:
-    """The largest value of a frame whose values can all be those of pixels."""
+    """Return the largest value of a float frame; `None` if a value cannot be that of a pixel."""
     if not image.size or not np.issubdtype(image.dtype, np.floating) or not np.isfinite(image).all():
         return None
     low, high = float(image.min()), float(image.max())

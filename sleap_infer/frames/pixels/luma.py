@@ -24,7 +24,7 @@ N_LEVELS = 256
 
 
 def gray_from_luma(frame: Any, to_rgb: ToRgb) -> NDArray[np.uint8] | None:
-    """The red channel of a decoded picture without colour, as a conversion to RGB gives it, for a third of its time.
+    """Return the red channel of a gray decoded picture, as converted to RGB, in a third of the time.
 
     Args:
         frame: an `av.VideoFrame`.
@@ -50,7 +50,7 @@ def _pixels(plane: Any) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=32)
 def _levels(format_name: str, colorspace: int, color_range: int, to_rgb: ToRgb) -> NDArray[np.uint8]:
-    """What the conversion makes of each level of luma, (256,)."""
+    """Return the converted value of each level of luma, (256,)."""
     frame = av.VideoFrame(N_LEVELS, 2, format_name)
     frame.colorspace, frame.color_range = colorspace, color_range
     luma, *chroma = (_pixels(plane) for plane in frame.planes)

@@ -201,7 +201,7 @@ class VideoFileReader:
     def _pick(
         self, frames: Generator[tuple[int, Any], None, None], wanted: Sequence[int], n_there: int = 0
     ) -> Iterator[tuple[int, Any]]:
-        """The wanted ones of ascending frames, of which there are at least `n_there`."""
+        """Yield the wanted ones of ascending frames, of which there are at least `n_there`."""
         remaining = iter(wanted)
         following = next(remaining, None)
         try:
@@ -232,16 +232,16 @@ class VideoFileReader:
         return FrameReadError(f"frame {frame_idx} of {self.path} is not there: it ends after {n_read}{claimed} frames.")
 
     def _open_to_decode(self) -> Any:
-        """The container whose packets are decoded; other decoders give one of their own."""
+        """Open the container whose packets are decoded; other decoders open their own."""
         return self._open()
 
     def _first(self) -> Any:
-        """The first frame that can be read, if there is one."""
+        """Return the first frame that can be read, if there is one."""
         with self._open() as container:
             return next((frame for _, frame in in_order(container) if frame is not None), None)
 
     def _looks(self) -> Iterator[Image]:
-        """The first picture that can be read, then some that are spread over the video."""
+        """Yield the first picture that can be read, then some that are spread over the video."""
         first = self._first()
         if first is None:
             return
@@ -254,7 +254,7 @@ class VideoFileReader:
                 yield _to_rgb(frame)
 
     def _on_host(self) -> VideoFileReader:
-        """A reader of the same file that decodes with FFmpeg."""
+        """Return a reader of the same file that decodes with FFmpeg."""
         return self
 
     def _to_image(self, frame: Any) -> AnyImage:

@@ -87,7 +87,7 @@ def described(video: sio.Video, number: int, frames: Indices | None) -> VideoPar
 
 
 def open_video(video: sio.Video) -> Reader:
-    """A reader for a `sleap_io.Video`: our own for video and image files, sleap-io's for all else.
+    """Return a reader for a `sleap_io.Video`: our own for video and image files, else sleap-io's.
 
     Raises:
         SourceNotFoundError: its file is missing.
@@ -145,7 +145,7 @@ def _open_file(path: Path, number: int, frames: Indices | None, options: SourceO
 
 
 def _settled(reader: Reader, frames: Indices | None) -> Indices | None:
-    """The wanted frames, all of which the video has as far as it says."""
+    """Check that the video has the wanted frames, if its length is known, and return them."""
     n_frames = reader.n_frames
     if n_frames == 0:
         raise EmptySourceError("The source has no frames.")

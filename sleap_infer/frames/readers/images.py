@@ -145,7 +145,7 @@ def _check(image: NDArray[Any] | None, name: str) -> Image | FrameReadError:
 
 
 def n_pages(path: Path) -> int:
-    """Number of images in a file; only TIFF files hold several."""
+    """Return the number of images in a file; only TIFF files hold several."""
     return int(cv2.imcount(str(path))) if path.suffix.lower() in (".tif", ".tiff") else 1
 
 

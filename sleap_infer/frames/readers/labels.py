@@ -110,7 +110,7 @@ def _missing_of(video: sio.Video) -> list[str]:
 
 
 def videos_named_in(path: Path, pairs: Pairs = ()) -> list[Path]:
-    """The files of the videos that a label file names, also of the videos that its embedded frames come from.
+    """Return the video files that a label file names, also those from which its embedded frames come.
 
     Nothing but the label file is opened.
 

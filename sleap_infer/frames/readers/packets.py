@@ -102,7 +102,7 @@ def has_stable_times(container: Any) -> bool:
 
 
 def times_of_all(container: Any) -> list[int] | None:
-    """Times of all frames in order, read without decoding; `None` if they do not tell frames apart or start anew."""
+    """Return the time stamps of all frames in order, without decoding; `None` if they repeat or start again."""
     places = [(run, packet.pts) for run, packet in _in_runs(container) if is_place(packet)]
     times = [time for _, time in places]
     if not has_stable_times(container) or None in times or len(set(times)) < len(times):
@@ -111,7 +111,7 @@ def times_of_all(container: Any) -> list[int] | None:
 
 
 def n_claimed(container: Any) -> int:
-    """Number of frames that the header of a file claims and no edit list hides; 0 if it does not say."""
+    """Return the number of frames in the header of a file that no edit list hides; 0 if unknown."""
     stream = container.streams.video[0]
     entries = getattr(stream, "index_entries", ()) if "mp4" in container.format.name else ()
     return sum(not entry.is_discard for entry in entries) if stream.frames and len(entries) else int(stream.frames)

@@ -67,7 +67,7 @@ class SleapVideoReader(StoredReader):
             return FrameReadError(f"{name} cannot be read: {type(error).__name__}: {error}")
 
     def _opened(self) -> Any:
-        """A backend of our own, which does not decide about channels."""
+        """Return a backend of our own, which does not decide about channels."""
         if self._backend is None:
             if self._video.backend is None:
                 self._video.open()

@@ -47,11 +47,11 @@ class StoredReader(ABC):
 
     @abstractmethod
     def _all(self) -> Sequence[int]:
-        """Indices of all frames."""
+        """Return the indices of all frames."""
 
     @abstractmethod
     def _stored(self, frame_idx: int) -> NDArray[Any] | FrameReadError:
-        """A frame as it is stored, (H, W) or (H, W, C)."""
+        """Return a frame as it is stored, (H, W) or (H, W, C)."""
 
     def _read(self, frame_idx: int) -> Image | FrameReadError:
         stored = self._stored(frame_idx)
@@ -60,13 +60,13 @@ class StoredReader(ABC):
         return check_pixels(stored, f"frame {frame_idx} of {self.name}", self._scale)
 
     def _looks(self) -> Iterator[Image]:
-        """The first picture, then some that are spread over the video."""
+        """Yield the first picture, then some that are spread over the video."""
         inds = self._all()
         found = (self._read(inds[place]) for place in [0, *spread(len(inds))] if place < len(inds))
         return (image for image in found if not isinstance(image, FrameReadError))
 
     def _stored_looks(self) -> Iterator[NDArray[Any]]:
-        """Stored values of some frames that are spread over the video."""
+        """Yield stored values of some frames that are spread over the video."""
         inds = self._all()
         found = (self._stored(inds[place]) for place in spread(len(inds)))
         return (image for image in found if not isinstance(image, FrameReadError))

@@ -32,11 +32,11 @@ class Narrowing:
         return self.todo[-1][0] if self.todo else None
 
     def done(self) -> None:
-        """The range was run to its end."""
+        """Record that the range was run to its end."""
         self.todo.pop()
 
     def crashed(self, at: int) -> Range:
-        """The process ended at a frame of the range; gives all frames that are guilty of it.
+        """Record that the process ended at a frame of the range; return all failing frames found.
 
         >>> narrowing = Narrowing.of(Range(0, 8))
         >>> narrowing.crashed(3), narrowing.next

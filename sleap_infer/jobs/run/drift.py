@@ -115,7 +115,7 @@ class Window:
 
 
 def summed(columns: Columns) -> Window:
-    """The sums of some frames."""
+    """Return the sums of some frames."""
     found = ~np.isnan(columns.points[..., 0])
     score = float(np.nansum(columns.point_scores, where=found, initial=0.0))
     return Window(len(columns), columns.n_instances, score, int(found.sum()), found.size)
@@ -139,7 +139,7 @@ class Sentinel:
 
 
 def breaks(before: Window, now: Window) -> Iterator[str]:
-    """What changed from one window to another.
+    """Return a line for each change from one window to another.
 
     >>> list(breaks(Window(1000, 2000, 1800, 2000, 2000), Window(1000, 100, 95, 100, 100)))
     ['instances per frame went from 2.00 to 0.10']

@@ -227,7 +227,7 @@ class _StreamError(Exception):
 
 
 def _watched(stream: Iterator[Outputs]) -> Iterator[Outputs]:
-    """The same, with errors of the stream told apart from those of whoever takes its poses."""
+    """Yield the same, with errors of the stream told apart from those of its consumer."""
     while True:
         try:
             outputs = next(stream)
@@ -239,12 +239,12 @@ def _watched(stream: Iterator[Outputs]) -> Iterator[Outputs]:
 
 
 def as_our_error(error: BaseException) -> SleapInferError:
-    """An error of another library as one of this package."""
+    """Return an error of another library as one of this package."""
     if isinstance(error, SleapInferError):
         return error
     return WorkerError(f"No frame can be predicted: {explain(error)}")
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     return str(error) if isinstance(error, SleapInferError) else one_line(error)

@@ -137,7 +137,7 @@ class Job:
                 self._stop = self._stop or error
 
     def _opening(self, place: Place) -> Open:
-        """What a worker loads: what was left open is settled once, by the first."""
+        """Return the request that loads the models; open choices are made once, by the first worker."""
         models = attrs.evolve(self.models, device=place.device)
         unsettled = models.backend == "auto" or models.precision in ("auto", "int8")
         clip = self.tasks[self._first_opened] if unsettled else None
@@ -173,7 +173,7 @@ class Job:
             self._finish(index, attempt)
 
     def _units(self, attempt: Attempt) -> Iterator[tuple[int, Unit]]:
-        """What is next, for one worker; tasks are prepared when it is their turn."""
+        """Yield chunks for one worker; tasks are set up when it is their turn."""
         while True:
             with self._lock:
                 if self._stop is not None:

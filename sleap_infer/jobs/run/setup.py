@@ -92,7 +92,7 @@ def open_journal(
     options: JobOptions,
     tell: Callable[[str], None],
 ) -> Journal:
-    """The task's journal: the one that is there, if it is of the same job, else a new one. Call this under its lock.
+    """Open the existing journal of a task if it is of the same job, else create one. Call this under its lock.
 
     Args:
         task: whose journal.
@@ -170,7 +170,7 @@ def _resumed(
     options: JobOptions,
     tell: Callable[[str], None],
 ) -> Journal | None:
-    """The journal that is there; `None` where it is to be replaced."""
+    """Return the existing journal; `None` if it is to be replaced."""
     journal = Journal.open(task.journal)
     unlike, was = [*_unlike(journal, what), *differences(journal.facts["how"], how)], noted(task.journal)
     if not unlike and journal.has_checksums and (changed := contents.unlike(was)) is not None:

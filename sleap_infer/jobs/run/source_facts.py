@@ -64,7 +64,7 @@ class SeenReader:
         self._refuse()
 
     def in_colour(self) -> Self:
-        """The same: nothing is read here."""
+        """Return itself: nothing is read here."""
         return self
 
     def times_s(self) -> list[float] | None:
@@ -79,7 +79,7 @@ class SeenReader:
 
 
 def as_source(looked: Looked) -> Source:
-    """A source that cannot be read, from what a worker has seen of it."""
+    """Return a source that cannot be read, from a worker's description."""
     return Source(looked.name, tuple(_as_part(part) for part in looked.parts), looked.node_names)
 
 

@@ -155,7 +155,7 @@ class Attempt:
             raise WorkerError(f"The models cannot be loaded: {crash}.") from crash
 
     def look_closely(self, task: Task, seen: Source, with_times: bool) -> Source:
-        """A source with all that files are to say of it; as it was seen, where it can no longer be looked at."""
+        """Return a source with shapes of videos and times of frames; unchanged if it can no longer be opened."""
         try:
             return self.look(task, with_shapes=True, with_times=with_times)
         except SourceError as error:

@@ -66,7 +66,7 @@ class TaskInWork:
         return sum(self.ahead.values())
 
     def missing(self, unit: Unit) -> list[Range]:
-        """What of a unit is not in the journal."""
+        """Return the ranges of a chunk that are not in the journal."""
         return within(self.journal.missing().get(unit.part, []), unit.places)
 
     def stop(self, error: SleapInferError) -> None:
@@ -88,7 +88,7 @@ class TaskInWork:
             yield line
 
     def failed(self, error: SleapInferError) -> TaskReport:
-        """The report of a task that an error ended."""
+        """Return the report of a task that an error ended."""
         return TaskReport(self.task, "failed", error=str(error), seconds=perf_counter() - self._begun)
 
     def conclude(

@@ -173,7 +173,7 @@ class InThisProcess:
 
 
 def as_error(failed: Failed) -> SleapInferError:
-    """The error that another process met."""
+    """Return the error that another process met."""
     kind: Any = getattr(errors, failed.kind, WorkerError)
     error: SleapInferError = kind(failed.message)
     return error

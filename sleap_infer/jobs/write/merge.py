@@ -27,7 +27,7 @@ from sleap_infer.system.files import FileKey, check_writable, file_key
 
 
 def find_journals(paths: Sequence[Path]) -> list[Journal]:
-    """The journals at paths: each one itself, or a folder that holds some; one that is named twice, once.
+    """Find the journals at paths, each once: a path is a journal, or a folder of journals.
 
     Raises:
         JournalError: there is none.

@@ -95,7 +95,7 @@ class Results:
         return sum(self.counts[status] for status in FAILED)
 
     def warnings(self, formats: Container[OutputFormat]) -> list[str]:
-        """What is wrong with the results as a whole, and with what is written in some formats."""
+        """Return warnings about the results as a whole, and about some formats."""
         untracked = self.n_untracked if "analysis_h5" in formats else 0
         about = [f"{self.source.name}: in {untracked} of {self.n_frames} frames, {UNTRACKED}"] if untracked else []
         if not self.n_not_finite:
@@ -284,7 +284,7 @@ def read_mark(path: Path) -> str | None:
 
 
 def read_noted(path: Path) -> list[Record] | None:
-    """What a file notes of the content of the videos that it was made from; `None` where it does not."""
+    """Return the records of the videos' content in a file; `None` if there are none."""
     try:
         return read_records(_read_marks(path)[1] or "")
     except ValueError:

@@ -121,14 +121,14 @@ def _table(dtype: np.dtype[Any], **fields: NDArray[Any]) -> NDArray[Any]:
 
 
 def _resized(file: Any, name: str, length: int) -> Any:
-    """An empty table of a file, made anew with so many rows."""
+    """Replace a table of a file by one with `length` empty rows."""
     dtype = file[name].dtype
     del file[name]
     return file.create_dataset(name, (length,), dtype)
 
 
 def _stored_id(video: sio.Video, number: int) -> int:
-    """What frames call their video: its place, or the number of the group in which its frames are embedded."""
+    """Return the number by which frames refer to their video: its index, or the group of its embedded frames."""
     dataset = getattr(video.backend, "dataset", None) if video.backend else video.backend_metadata.get("dataset")
     named = re.fullmatch(r"video(\d+)", str(dataset).split("/")[0]) if dataset else None
     return int(named[1]) if named else number

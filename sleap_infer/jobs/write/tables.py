@@ -29,7 +29,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def as_cell(text: str) -> str:
-    """A name as a cell of a CSV file: one that a spreadsheet would run as a formula gets an apostrophe before it.
+    """Return a name as a cell of a CSV file; an apostrophe keeps a spreadsheet from running it as a formula.
 
     The name is had back by taking one apostrophe away from each cell that `FORMULA` matches.
 
