@@ -13,7 +13,6 @@ from sleap_infer.choices import CentroidMethod
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
 from sleap_infer.cli.groups import IGNORE_UNKNOWN_HELP
 from sleap_infer.errors import BackendNotInstalledError, DeviceError, SleapInferError
-from sleap_infer.model.conventions import SLEAP, SLEAP_NN
 from sleap_infer.runners.registry import backend_names, find_runner
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ def _crop(spec: ModelSpec, side: int) -> str:
 
 def _conventions(spec: ModelSpec) -> str:
     """Name the program whose rules apply to images and points; `docs/models.md` has all of them."""
+    from sleap_infer.model.conventions import SLEAP, SLEAP_NN
+
     conventions = spec.conventions
     program = {SLEAP: "SLEAP", SLEAP_NN: "sleap-nn"}.get(conventions, "unknown program")
     resized = "without antialiasing" if conventions.resizing == "bilinear" else "antialiased"
