@@ -107,11 +107,6 @@ class Kind:
         return any(head.channels == "edges" for head in self.heads)
 
     @property
-    def finds_classes(self) -> bool:
-        """Whether a head gives classes."""
-        return any(head.channels == "classes" for head in self.heads)
-
-    @property
     def capacity(self) -> Capacity:
         """What its arrays have a limited number of positions for."""
         axes = "".join(self.arrays.values())

@@ -22,7 +22,7 @@ fitted frame. `"between_pixels"`: fitted frames are scaled first, and crops are 
 
 PeakRules: TypeAlias = Literal["flat_tops", "strict"]
 """`"flat_tops"`: up to 2 x 2 equal values that are higher than all around them are a peak. `"strict"`: a peak is one
-cell that is higher than its neighbours; of several highest cells of a map, the value is that of the column and row
+bin that is higher than its neighbours; of several highest bins of a map, the value is that of the column and row
 found; and a patch for refinement loses a line at the edge of the map where TensorFlow's rounding puts it outside."""
 
 

@@ -29,7 +29,6 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 POSITIVE: Any = and_(gt(0), lt(inf))
 SIZE: Any = and_(gt(0), le(1 << 16))
 """Sides of images, in pixels."""
-NOT_NEGATIVE: Any = and_(ge(0), lt(inf))
 SCALE: Any = and_(gt(0), lt(inf), le(16))
 COUNT: Any = and_(gt(0), le(1 << 20))
 CHANNELS = in_((1, 3))

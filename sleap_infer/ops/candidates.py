@@ -17,7 +17,7 @@ from sleap_infer.model.spec import OFFSET_HEAD, ModelSpec
 from sleap_infer.ops.classes import sample_classes
 from sleap_infer.ops.constants import indices
 from sleap_infer.ops.pafs import LineScoring, score_lines
-from sleap_infer.ops.peaks import first_cells, global_peaks, local_peaks
+from sleap_infer.ops.peaks import first_bins, global_peaks, local_peaks
 
 Arrays: TypeAlias = dict[str, Tensor]
 
@@ -106,7 +106,7 @@ def find_all(maps: Arrays, finding: Finding) -> Arrays:
     head, settings = finding.spec.map_head("ConfmapsHead"), finding.settings
     confmaps, damage = _row_by_row(maps[head.name]), _damage(maps)
     offsets = finding.offsets(maps)
-    is_first = first_cells(confmaps, finding.least, finding.is_strict)
+    is_first = first_bins(confmaps, finding.least, finding.is_strict)
     capacity = finding.n_peaks or _capacity(is_first, settings)
     if not torch.compiler.is_compiling():
         capacity = min(capacity, confmaps.shape[2] * confmaps.shape[3])

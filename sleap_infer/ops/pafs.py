@@ -23,7 +23,7 @@ class LineScoring:
 
     Attributes:
         edges: (source, destination) node indices in the channel order of the fields.
-        stride: pixels of the network's input per cell of the fields.
+        stride: pixels of the network's input per bin of the fields.
         n_points: points sampled along each connection.
         max_edge_length_ratio: connections longer than this fraction of the fields' largest side are penalised.
         dist_penalty_weight: weight of that penalty.
@@ -39,7 +39,7 @@ class LineScoring:
 def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
     """Return the mean agreement of the fields with each straight connection between a source and a destination peak.
 
-    Fields are sampled at the nearest cell (halves to even, clipped to the field) of evenly spaced points. On the CPU,
+    Fields are sampled at the nearest bin (halves to even, clipped to the field) of evenly spaced points. On the CPU,
     unless it is traced, the work grows with the positions that are used, not with those that there are.
 
     Args:
@@ -71,7 +71,7 @@ def _positions_used(peaks: Tensor) -> int:
 
 
 def _score_all(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
-    """As `score_lines`, whatever the positions hold: (B, E, K, K). On the CPU, untraced, piece by piece."""
+    """As `score_lines`, whatever the positions hold: (B, E, K, K). On the CPU, untraced, in chunks."""
     source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
     start, end = peaks[:, source].flatten(0, 1), peaks[:, destination].flatten(0, 1)
     fields = pafs.unflatten(1, (-1, 2)).flatten(0, 1)
@@ -124,8 +124,8 @@ def _score(fields: Tensor, start: Tensor, end: Tensor, longest: float, scoring: 
         (first[..., k] + fraction * slope[..., k]).div_(scoring.stride).round_().clamp_(0, side - 1)
         for k, side in ((0, width), (1, height))
     )
-    cells = y.mul_(width).add_(x).long().flatten(1)
-    along_x, along_y = (_total(fields[:, k].flatten(1).gather(1, cells).view_as(x)) * along[..., k] for k in (0, 1))
+    bins = y.mul_(width).add_(x).long().flatten(1)
+    along_x, along_y = (_total(fields[:, k].flatten(1).gather(1, bins).view_as(x)) * along[..., k] for k in (0, 1))
     return (along_x + along_y) / (length * scoring.n_points) + _distance_penalty(length, longest, scoring)
 
 

@@ -1,6 +1,6 @@
 """Peaks of confidence maps, placed between pixels. Torch, traceable: no shape depends on the data.
 
-Peak positions are (x, y) in cells of the map. Formulas are those of SLEAP (Pereira et al. 2022, Nature Methods 19).
+Peak positions are (x, y) in bins of the map. Formulas are those of SLEAP (Pereira et al. 2022, Nature Methods 19).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def global_peaks(
         threshold: a maximum below it gives NaN coordinates and a value of 0.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
         offsets: (B, 2 * N, H, W) of an offset head, that replace that refinement.
-        strict: the value is that of the cell in this column and row, not the maximum (they differ only where several
-            cells have the maximum), and patches are cut as in TensorFlow; `Conventions.peaks`.
+        strict: the value is that of the bin in this column and row, not the maximum (they differ only where several
+            bins have the maximum), and patches are cut as in TensorFlow; `Conventions.peaks`.
 
     Returns:
         Positions (B, N, 2) as (x, y) and values (B, N), unrefined.
@@ -74,17 +74,17 @@ def local_peaks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return all bins of each map that are higher than their eight neighbours, at most the `n_peaks` highest.
 
-    Up to four equal cells that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
+    Up to four equal bins that fit into 2x2 count as one peak at their mean (or, refined, at the centre of mass
     around their upper left corner). Larger plateaus are no peaks.
 
     Args:
         maps: (B, N, H, W) confidence maps.
-        is_first: (B, N, H, W) where a peak may begin, of `first_cells`.
+        is_first: (B, N, H, W) where a peak may begin, of `first_bins`.
         patch_size: side of the patch for integral refinement; `None` leaves peaks on the grid.
-        n_peaks: K, maximum number of peaks in each map; no more than a map has cells. As many as a map has
-            first cells are always enough.
+        n_peaks: K, maximum number of peaks in each map; no more than a map has bins. As many as a map has
+            first bins are always enough.
         offsets: (B, 2 * N, H, W) of an offset head, that replace the refinement.
-        strict: patches are cut as in TensorFlow; first cells are peaks already.
+        strict: patches are cut as in TensorFlow; first bins are peaks already.
 
     Returns:
         Positions (B, N, K, 2) as (x, y), values (B, N, K), unrefined, and which of them are peaks (B, N, K), bool.
@@ -92,7 +92,7 @@ def local_peaks(
 
     >>> maps = torch.zeros(1, 1, 5, 9)
     >>> maps[0, 0, 1, 6], maps[0, 0, 3, 1:3] = 0.9, 0.8
-    >>> peaks, values, is_peak = local_peaks(maps, first_cells(maps, 0.2), patch_size=None, n_peaks=3)
+    >>> peaks, values, is_peak = local_peaks(maps, first_bins(maps, 0.2), patch_size=None, n_peaks=3)
     >>> peaks[0, 0, :2].tolist(), is_peak[0, 0].tolist()
     ([[6.0, 1.0], [1.5, 3.0]], [True, True, False])
     """
@@ -121,16 +121,16 @@ def local_peaks(
     return peaks.masked_fill(~is_peak[..., None], torch.nan), values.masked_fill(~is_peak, 0.0), is_peak
 
 
-def first_cells(maps: Tensor, threshold: float | Tensor, strict: bool = False) -> Tensor:
+def first_bins(maps: Tensor, threshold: float | Tensor, strict: bool = False) -> Tensor:
     """Return the bins that may be the first one (in reading order) of a peak.
 
-    Higher than the neighbours read before, no lower than those read after: at most one cell of any plateau. Each map
+    Higher than the neighbours read before, no lower than those read after: at most one bin of any plateau. Each map
     is looked at as an image of one channel: OpenVINO keeps channels innermost, where a few of them fill no vector.
 
     Args:
         maps: (B, N, H, W) confidence maps.
         threshold: peaks have to be strictly higher.
-        strict: no plateau is a peak; these are cells that are higher than all their neighbours.
+        strict: no plateau is a peak; these are bins that are higher than all their neighbours.
 
     Returns:
         (B, N, H, W) bool.
@@ -148,10 +148,10 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Classify the plateau that starts at the centre of each 5x5 patch.
 
     Args:
-        around: (..., 5, 5) map values around the first cell of a plateau, -inf outside the map.
+        around: (..., 5, 5) map values around the first bin of a plateau, -inf outside the map.
 
     Returns:
-        Whether the plateau is a peak, that is, fits into 2x2 cells and has only lower cells around it (...);
+        Whether the plateau is a peak, that is, fits into 2x2 bins and has only lower bins around it (...);
         column of its left edge relative to the centre, -1 or 0 (...); its mean relative to the centre (..., 2).
     """
     value = around[..., RADIUS, RADIUS, None]
@@ -167,10 +167,10 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
-    """Whether the cells of `value` in the 2x2 window whose left column is `left` are higher than all around them."""
-    cells = [(y, x) for y in range(1, 5) for x in range(RADIUS + left - 1, RADIUS + left + 3)]
-    window = [(y, x) for y, x in cells if y in (2, 3) and x - RADIUS - left in (0, 1)]
-    ring = [cell for cell in cells if cell not in window]
+    """Whether the bins of `value` in the 2x2 window whose left column is `left` are higher than all around them."""
+    bins = [(y, x) for y in range(1, 5) for x in range(RADIUS + left - 1, RADIUS + left + 3)]
+    window = [(y, x) for y, x in bins if y in (2, 3) and x - RADIUS - left in (0, 1)]
+    ring = [position for position in bins if position not in window]
     touching = tuple(tuple(float(abs(y - v) <= 1 and abs(x - u) <= 1) for v, u in window) for y, x in ring)
     flat, device = around.flatten(-2), around.device
     members = flat[..., indices(tuple(5 * y + x for y, x in window), device)]
@@ -188,9 +188,9 @@ def gather_patches(
         maps: (B, N, H, W).
         x: (B, N, K) integer columns.
         y: (B, N, K) integer rows.
-        size: side of the patches in cells.
-        outside: what stands for cells outside the map.
-        by_tensorflow: whether cells at the edge are outside where `tf.image.crop_and_resize` rounds them there.
+        size: side of the patches in bins.
+        outside: what stands for bins outside the map.
+        by_tensorflow: whether bins at the edge are outside where `tf.image.crop_and_resize` rounds them there.
 
     Returns:
         (B, N, K, size, size).
@@ -234,20 +234,20 @@ def offsets_at(offsets: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return the values of an offset head at bins.
 
     Args:
-        offsets: (B, 2 * N, H, W); channels 2n and 2n + 1 are x and y of node n, in cells.
+        offsets: (B, 2 * N, H, W); channels 2n and 2n + 1 are x and y of node n, in bins.
         x: (B, N, K) integer columns.
         y: (B, N, K) integer rows.
 
     Returns:
-        (B, N, K, 2) as (x, y), in cells.
+        (B, N, K, 2) as (x, y), in bins.
 
-    >>> cell = torch.tensor([[[1]]])
-    >>> offsets_at(torch.arange(8.0).view(1, 2, 2, 2), cell, 0 * cell)
+    >>> one = torch.tensor([[[1]]])
+    >>> offsets_at(torch.arange(8.0).view(1, 2, 2, 2), one, 0 * one)
     tensor([[[[1., 5.]]]])
     """
     maps = offsets.unflatten(1, (-1, 2)).flatten(3)
-    cells = (y * offsets.shape[-1] + x)[:, :, None].expand(-1, -1, 2, -1)
-    return maps.gather(3, cells).transpose(2, 3)
+    bins = (y * offsets.shape[-1] + x)[:, :, None].expand(-1, -1, 2, -1)
+    return maps.gather(3, bins).transpose(2, 3)
 
 
 def centre_of_mass(patches: Tensor) -> Tensor:
@@ -259,7 +259,7 @@ def centre_of_mass(patches: Tensor) -> Tensor:
         patches: (..., k, k).
 
     Returns:
-        (..., 2) as (x, y) in cells.
+        (..., 2) as (x, y) in bins.
 
     >>> centre_of_mass(torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
     tensor([0.5000, 0.0000])

@@ -110,12 +110,12 @@ def _resize_rows(image: NDArray[Image], n_rows: int) -> NDArray[Image]:
 
 @frozen
 class _Pieces:
-    """How all rows are made, `PIECE` neighbours at a time. P pieces, each of R old rows.
+    """The products that make all rows, `PIECE` neighbouring rows each; P of them, each from R source rows.
 
     Attributes:
         rows: (P, R) the old rows.
-        weights: (P, PIECE, R) of each in each new one; none in rows behind the last. For whole-numbered pixels they are
-            whole numbers times a power of two, in a type in which no sum is rounded, whatever the order.
+        weights: (P, PIECE, R) of each in each new one; none in rows behind the last. For integer pixels they are
+            integers times a power of two, in a type in which no sum is rounded, whatever the order.
     """
 
     rows: NDArray[np.int64]

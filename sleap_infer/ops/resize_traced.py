@@ -66,7 +66,7 @@ def whole_weights(numerators: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
 def filter_matrix(old: int, new: Tensor, length: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return the integer weights of a triangle filter as wide as the reduction, and their sums.
 
-    A tap counts by its distance from the centre of the new cell, in units of the larger of the old and the new cell.
+    A tap counts by its distance from the centre of the new bin, in units of the larger of the the old and the new bin.
 
     Returns:
         (length, old), zero in rows from `new` on, and the sum of each row (length, 1), 1 from `new` on; floats.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from sleap_infer.ops.peaks import first_cells, global_peaks, local_peaks
+from sleap_infer.ops.peaks import first_bins, global_peaks, local_peaks
 
 
 def draw(cells: dict[tuple[int, int], float], size: tuple[int, int] = (8, 10)) -> Tensor:
@@ -23,7 +23,7 @@ def draw(cells: dict[tuple[int, int], float], size: tuple[int, int] = (8, 10)) -
 
 def found(maps: Tensor, threshold: float = 0.2, patch_size: int | None = None, n_peaks: int = 12) -> list[list[float]]:
     """Positions and values of the local peaks of one map."""
-    peaks, values, is_peak = local_peaks(maps, first_cells(maps, threshold), patch_size, n_peaks)
+    peaks, values, is_peak = local_peaks(maps, first_bins(maps, threshold), patch_size, n_peaks)
     assert peaks[~is_peak].isnan().all()
     assert (values[~is_peak] == 0).all()
     rows = torch.cat([peaks, values[..., None]], dim=-1)[is_peak]
@@ -79,7 +79,7 @@ def test_flat_tops_up_to_two_by_two_are_one_peak_at_their_mean(
 @pytest.mark.parametrize("cells", [[(3, 3), (4, 3)], [(3, 3), (4, 4)], [(3, 3), (4, 3), (3, 4), (4, 4)]])
 def test_flat_tops_are_no_peaks_where_a_model_says_so(cells: list[tuple[int, int]]) -> None:
     maps = draw({**dict.fromkeys(cells, 0.5), (8, 6): 0.4})
-    peaks, _, is_peak = local_peaks(maps, first_cells(maps, 0.2, strict=True), None, 4)
+    peaks, _, is_peak = local_peaks(maps, first_bins(maps, 0.2, strict=True), None, 4)
     assert peaks[is_peak].tolist() == [[8, 6]]
 
 
@@ -100,7 +100,7 @@ def test_offsets_at_the_cell_of_a_peak_take_the_place_of_the_refinement() -> Non
     peaks, values = global_peaks(maps, 0.2, 5, offsets)
     assert peaks[0].tolist() == expected
     np.testing.assert_allclose(values[0], [0.8, 0.7])
-    local, _, is_peak = local_peaks(maps, first_cells(maps, 0.2), 5, 3, offsets)
+    local, _, is_peak = local_peaks(maps, first_bins(maps, 0.2), 5, 3, offsets)
     assert local[is_peak].tolist() == expected
 
 
@@ -154,13 +154,13 @@ def test_local_ties_are_all_peaks_in_the_order_of_reading() -> None:
 def test_too_many_peaks_keep_the_strongest_in_the_order_of_reading() -> None:
     cells = {(0, 0): 0.5, (3, 0): 1.0, (6, 0): 0.25, (0, 3): 2.0}
     assert found(draw(cells), n_peaks=2) == [[3, 0, 1], [0, 3, 2]]
-    assert first_cells(draw(cells), 0.2).sum().item() == 4
+    assert first_bins(draw(cells), 0.2).sum().item() == 4
 
 
 def test_maps_of_a_batch_do_not_mix() -> None:
     maps = torch.cat([draw({(1, 1): 0.5}), draw({}), draw({(5, 5): 1.0, (2, 2): 0.5})]).view(3, 1, 8, 10)
     maps = torch.cat([maps, maps.flip(0)], dim=1)
-    peaks, values, is_peak = local_peaks(maps, first_cells(maps, 0.2), 5, 2)
+    peaks, values, is_peak = local_peaks(maps, first_bins(maps, 0.2), 5, 2)
     assert is_peak.sum(-1).tolist() == [[1, 2], [0, 0], [2, 1]]
     assert peaks[0, 0, 0].tolist() == peaks[2, 1, 0].tolist() == [1, 1]
     assert values[2, 0].tolist() == [0.5, 1.0]
@@ -168,7 +168,7 @@ def test_maps_of_a_batch_do_not_mix() -> None:
 
 def test_nothing_but_nan_gives_no_peak() -> None:
     maps = torch.full((1, 1, 4, 4), torch.nan)
-    assert not local_peaks(maps, first_cells(maps, 0.2), 5, 3)[2].any()
+    assert not local_peaks(maps, first_bins(maps, 0.2), 5, 3)[2].any()
     assert global_peaks(maps, 0.2, 5)[0].isnan().all()
 
 
@@ -208,5 +208,5 @@ def tops(heights: np.ndarray, threshold: float) -> list[list[float]]:
 @given(arrays(np.int8, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.integers(0, 3)))
 def test_peaks_are_the_small_plateaus_that_flooding_finds(heights: np.ndarray) -> None:
     maps = torch.from_numpy(heights.astype(np.float32))[None, None]
-    room = max(1, int(first_cells(maps, 0.5).sum()))
+    room = max(1, int(first_bins(maps, 0.5).sum()))
     assert found(maps, 0.5, None, room) == tops(heights, 0.5)

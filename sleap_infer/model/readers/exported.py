@@ -16,7 +16,7 @@ from sleap_infer.errors import ExportedModelError, ModelError
 from sleap_infer.model.readers.directory import METADATA_NAME, ModelFiles
 from sleap_infer.model.readers.exported_spec import spec_from_json, spec_to_json, unknown_in
 from sleap_infer.model.readers.known_settings import report
-from sleap_infer.model.readers.sleap_nn_exports.metadata import is_sleap_nn, read_foreign_spec
+from sleap_infer.model.readers.sleap_nn_exports.metadata import is_sleap_nn, read_sleap_nn_export
 from sleap_infer.model.readers.texts import explain, one_line, parse_json, read_text
 from sleap_infer.model.spec import ModelSpec
 from sleap_infer.system.digest import file_digest
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSpec:
     """Read what an exported model is, and check that its graph is the one that was exported.
 
-    Exports of sleap-nn, which have no such check, are read by `model.foreign`.
+    Exports of sleap-nn, which have no such check, are read by `readers.sleap_nn_exports`.
 
     Args:
         files: of the export.
@@ -44,7 +44,7 @@ def read_export_spec(files: ModelFiles, ignore_unknown: bool = False) -> ModelSp
     metadata = _read_beside(files.config) if beside else _read_inside(files.weights)
     if OUR_KEY not in metadata:
         if is_sleap_nn(metadata):
-            return read_foreign_spec(files, metadata, ignore_unknown)
+            return read_sleap_nn_export(files, metadata, ignore_unknown)
         raise ExportedModelError(
             f"{files.weights}: its metadata are not sleap_infer's, nor sleap-nn's (keys: "
             f"{', '.join(sorted(metadata)[:6]) or 'none'}). Export the trained model again: sleap-infer export MODEL "

@@ -1,6 +1,6 @@
 """sleap-nn's own exports (`sleap-nn export`): their metadata, configurations and graphs as a spec. No torch.
 
-Measured on exports of sleap-nn 0.3.5, from the outside. Their metadata leave out the size that a graph was traced with,
+Measured on exports of sleap-nn 0.3.5, as a black box. Their metadata leave out the size that a graph was traced with,
 which decides what it makes of other sizes; it is read from the constants in the graph. Options that are in a graph but
 in no metadata (the sampling of connections) count as sleap-nn's defaults, so that asking for others is refused.
 """
@@ -46,13 +46,13 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Feeding:
-    """How images have to be brought before a graph.
+    """How images have to be prepared for a graph.
 
     Attributes:
-        inside: how much of that the graph does itself.
+        inside: how much of that is in the graph.
         size: the only (height, width) before scaling that it takes; `None` for any that is padded to its stride.
-        scale: what is left to us of the model's scale.
-        output_scale: its positions times this are pixels of what it is fed.
+        scale: factor by which images are scaled before the graph.
+        output_scale: factor from its positions to pixels of its input.
     """
 
     inside: GraphInside
@@ -71,7 +71,7 @@ def is_sleap_nn(metadata: Mapping[str, Any]) -> bool:
     return INSIDE_KEY in metadata or (by_hand and "sleap_infer_version" not in metadata)
 
 
-def read_foreign_spec(files: ModelFiles, metadata: Mapping[str, Any], ignore_unknown: bool = False) -> ModelSpec:
+def read_sleap_nn_export(files: ModelFiles, metadata: Mapping[str, Any], ignore_unknown: bool = False) -> ModelSpec:
     """Read an export of sleap-nn, and warn once of its limitations.
 
     Args:
@@ -138,8 +138,8 @@ def _build(files: ModelFiles, stated: Stated, configs: Mapping[str, ModelSpec], 
     feeding = _feeding(files, stated, configs.get(stated.stages[0]), graph)
     facts = ExportFacts(
         sha256=graph.sha256,
-        n_places=stated.places,
-        baked=_baked(stated, feeding),
+        n_places=stated.capacity,
+        baked=_fixed_options(stated, feeding),
         inside=feeding.inside,
         input_size=feeding.size,
         source=stated.source,
@@ -283,23 +283,23 @@ def _unscaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return height, width
 
 
-def _baked(stated: Stated, feeding: Feeding) -> dict[str, Any]:
+def _fixed_options(stated: Stated, feeding: Feeding) -> dict[str, Any]:
     """Options that no run can change, with the values that they have; `None` is "as it was exported"."""
-    baked: dict[str, Any] = {"refinement": "none", "peak_threshold": stated.threshold}
+    fixed: dict[str, Any] = {"refinement": "none", "peak_threshold": stated.threshold}
     if stated.row.finds_edges:
-        baked |= ASSUMED_LINES
+        fixed |= ASSUMED_LINES
     if stated.row.capacity == "peaks of each node":
-        baked |= {"max_peaks_per_node": stated.places}
+        fixed |= {"max_peaks_per_node": stated.capacity}
     if not stated.row.on_crops:
-        baked |= {"ensure_rgb": stated.channels == 3, "ensure_grayscale": stated.channels == 1}
+        fixed |= {"ensure_rgb": stated.channels == 3, "ensure_grayscale": stated.channels == 1}
     if feeding.size is None:
-        return baked
-    baked |= {"input_scaling": None, "pad_to_stride": None}
+        return fixed
+    fixed |= {"input_scaling": None, "pad_to_stride": None}
     if stated.ends_on_crops:
-        baked |= {"crop_size": None}
+        fixed |= {"crop_size": None}
     if not stated.row.on_crops:
-        baked |= {"max_height": feeding.size[0], "max_width": feeding.size[1]}
-    return baked
+        fixed |= {"max_height": feeding.size[0], "max_width": feeding.size[1]}
+    return fixed
 
 
 def _caution(stated: Stated, configs: Mapping[str, ModelSpec], spec: ModelSpec) -> str:
@@ -308,11 +308,11 @@ def _caution(stated: Stated, configs: Mapping[str, ModelSpec], spec: ModelSpec) 
     if stated.row.is_fused:
         last = configs.get(stated.stages[-1])
         scale = last.preprocessing.scale if last else 1.0
-    cell = stated.stride / scale
+    grid_px = stated.stride / scale
     version = stated.version or "of unknown version"
     doubt = "" if version == KNOWN_VERSION else f", and read as those of {KNOWN_VERSION} are"
     return (
-        f"{spec.path} was exported by sleap-nn {version}{doubt}: its peaks lie on a grid of {cell:g} px without "
-        f"refinement, so points are up to {cell / 2**0.5:.1f} px off. Better export the trained model: sleap-infer "
+        f"{spec.path} was exported by sleap-nn {version}{doubt}: its peaks lie on a grid of {grid_px:g} px without "
+        f"refinement, so points are up to {grid_px / 2**0.5:.1f} px off. Better export the trained model: sleap-infer "
         "export MODEL -o DIR"
     )

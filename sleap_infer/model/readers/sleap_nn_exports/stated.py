@@ -22,7 +22,7 @@ class Stated:
     """Of two models, that of the first."""
     stride: int = field(validator=POSITIVE)
     threshold: float
-    places: int = field(validator=POSITIVE)
+    capacity: int = field(validator=POSITIVE)
     nodes: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
     classes: tuple[str, ...]
@@ -64,8 +64,8 @@ def read_stated(section: Section) -> Stated:
     crop = section.list_of("crop_size", int) or (None,)
     if len(set(crop)) > 1:
         raise ValueError(f"crop_size {crop} is not a square")
-    places = section.get("max_peaks_per_node" if row.capacity == "peaks of each node" else "max_instances", int)
-    if places is None and row.capacity:
+    capacity = section.get("max_peaks_per_node" if row.capacity == "peaks of each node" else "max_instances", int)
+    if capacity is None and row.capacity:
         raise ValueError("max_instances and max_peaks_per_node are missing")
     method = section.get("centroid_method", str)
     return Stated(
@@ -74,7 +74,7 @@ def read_stated(section: Section) -> Stated:
         scale=_required(section, "input_scale", float),
         stride=_required(section, "output_stride", int),
         threshold=_required(section, "peak_threshold", float),
-        places=1 if places is None else places,
+        capacity=1 if capacity is None else capacity,
         nodes=section.list_of("node_names", str) or (),
         edges=tuple(
             (int(source), int(destination)) for source, destination in section.list_of("edge_inds", list) or ()
