@@ -186,9 +186,9 @@ def test_another_machine_is_a_warning(asked: list[BenchmarkOptions], tmp_path: P
     other = attrs.evolve(REPORT, rows=(faster,), machine=attrs.evolve(REPORT.machine, cpu="Another CPU"))
     code, text = call("m", "--baseline", saved(other, tmp_path))
     assert code == 0
-    assert "WARNING: speed and memory are not comparable, and were not compared:" in text
+    assert "WARNING: speed and memory cannot be compared:" in text
     assert "different CPU: Another CPU before, Some CPU now" in text
-    assert "Poses agree as they did." in text
+    assert "Poses agree as before." in text
 
 
 def test_nothing_that_agrees_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
