@@ -12,7 +12,7 @@ from attrs import frozen
 from sleap_infer.benchmark.plan import EVERY, PRECISIONS, BenchmarkOptions, read_names, read_sizes
 from sleap_infer.cli.flags import argument, command, flag
 from sleap_infer.cli.groups import DEVICE_HELP, IGNORE_UNKNOWN_HELP, OVERWRITE_HELP, SourceFlags
-from sleap_infer.errors import ModelNotFoundError, OptionError
+from sleap_infer.errors import OptionError
 from sleap_infer.runners.registry import backend_names
 
 if TYPE_CHECKING:
@@ -161,23 +161,15 @@ def split_subject(given: Sequence[str], models: Sequence[Path]) -> tuple[tuple[P
     Raises:
         OptionError: no model is given.
     """
+    from sleap_infer.model import is_model
+
     names = list(given)
-    has_video = len(names) > 1 or (bool(names) and bool(models) and not _is_model(names[0]))
+    has_video = len(names) > 1 or (bool(names) and bool(models) and not is_model(names[0]))
     video = names.pop() if has_video else None
     found = (*map(Path, names), *models)
     if not found:
         raise OptionError("No model is given. Usage: sleap-infer benchmark MODEL [VIDEO].")
     return found, video
-
-
-def _is_model(name: str) -> bool:
-    from sleap_infer.model import expand_model_path, find_model_files
-
-    try:
-        find_model_files(expand_model_path(name)[0])
-    except ModelNotFoundError:
-        return False
-    return True
 
 
 def run(options: BenchmarkOptions) -> Report:
