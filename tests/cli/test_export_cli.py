@@ -86,8 +86,8 @@ def test_many_at_once(models: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-o", "x"], "one of the two"),
-        (["MODEL", "--pattern", "*", "-o", "x"], "one of the two"),
+        (["-o", "x"], "either models or"),
+        (["MODEL", "--pattern", "*", "-o", "x"], "either models or"),
         (["MODEL"], "-o DIR"),
         (["MODEL", "-o", "x", "--input-size", "384"], "HEIGHTxWIDTH"),
         (["MODEL", "-o", "x", "--input-size", "0x5"], "HEIGHTxWIDTH"),

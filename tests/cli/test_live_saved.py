@@ -44,7 +44,8 @@ def long_video(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(*arguments: object, code: str = "") -> subprocess.Popen[str]:
-    script = f"{code}\nfrom sleap_infer.cli import main\nmain()"
+    script = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in the background
+    script += f"\n{code}\nfrom sleap_infer.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -249,7 +250,7 @@ def test_predict_keeps_its_journal(number: int, long_video: Path, models: Path, 
     process.send_signal(number)
     _, errors = end(process)
     assert process.returncode == 128 + number
-    assert "interrupted: what was predicted is in the journal" in errors
+    assert "interrupted: results are saved in the journal" in errors
     assert Journal.open(journal).n_frames() > 0
     assert not (tmp_path / "poses.slp").exists()
 

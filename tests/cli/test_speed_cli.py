@@ -36,7 +36,7 @@ def test_a_choice_is_told_and_remembered(place: Path, models: Path, videos: Path
     first = run(*words, "--progress", "none")
     assert first.exit_code == 0, first.output
     assert "chose torch (cpu, fp32)" in first.output
-    assert "onnx fp32: not tried: making it ready takes about 15 s" in first.output
+    assert "onnx fp32: not tried: its setup takes about 15 s" in first.output
     assert "bound by" in first.output
     again = run(*words, "--overwrite", "--progress", "none")
     assert "(measured before)" in again.output

@@ -92,7 +92,7 @@ def test_every_kind_is_built_in_int8(
             trt_engines.build_engine(trt, graph, profile)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_int8_is_exported_in_the_form_that_engines_take(models: Path, videos: Path, tmp_path: Path, rtx: None) -> None:
     video = videos / "two_flies.mp4"
     options = ExportOptions(precision="int8", format="tensorrt", n_frames=4, calibration_frames=8)

@@ -73,7 +73,7 @@ def test_int8_keeps_its_budget_on_other_frames(models: Path, videos: Path, tmp_p
         assert report.poses.changed < 0.05, report.line()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_path: Path) -> None:
     """A budget that int8 alone cannot keep: some groups stay, at worst all of them."""
     said: list[str] = []
