@@ -1,4 +1,4 @@
-"""What goes on inside of a graph while it runs on images."""
+"""Calibration hooks: values of tensors inside a graph while it runs on images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from sleap_infer.system.runtimes import import_runtime
 def watch(
     model: Any, tensors: Collection[str], images: Sequence[NDArray[np.uint8]], at_most: int
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run a graph with ONNX Runtime, and give the values of tensors in it: of one image at a time, where it takes one.
+    """Run a graph with ONNX Runtime and yield the values of tensors, for one image at a time if the graph allows it.
 
     Args:
-        model: an `onnx.ModelProto` in 32 bits.
-        tensors: names of what to give.
+        model: an `onnx.ModelProto` in fp32.
+        tensors: names of the tensors.
         images: batches (B, C, H, W).
-        at_most: images to run on, spread over all.
+        at_most: maximum number of images, spread over all.
+
+    Yields:
+        Values by tensor name.
     """
     import onnx
 

@@ -1,8 +1,8 @@
-"""Channels of networks brought to about the same reach, for lower precision: what the network gives stays as it is.
+"""Cross-layer equalization: rescale channels to similar ranges without changing the outputs of the network.
 
-A channel behind a Relu may be made larger, and the weights that take it as much smaller. Where all channels reach about
-as far, a scale that they share fits all of them. After cross-layer equalization (Nagel et al. 2019, arXiv:1906.04721),
-with the factors of SmoothQuant (Xiao et al. 2022, arXiv:2211.10438).
+A channel after a Relu is multiplied by a factor, and the weights that consume it are divided by it, so that one scale
+fits all channels of a tensor. Nagel et al. 2019 (arXiv:1906.04721), with the factors of SmoothQuant (Xiao et al. 2022,
+arXiv:2211.10438).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from sleap_infer.quantization.activations import watch
 from sleap_infer.quantization.layers import CONVOLUTIONS, Layer, find_layers
 
 MAX_FACTOR = 32.0
-"""A channel is not made larger or smaller than by this."""
+"""Largest factor of a channel, relative to the geometric mean of its tensor."""
 
 N_IMAGES = 64
+"""Number of images on which the ranges of channels are measured."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -32,14 +33,14 @@ class Link:
     """Channels between layers that can be scaled.
 
     Attributes:
-        tensor: behind the Relu.
-        giver: the layer before it.
-        takers: layers behind it, with the place of its first channel among theirs.
+        tensor: output of the Relu.
+        producer: the layer before it.
+        consumers: the layers after it, each with the index of its first channel among theirs.
     """
 
     tensor: str
-    giver: Layer
-    takers: tuple[tuple[Layer, int], ...]
+    producer: Layer
+    consumers: tuple[tuple[Layer, int], ...]
 
 
 def equalize(graph: Path, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -47,7 +48,7 @@ def equalize(graph: Path, images: Sequence[NDArray[np.uint8]]) -> None:
 
     Args:
         graph: an ONNX file.
-        images: batches (B, C, H, W) to see on how far channels reach.
+        images: batches (B, C, H, W) for the ranges of channels.
     """
     import onnx
     from onnx import numpy_helper
@@ -56,64 +57,66 @@ def equalize(graph: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     links = find_links(model)
     if not links or not images:
         return
-    reach: dict[str, Floats] = {}
+    ranges: dict[str, Floats] = {}
     for values in watch(model, [link.tensor for link in links], images, N_IMAGES):
         for name, seen in values.items():
-            reach[name] = np.maximum(reach.get(name, 0.0), seen.max(axis=(0, 2, 3)))
+            ranges[name] = np.maximum(ranges.get(name, 0.0), seen.max(axis=(0, 2, 3)))
     weights = {
         item.name: numpy_helper.to_array(item).astype(np.float64)
         for item in model.graph.initializer
         if item.data_type == onnx.TensorProto.FLOAT
     }
     for link in links:
-        _scale(link, factors(reach[link.tensor], _taken(link, weights)), weights)
-    changed = {name for link in links for layer in (link.giver, *(t for t, _ in link.takers)) for name in _names(layer)}
+        _scale(link, factors(ranges[link.tensor], _largest_weights(link, weights)), weights)
+    changed = {
+        name for link in links for layer in (link.producer, *(t for t, _ in link.consumers)) for name in _names(layer)
+    }
     write_weights(model, weights, changed)
     onnx.save(model, str(graph))
 
 
-def factors(reach: Floats, taken: Floats) -> Floats:
-    """What each channel is multiplied by, that its reach and the weights that take it become alike.
+def factors(ranges: Floats, weights: Floats) -> Floats:
+    """Return the factor of each channel (C,), which makes its range and its weights similar.
 
     Args:
-        reach: largest value of each channel (C,).
-        taken: largest weight for each channel (C,).
+        ranges: largest activation of each channel (C,).
+        weights: largest weight that consumes each channel (C,).
 
     >>> factors(np.array([1.0, 4.0]), np.array([1.0, 1.0])).tolist()
     [1.0, 0.5]
     """
-    scaled = np.ones(len(reach))
-    used = (reach > 0) & (taken > 0)
+    scaled = np.ones(len(ranges))
+    used = (ranges > 0) & (weights > 0)
     if used.any():
-        scaled[used] = np.sqrt(taken[used] / reach[used])
+        scaled[used] = np.sqrt(weights[used] / ranges[used])
         middle = np.exp(np.log(scaled[used]).mean())
         scaled = scaled.clip(middle / MAX_FACTOR, middle * MAX_FACTOR)
     return scaled
 
 
 def find_links(model: Any) -> list[Link]:
-    """The channels that can be scaled in a graph (an `onnx.ModelProto`)."""
+    """Return the channels of a graph (an `onnx.ModelProto`) that can be scaled."""
     wiring = _Wiring.of(model)
     links = []
     for node in model.graph.node:
-        giver = wiring.layers.get(node.input[0]) if node.op_type == "Relu" else None
-        if giver is None or len(wiring.readers[giver.target]) != 1:
+        producer = wiring.layers.get(node.input[0]) if node.op_type == "Relu" else None
+        if producer is None or len(wiring.readers[producer.target]) != 1:
             continue
-        takers = wiring.takers(node.output[0], 0)
-        if takers:
-            links.append(Link(node.output[0], giver, tuple(takers)))
+        consumers = wiring.consumers(node.output[0], 0)
+        if consumers:
+            links.append(Link(node.output[0], producer, tuple(consumers)))
     return links
 
 
 @frozen
 class _Wiring:
-    """Which layers see which channels.
+    """Connections between layers and channels.
 
     Attributes:
-        layers: whose channels can be scaled, by the tensor that they give.
-        readers: operations by each tensor that they take.
-        n_channels: by tensor, where it is known.
-        outputs: tensors that leave the graph.
+        layers: layers whose channels can be scaled, by output tensor.
+        readers: operations by input tensor.
+        n_channels: by tensor, where known.
+        outputs: output tensors of the graph.
     """
 
     layers: Mapping[str, Layer]
@@ -136,8 +139,8 @@ class _Wiring:
         layers = {layer.target: layer for layer in find_layers(model) if _is_plain(layer)}
         return cls(layers, readers, n_channels, frozenset(item.name for item in model.graph.output))
 
-    def takers(self, tensor: str, first: int) -> list[tuple[Layer, int]] | None:
-        """All layers behind a tensor whose first channel is their `first`; `None` where something else is."""
+    def consumers(self, tensor: str, first: int) -> list[tuple[Layer, int]] | None:
+        """Return the layers that consume a tensor, its first channel being their `first`; `None` if others do, too."""
         if tensor in self.outputs:
             return None
         found = []
@@ -147,14 +150,14 @@ class _Wiring:
                 found.append((layer, first))
                 continue
             before = self._before(node, tensor)
-            behind = None if before is None else self.takers(node.output[0], first + before)
+            behind = None if before is None else self.consumers(node.output[0], first + before)
             if behind is None:
                 return None
             found += behind
         return found
 
     def _before(self, node: Any, tensor: str) -> int | None:
-        """How many channels an operation puts before those of a tensor; `None` where it does not hand them on."""
+        """Return how many channels an operation puts before those of a tensor; `None` if it changes the channels."""
         if node.op_type in ("MaxPool", "Resize"):
             return 0 if node.input[0] == tensor else None
         axis = next((item.i for item in node.attribute if item.name == "axis"), None)
@@ -169,23 +172,23 @@ def _is_plain(layer: Layer) -> bool:
     return layer.operation in CONVOLUTIONS and layer.n_groups == 1
 
 
-def _taken(link: Link, weights: Mapping[str, Floats]) -> Floats:
-    """The largest weight that each channel meets, as a share of all of its layer's."""
-    n_channels = weights[link.giver.weights].shape[link.giver.axis]
+def _largest_weights(link: Link, weights: Mapping[str, Floats]) -> Floats:
+    """Return the largest weight that consumes each channel, relative to the largest of its layer."""
+    n_channels = weights[link.producer.weights].shape[link.producer.axis]
     largest = np.zeros(n_channels)
-    for layer, first in link.takers:
+    for layer, first in link.consumers:
         sizes = np.abs(weights[layer.weights]).max(axis=(layer.axis, 2, 3))
         largest = np.maximum(largest, sizes[first : first + n_channels] / max(sizes.max(), np.finfo(np.float32).tiny))
     return largest
 
 
 def _scale(link: Link, by: Floats, weights: dict[str, Floats]) -> None:
-    """Scale the channels of a link, and what takes them back."""
-    giver = link.giver
-    weights[giver.weights] *= np.expand_dims(by, tuple({0, 1, 2, 3} - {giver.axis}))
-    if giver.bias is not None:
-        weights[giver.bias] *= by
-    for layer, first in link.takers:
+    """Multiply the channels of a link, and divide the weights that consume them."""
+    producer = link.producer
+    weights[producer.weights] *= np.expand_dims(by, tuple({0, 1, 2, 3} - {producer.axis}))
+    if producer.bias is not None:
+        weights[producer.bias] *= by
+    for layer, first in link.consumers:
         channels = slice(first, first + len(by))
         inputs_first = weights[layer.weights].swapaxes(0, 1 - layer.axis)
         inputs_first[channels] /= by[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Weights of a graph in lower precision, rounded by what its layers see of real images."""
+"""GPTQ for the layers of a graph: calibration inputs, rounded weights."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sleap_infer.quantization.gptq import bfloat16_grid, integer_grid, round_com
 from sleap_infer.quantization.layers import Layer, draw_rows, find_layers, from_matrices, to_matrices
 
 N_IMAGES = 32
-N_PLACES = 32768
-"""In all images together, at which the inputs of a layer are looked at."""
+N_POSITIONS = 32768
+"""Sampled positions per layer, over all images."""
 
 SEED = 0
 
@@ -26,10 +26,10 @@ class Rounded:
     """A layer in lower precision.
 
     Attributes:
-        layer: which.
-        weights: on the grid, in the shape of the layer's own.
-        bias: that goes with them, or `None`.
-        scales: of int8 one step per output channel, (O,).
+        layer: the layer in the graph.
+        weights: rounded, in their original shape.
+        bias: with the remaining error, or `None`.
+        scales: for int8, the step per output channel (O,).
     """
 
     layer: Layer
@@ -41,12 +41,12 @@ class Rounded:
 def round_layers(
     graph: Path, images: Sequence[NDArray[np.uint8]], precision: Literal["int8", "bf16"]
 ) -> tuple[Rounded, ...]:
-    """Round the weights of all layers of a 32-bit graph's networks; the graph stays as it is.
+    """Return the rounded weights of all network layers of a graph in fp32. The file is not changed.
 
     Args:
         graph: an ONNX file.
-        images: batches (B, C, H, W); without any, nothing is rounded.
-        precision: what to round to.
+        images: batches (B, C, H, W); empty: no layer is rounded.
+        precision: to round to.
     """
     import onnx
     from onnx import numpy_helper
@@ -68,10 +68,10 @@ def round_layers(
 def measure_moments(
     model: Any, layers: Iterable[Layer], images: Sequence[NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Sums of products of what outputs of layers are computed from, and of 1 for the bias.
+    """Return sums of products of the inputs of layers, with a 1 appended for the bias.
 
     Args:
-        model: an `onnx.ModelProto` in 32 bits.
+        model: an `onnx.ModelProto` in fp32.
         layers: of its networks.
         images: batches (B, C, H, W).
 
@@ -80,7 +80,7 @@ def measure_moments(
     """
     layers = list(layers)
     generator = np.random.default_rng(SEED)
-    n_rows = -(-N_PLACES // min(N_IMAGES, sum(map(len, images))))
+    n_rows = -(-N_POSITIONS // min(N_IMAGES, sum(map(len, images))))
     found: dict[str, NDArray[np.float32]] = {}
     for values in watch(model, {layer.source for layer in layers}, images, N_IMAGES):
         for layer in layers:
@@ -100,7 +100,7 @@ def _round(
     matrices = to_matrices(layer, weights).astype(np.float64)
     n_groups, n_outputs, n_inputs = matrices.shape
     scales = np.stack([scales_of(matrix) for matrix in matrices])
-    if layer.operation == "ConvTranspose":  # runtimes have one scale for the outputs of the same place in all groups
+    if layer.operation == "ConvTranspose":  # runtimes use one scale for the same output of all groups
         scales[:] = scales.max(axis=0)
     scales = scales.astype(np.float32).astype(np.float64)
     if bias is None:
@@ -124,7 +124,7 @@ def _round(
 
 
 def values_of(rounded: Iterable[Rounded]) -> Mapping[str, NDArray[np.float32]]:
-    """Weights and biases of layers, by their names in the graph."""
+    """Return weights and biases of layers by their names in the graph."""
     found: dict[str, NDArray[np.float32]] = {}
     for item in rounded:
         found[item.layer.weights] = item.weights

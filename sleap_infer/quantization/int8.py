@@ -1,8 +1,8 @@
-"""Static quantization of a graph's network to 8 bits (QDQ), with ONNX Runtime's own tool.
+"""Static int8 quantization of the network in a graph (QDQ), with ONNX Runtime's tool.
 
-Weights are signed, with one scale per output channel. Activations are unsigned, with a zero point, which is the fastest
-on CPUs; or symmetric around zero, with biases left in 32 bits, which is all that TensorRT takes. What comes before and
-after the network stays as it is.
+Weights are signed, with one scale per output channel. Activations are unsigned with a zero point, which is fastest on
+CPUs; or symmetric around zero with biases in fp32, as TensorRT requires. Operations before and after the network are
+not quantized.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sleap_infer.graphs.blocks import QUANTIZED, layer_groups
 from sleap_infer.graphs.weights import write_weights
 from sleap_infer.model.onnx_graph import ERRORS_ONLY
 from sleap_infer.quantization.gptq_graph import Rounded, values_of
-from sleap_infer.quantization.qdq_cleanup import unround_others
+from sleap_infer.quantization.qdq_cleanup import remove_qdq
 from sleap_infer.runners.graph.io import IMAGE_INPUT
 from sleap_infer.system.runtimes import import_runtime, install_command
 
@@ -30,12 +30,12 @@ SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias
 
 @frozen
 class Ranges:
-    """The ranges of all activations of a graph, measured once on real images.
+    """Ranges of all activations of a graph, measured once on real images.
 
     Attributes:
-        graph: the 32-bit graph.
-        tensors: ranges by tensor name, as the tool has them.
-        groups: names of operations by group of layers, in the order in which they run.
+        graph: the graph in fp32.
+        tensors: ranges by tensor name, in the tool's format.
+        groups: names of operations by group of layers, in execution order.
     """
 
     graph: Path
@@ -44,7 +44,7 @@ class Ranges:
 
 
 def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
-    """Run a 32-bit graph on images and note the range of every activation of its network.
+    """Run a graph in fp32 on images and measure the range of every activation of its network.
 
     Args:
         graph: an ONNX file.
@@ -75,18 +75,18 @@ def measure_ranges(graph: Path, images: Sequence[NDArray[np.uint8]]) -> Ranges:
 def quantize(
     ranges: Ranges,
     output: Path,
-    kept: Iterable[str] = (),
+    excluded: Iterable[str] = (),
     symmetric: bool = False,
     rounded: Sequence[Rounded] = (),
 ) -> None:
-    """Write a graph whose network is quantized but for some groups of layers.
+    """Write a graph whose network is quantized, except for some groups of layers.
 
     Args:
-        ranges: of the 32-bit graph.
+        ranges: of the graph in fp32.
         output: file to write.
-        kept: names of groups that stay in 32 bits.
-        symmetric: in the form that TensorRT takes.
-        rounded: layers whose weights were rounded by what they see; those of others go to the nearest numbers.
+        excluded: names of groups that stay in fp32.
+        symmetric: whether activations are symmetric around zero, for TensorRT.
+        rounded: layers with weights rounded with GPTQ; weights of others are rounded to nearest.
     """
     import onnx
     from onnx import helper
@@ -95,8 +95,8 @@ def quantize(
     types = _tool("quant_utils").QuantType
     model = onnx.load(str(ranges.graph))
     properties = {item.key: item.value for item in model.metadata_props}
-    kept = set(kept)
-    chosen = [name for group, names in ranges.groups.items() if group not in kept for name in names]
+    excluded = set(excluded)
+    chosen = [name for group, names in ranges.groups.items() if group not in excluded for name in names]
     every = [node.name for node in model.graph.node]
     rounded = [item for item in rounded if item.layer.name in chosen]
     write_weights(model, values_of(rounded))
@@ -119,13 +119,13 @@ def quantize(
     )
     if chosen:
         quantizer.quantize_model()
-        unround_others(quantizer.model.model.graph, chosen)
+        remove_qdq(quantizer.model.model.graph, chosen)
     helper.set_model_props(quantizer.model.model, properties)
     onnx.save(quantizer.model.model, str(output))
 
 
 def _steps(item: Rounded) -> list[dict[str, Any]]:
-    """The scales of a layer's weights in the tool's words."""
+    """Return the scales of a layer's weights in the tool's format."""
     assert item.scales is not None
     return [{"axis": item.layer.axis, "scale": scale, "zero_point": np.int8(0)} for scale in item.scales]
 
@@ -138,14 +138,14 @@ def _takes_any_number(graph: Path) -> bool:
 
 
 class _Reader:
-    """Batches of images as the calibration tool takes them; one by one if they may be, for less memory."""
+    """Feed batches of images to the calibration tool; one by one if the graph allows it, to save memory."""
 
     def __init__(self, images: Sequence[NDArray[np.uint8]], one_by_one: bool) -> None:
         single = (batch[number : number + 1] for batch in images for number in range(len(batch)))
         self._images = single if one_by_one else iter(images)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next input, or `None` behind the last."""
+        """Return the next input, or `None` after the last."""
         images = next(self._images, None)
         return None if images is None else {IMAGE_INPUT: np.ascontiguousarray(images)}
 

@@ -1,6 +1,6 @@
-"""Layers with weights as matrices: what they see, a row for each place of an image; their weights, a row per output.
+"""View convolutions as matrix products: im2col inputs and (out, in) weights.
 
-A layer in groups is a stack of matrices. Transposed convolutions are convolutions of images with zeros in between.
+Grouped layers are stacks of matrices. Transposed convolutions are convolutions of images with zeros between pixels.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 @frozen
 class Layer:
-    """An operation of a network with constant weights that no other one takes.
+    """An operation of a network with constant weights that no other operation uses.
 
     Attributes:
         name: of the operation.
-        block: that it belongs to.
+        block: of the network.
         operation: one of `WEIGHTED`.
-        source: name of the tensor that it sees.
-        target: name of the tensor that it gives.
+        source: name of its input tensor.
+        target: name of its output tensor.
         weights: name of its weights.
         bias: name of its bias, or `None`.
-        axis: of the weights' outputs; outputs of a group for transposed convolutions.
+        axis: output axis of the weights; for transposed convolutions, outputs of a group.
         n_groups: of channels.
-        strides: (vertical, horizontal), as all pairs.
-        dilations: pair.
-        kernel: pair.
-        pads: (top, left, bottom, right): zeros around what is convolved with stride 1, or with `strides`.
+        strides, dilations, kernel: (vertical, horizontal).
+        pads: (top, left, bottom, right), zeros around the input.
     """
 
     name: str
@@ -55,7 +53,7 @@ class Layer:
 
 
 def find_layers(model: Any) -> list[Layer]:
-    """The layers of the networks in a graph (an `onnx.ModelProto`), in order; those with odd forms are left out."""
+    """Return the network layers of a graph (an `onnx.ModelProto`) in order, without unsupported forms."""
     import onnx
 
     shapes = {
@@ -81,23 +79,23 @@ def _read(node: Any, shapes: dict[str, tuple[int, ...]]) -> Layer | None:
     given = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     layer = Layer(node.name, block, node.op_type, node.input[0], node.output[0], node.input[1], bias)
     if node.op_type in CONVOLUTIONS:
-        return _with_places(layer, shape, given)
+        return _with_geometry(layer, shape, given)
     is_plain = not given.get("transA") and given.get("alpha", 1.0) == 1.0 and given.get("beta", 1.0) == 1.0
     if len(shape) != 2 or not is_plain:
         return None
     return attrs.evolve(layer, axis=0 if given.get("transB") else 1)
 
 
-def _with_places(layer: Layer, shape: tuple[int, ...], given: Mapping[str, Any]) -> Layer | None:
-    """A convolution with what it sees around each place; `None` for forms that are not known."""
+def _with_geometry(layer: Layer, shape: tuple[int, ...], given: Mapping[str, Any]) -> Layer | None:
+    """Return a convolution with its geometry; `None` for unsupported forms."""
     if len(shape) != 4 or given.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in given:
         return None
     kernel, strides, dilations = shape[2:], *(given.get(name, (1, 1)) for name in ("strides", "dilations"))
     pads = given.get("pads", (0, 0, 0, 0))
     if layer.operation == "ConvTranspose":
-        reach = [dilation * (side - 1) for dilation, side in zip(dilations, kernel, strict=True)] * 2
+        extent = [dilation * (side - 1) for dilation, side in zip(dilations, kernel, strict=True)] * 2
         extra = (0, 0, *given.get("output_padding", (0, 0)))
-        pads = [far - pad + more for far, pad, more in zip(reach, pads, extra, strict=True)]
+        pads = [far - pad + more for far, pad, more in zip(extent, pads, extra, strict=True)]
     if min(pads) < 0:
         return None
     return attrs.evolve(
@@ -112,7 +110,7 @@ def _with_places(layer: Layer, shape: tuple[int, ...], given: Mapping[str, Any])
 
 
 def to_matrices(layer: Layer, weights: NDArray[Any]) -> NDArray[Any]:
-    """Weights of a layer as (G, O, K): groups, outputs of each, inputs of each output."""
+    """Return weights as (G, O, K): groups, outputs per group, inputs per output."""
     if layer.operation == "ConvTranspose":
         inputs, outputs, *kernel = weights.shape
         split = weights[:, :, ::-1, ::-1].reshape(layer.n_groups, inputs // layer.n_groups, outputs, *kernel)
@@ -122,7 +120,7 @@ def to_matrices(layer: Layer, weights: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_matrices(layer: Layer, matrices: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Weights in their own shape again."""
+    """Return weights (G, O, K) in their original shape."""
     if layer.operation == "ConvTranspose":
         inputs, outputs, *kernel = shape
         split = matrices.reshape(layer.n_groups, outputs, inputs // layer.n_groups, *kernel)
@@ -133,16 +131,16 @@ def from_matrices(layer: Layer, matrices: NDArray[Any], shape: tuple[int, ...]) 
 def draw_rows(
     layer: Layer, seen: NDArray[np.float32], n_rows: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """What outputs of a layer at random places are computed from.
+    """Return the inputs of a layer at random output positions (im2col).
 
     Args:
         layer: of a network.
-        seen: its source: (B, C, H, W) of convolutions, (..., K) of others.
-        n_rows: how many places.
-        generator: of the places.
+        seen: its input: (B, C, H, W) for convolutions, (..., K) for others.
+        n_rows: number of positions.
+        generator: draws the positions.
 
     Returns:
-        (G, n_rows, K); outputs are its products with `to_matrices`, and the bias.
+        (G, n_rows, K); its product with `to_matrices`, plus the bias, is the output.
     """
     if layer.operation not in CONVOLUTIONS:
         flat = seen.reshape(-1, seen.shape[-1])
@@ -152,14 +150,14 @@ def draw_rows(
         seen, strides = _apart(seen, strides), (1, 1)
     top, left, bottom, right = layer.pads
     height, width = seen.shape[2] + top + bottom, seen.shape[3] + left + right
-    reach = [dilation * np.arange(side) for dilation, side in zip(layer.dilations, layer.kernel, strict=True)]
+    offsets = [dilation * np.arange(side) for dilation, side in zip(layer.dilations, layer.kernel, strict=True)]
     sides = [
-        (whole - offsets[-1] - 1) // stride + 1
-        for whole, offsets, stride in zip((height, width), reach, strides, strict=True)
+        (whole - last[-1] - 1) // stride + 1
+        for whole, last, stride in zip((height, width), offsets, strides, strict=True)
     ]
     images, rows, columns = (generator.integers(n, size=n_rows) for n in (len(seen), *sides))
-    y, is_row = _inside(rows[:, None] * strides[0] + reach[0] - top, seen.shape[2])
-    x, is_column = _inside(columns[:, None] * strides[1] + reach[1] - left, seen.shape[3])
+    y, is_row = _inside(rows[:, None] * strides[0] + offsets[0] - top, seen.shape[2])
+    x, is_column = _inside(columns[:, None] * strides[1] + offsets[1] - left, seen.shape[3])
     patches = seen[images[:, None, None], :, y[:, :, None], x[:, None, :]]
     patches *= (is_row[:, :, None] & is_column[:, None, :])[..., None]
     by_channel = patches.transpose(0, 3, 1, 2).reshape(n_rows, layer.n_groups, -1)
@@ -167,13 +165,13 @@ def draw_rows(
 
 
 def _apart(images: NDArray[np.float32], strides: tuple[int, int]) -> NDArray[np.float32]:
-    """Images with zeros between their pixels."""
+    """Insert zeros between pixels."""
     batch, channels, height, width = images.shape
     wide = np.zeros((batch, channels, (height - 1) * strides[0] + 1, (width - 1) * strides[1] + 1), np.float32)
     wide[:, :, :: strides[0], :: strides[1]] = images
     return wide
 
 
-def _inside(places: NDArray[Any], side: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Places moved inside, and which of them were."""
-    return places.clip(0, side - 1), (places >= 0) & (places < side)
+def _inside(positions: NDArray[Any], side: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return positions clipped to the image, and whether each was inside."""
+    return positions.clip(0, side - 1), (positions >= 0) & (positions < side)
