@@ -1,4 +1,4 @@
-"""The gate: an export against its source. Raw outputs against the traced module, poses pipeline against pipeline."""
+"""The export check: raw outputs against the traced module, poses of the export against those of its source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MASKS = ("peak_mask", "instance_valid")
 
 
 class Recorder(BaseInferenceRunner):
-    """Runs another runner and remembers what it saw and gave.
+    """Runs another runner and records its inputs and candidates.
 
     Args:
         runner: to run.
@@ -45,22 +45,22 @@ class Recorder(BaseInferenceRunner):
 
 
 def record(predictor: Predictor) -> tuple[Predictor, list[Recorder]]:
-    """The same predictor with runners that remember."""
+    """Return the same predictor with recording runners."""
     recorders = [Recorder(runner) for runner in predictor.runners]
     return type(predictor)(recorders, predictor.settings, predictor.batch_size), recorders
 
 
 def predict_frames(predictor: Predictor, frames: CheckFrames) -> list[Outputs]:
-    """Poses on frames to compare on."""
+    """Return the poses on frames of the check."""
     if frames.as_crops:
         return predictor.runners[0].predict(frames.source)
     return predictor.predict(frames.source, as_labels=False, frames=frames.selection)
 
 
 def compare_raw(graph: Graph, recorder: Recorder) -> list[RawErrors]:
-    """Compare what a graph gave with what its torch module gives for the same images.
+    """Compare the outputs of a graph with those of its torch module on the same images.
 
-    Images that fill all places are left out: which of several equal peaks are kept there means nothing.
+    Images that reach the capacity are ignored: which of several equal peaks they retain is arbitrary.
     """
     import torch
 
@@ -73,9 +73,9 @@ def compare_raw(graph: Graph, recorder: Recorder) -> list[RawErrors]:
             outputs = graph(torch.from_numpy(np.ascontiguousarray(images)), *thresholds)
         named = {name: value.numpy() for name, value in zip(graph.output_names, outputs, strict=True)}
         expected = read_outputs(named, recorder.spec, len(images), len(images))
-        kept = ~_full(expected)
+        counted = ~_is_full(expected)
         for name, values in expected.items():
-            pairs.setdefault(name, []).append((values[kept], found[name][kept]))
+            pairs.setdefault(name, []).append((values[counted], found[name][counted]))
     return [_raw_errors(recorder.spec.kind, name, values) for name, values in pairs.items()]
 
 
@@ -97,8 +97,8 @@ def _raw_errors(kind: str, name: str, pairs: Iterable[tuple[NDArray[Any], NDArra
     )
 
 
-def _full(candidates: Candidates) -> NDArray[np.bool_]:
-    """Which images fill all places for some node."""
+def _is_full(candidates: Candidates) -> NDArray[np.bool_]:
+    """Return which images (B,) reach the capacity for some node."""
     mask = next((candidates[name] for name in MASKS if name in candidates), None)
     if mask is None:
         return np.zeros(len(next(iter(candidates.values()))), bool)

@@ -1,4 +1,4 @@
-"""What an export is compared on: real frames where there are any, else images with structure. Never noise alone."""
+"""Frames for the export check: real ones if there are any, else generated images with structure, never only noise."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from sleap_infer.model.settings import PipelineSettings
 
 FALLBACK_SIDE = 192
 LABELS = ("labels_val*.slp", "labels_gt.val*.slp", "labels_train*.slp", "labels_gt.train*.slp")
-"""What training leaves beside a model, held-out frames first."""
+"""Files that training writes beside a model, held-out frames first."""
 
 
 @frozen
 class CheckFrames:
-    """Frames to compare on.
+    """Frames for the export check.
 
     Attributes:
-        name: of where they come from.
+        name: of their origin.
         source: as in `Predictor.predict`.
         selection: as in `Predictor.predict`.
-        are_real: whether a pose on them means something.
-        as_crops: they are crops already, for a model that looks at crops.
+        are_real: whether poses on them are meaningful.
+        as_crops: whether they are crops, for a model that runs on crops.
     """
 
     name: str
@@ -45,14 +45,14 @@ class CheckFrames:
 def choose_frames(
     given: Any, models: Sequence[Path], settings: PipelineSettings, channels: int, at_most: int
 ) -> list[CheckFrames]:
-    """Frames to compare on: those that were given, else the labelled ones beside the model, else generated ones.
+    """Return frames for the check: the given ones, else labelled ones beside the model, else generated ones.
 
     Args:
         given: a source as in `Predictor.predict`, or `None`.
         models: the trained models.
         settings: resolved, of the pipeline.
         channels: of the network's input.
-        at_most: so many, spread over the source.
+        at_most: maximum number, spread over the source.
     """
     if given is not None:
         found = spread(given, at_most)
@@ -62,13 +62,13 @@ def choose_frames(
         for path in (path for pattern in LABELS for path in sorted(folder.glob(pattern))):
             try:
                 return [spread(path, at_most)]
-            except SleapInferError:  # its videos are elsewhere, which is common for models that were copied
+            except SleapInferError:  # videos of copied models are often missing
                 continue
     return generated(settings, channels, at_most)
 
 
 def spread(source: Any, at_most: int) -> CheckFrames:
-    """So many frames, spread evenly over a source.
+    """Return `at_most` frames, spread evenly over a source.
 
     Raises:
         SourceError: the source cannot be read.
@@ -76,17 +76,17 @@ def spread(source: Any, at_most: int) -> CheckFrames:
     with open_source(source) as opened:
         total = opened.n_frames
         name = opened.name
-        first = next(iter(opened.batches(1)))  # what cannot be read should show now
+        first = next(iter(opened.batches(1)))  # raises now if it cannot be read
         assert first.frames
     if not isinstance(source, (str, Path, SourceSpec)) or (total is not None and total <= at_most):
         return CheckFrames(name, source)
-    if total is None:  # the file does not say how long it is
+    if total is None:  # of unknown length
         return CheckFrames(name, source, range(at_most))
     return CheckFrames(name, source, [round(position) for position in np.linspace(0, total - 1, at_most)])
 
 
 def generated(settings: PipelineSettings, channels: int, at_most: int) -> list[CheckFrames]:
-    """Generated images of two sizes, of crops where the model looks at crops."""
+    """Generate images of two sizes, or crops if the model runs on crops."""
     side, images = settings.stages[0].crop_size, settings.stages[0].images
     height, width = (side, side) if side else (images.max_height or FALLBACK_SIDE, images.max_width or FALLBACK_SIDE)
     sizes = [(height, width), (max(height * 2 // 3, 16), max(width * 2 // 3, 16))]
@@ -103,7 +103,7 @@ def generated(settings: PipelineSettings, channels: int, at_most: int) -> list[C
 
 
 def centre_crops(frames: CheckFrames, side: int | None) -> CheckFrames:
-    """The middle of each frame, for a model that looks at crops and frames without labels."""
+    """Cut the centre of each frame, for a model that runs on crops and frames without labels."""
     assert side is not None
     with open_source(frames.source, frames.selection) as source:
         images = [image for batch in source.batches(1) for image in batch.images]
@@ -116,10 +116,10 @@ def centre_crops(frames: CheckFrames, side: int | None) -> CheckFrames:
 
 
 def structured_images(n_images: int, size: tuple[int, int], channels: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Images with blobs and lines on an uneven background, for lack of real frames.
+    """Generate images with blobs and lines on an uneven background.
 
     Args:
-        n_images: how many.
+        n_images: number of images.
         size: (height, width).
         channels: 1 or 3.
         seed: of the random numbers.

@@ -1,4 +1,4 @@
-"""What a comparison of an export with its source comes to, and the limits that decide."""
+"""The report of the export check, and its limits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sleap_infer.system.printable import printable
 Verdict: TypeAlias = Literal["PASS", "WARN", "FAIL"]
 
 EXCELLENT, GOOD = 1e-5, 1e-4
-"""Largest difference of raw values that counts as excellent and as good."""
+"""Largest difference of raw values that is excellent, and good."""
 
 LEAST_COSINE = 0.9999
-"""Cosine similarity that raw values keep."""
+"""Smallest cosine similarity of raw values."""
 
 RING_PX, RING_COLOUR = 8.0, (255, 214, 0)
 
 
 @frozen
 class RawErrors:
-    """One output of one graph, compared with the torch module that it was traced from.
+    """One output of one graph, compared with its torch module.
 
     Attributes:
         model: kind of the graph.
@@ -49,12 +49,12 @@ class RawErrors:
 
     @property
     def is_position(self) -> bool:
-        """Whether the values are in pixels."""
+        """Return whether the values are in pixels."""
         return self.output in ("peaks", "centroids")
 
     @property
     def grade(self) -> str:
-        """In a word."""
+        """Return the grade: excellent, good or poor."""
         if self.is_position:
             return "good" if self.max_abs <= MAX_ERROR_PX else "poor"
         return "excellent" if self.max_abs < EXCELLENT else "good" if self.max_abs < GOOD else "poor"
@@ -62,7 +62,7 @@ class RawErrors:
 
 @frozen
 class NodeErrors:
-    """Distances of the points of one node, in image pixels."""
+    """Distances of the points of one node in image pixels."""
 
     node: str
     n_points: int
@@ -75,7 +75,7 @@ class NodeErrors:
 
 @frozen
 class Worst:
-    """Where the largest distance is.
+    """Position of the largest distance.
 
     Attributes:
         frame: position among the compared frames.
@@ -114,7 +114,7 @@ class PoseErrors:
         instances_lost: instances that only the source has.
         instances_gained: instances that only the export has.
         oks: mean object keypoint similarity of the instances that both have; NaN for none.
-        n_capped: frames in which all places of the graph were full; these count for distances only.
+        n_capped: frames that reach the capacity of the graph; these count for distances only.
         worst: the largest distance; `None` if no point was compared.
     """
 
@@ -136,7 +136,7 @@ class PoseErrors:
 
     @property
     def changed(self) -> float:
-        """Share of points or instances, whichever is larger, that only one of the two has."""
+        """Return the fraction of points or instances, whichever is larger, that only one of the two has."""
         points = (self.lost + self.gained) / max(self.n_points, 1)
         instances = (self.instances_lost + self.instances_gained) / max(self.n_instances, 1)
         return max(points, instances)
@@ -144,14 +144,14 @@ class PoseErrors:
 
 @frozen
 class Report:
-    """How an export compares with its source.
+    """Comparison of an export with its source.
 
     Attributes:
-        frames: what was compared on.
-        are_real: whether poses on them mean something; on generated images only raw values are judged.
+        frames: name of the frames.
+        are_real: whether poses on them are meaningful; on generated images only raw values are judged.
         backend: that ran the export.
         precision: of the export.
-        budget_px: distance that points may have: all of them in fp32, 95 % of them else.
+        budget_px: largest distance: of all points in fp32, else of 95 % of them.
         raw: of each output of each graph.
         poses: of the whole pipeline.
     """
@@ -166,7 +166,7 @@ class Report:
 
     @property
     def raw_verdict(self) -> Verdict:
-        """On raw values. Those of lower precisions differ by nature: there it warns at most, and poses decide."""
+        """Return the result for raw values. In lower precision it is at most a warning, because poses decide."""
         if self.precision == "fp32":
             bad = any(row.grade == "poor" or row.n_unequal for row in self.raw)
             return "FAIL" if bad else "PASS"
@@ -174,7 +174,7 @@ class Report:
 
     @property
     def pose_verdict(self) -> Verdict:
-        """On poses. Where there were none, nothing is proved."""
+        """Return the result for poses; a warning if there were none."""
         poses = self.poses
         if not self.are_real:
             return "WARN"
@@ -188,7 +188,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """The worse of both. Raw values of lower precision that differ do not spoil poses that pass."""
+        """Return the worse of both; in lower precision that of the poses, if they are real."""
         verdicts = {self.raw_verdict, self.pose_verdict}
         if "FAIL" in verdicts:
             return "FAIL"
@@ -197,48 +197,48 @@ class Report:
         return "WARN" if "WARN" in verdicts else "PASS"
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a one-line summary for people."""
         poses, worst = self.poses, self.poses.worst
         values = [row.max_abs for row in self.raw if not row.is_position]
         raw = f"; raw values within {max(values):.1g}" if values else ""
         where = f" ({printable(worst.node)}, frame {worst.frame})" if worst else ""
-        full = f"; in {poses.n_capped} frames all places were full" if poses.n_capped else ""
+        full = f"; {poses.n_capped} frames reach the capacity" if poses.n_capped else ""
         kind = "" if self.are_real else ", on which only raw values are judged"
         return (
             f"{self.verdict}: {poses.n_frames} frames ({printable(self.frames)}){kind}; {poses.n_points} points, "
             f"median {poses.p50_px:.2g} px, 95 % within {poses.p95_px:.2g} px, worst {poses.max_px:.2g} px{where}; "
-            f"points lost {poses.lost}, gained {poses.gained}; instances lost {poses.instances_lost}, gained "
+            f"points missed {poses.lost}, added {poses.gained}; instances missed {poses.instances_lost}, added "
             f"{poses.instances_gained}; OKS {poses.oks:.4f}{raw}{full}"
         )
 
     def __str__(self) -> str:
-        """Tables of all figures."""
+        """Return tables of all figures."""
         lines = [self.line(), "", f"raw, {self.backend} against torch: {self.raw_verdict}"]
         lines += [
             f"  {printable(f'{row.model} {row.output}'):<36} max {row.max_abs:.1e}  MSE {row.mse:.1e}  "
-            f"cosine {row.cosine:.6f}  {row.grade}" + (f", {row.n_unequal} places unequal" if row.n_unequal else "")
+            f"cosine {row.cosine:.6f}  {row.grade}" + (f", {row.n_unequal} positions unequal" if row.n_unequal else "")
             for row in self.raw
         ]
         lines += [
             "",
             f"poses: {self.pose_verdict}",
-            "  node              points   median px     95 % px      max px  lost",
+            "  node              points   median px     95 % px      max px  missed",
         ]
         lines += [
             f"  {printable(row.node):<16}{row.n_points:>8}{row.p50_px:>12.4f}{row.p95_px:>12.4f}{row.max_px:>12.4f}"
-            f"{row.lost:>6}" + (f", {row.gained} gained" if row.gained else "")
+            f"{row.lost:>8}" + (f", {row.gained} added" if row.gained else "")
             for row in self.poses.nodes
         ]
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures as plain data, for JSON."""
+        """Return all figures as plain data for JSON."""
         data = attrs.asdict(self, filter=lambda item, _value: item.name not in ("image", "expected", "found"))
         verdicts = {"verdict": self.verdict, "raw_verdict": self.raw_verdict, "pose_verdict": self.pose_verdict}
         return {**verdicts, **_finite(data)}
 
     def draw(self, scale: float = 2.0) -> NDArray[np.uint8] | None:
-        """The frame of the largest distance, which is ringed: poses of the source in blue, of the export in violet.
+        """Draw the frame with the largest distance in a ring: poses of the source blue, of the export violet.
 
         Returns:
             (H, W, 3) RGB, uint8; `None` if no point was compared.
@@ -257,7 +257,7 @@ class Report:
 
 
 def _finite(value: Any) -> Any:
-    """NaN as `None`, which JSON has."""
+    """Replace NaN by `None` for JSON."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

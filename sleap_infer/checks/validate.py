@@ -1,4 +1,4 @@
-"""Comparing an exported directory with the trained models it was made from, at export or later."""
+"""Compare an exported directory with the trained models it was made from, at export or later."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from sleap_infer.runners.tensorrt.cuda import find_gpu
 BATCH_SIZE = 4
 
 LEAST_INSTANCES = 200
-"""Of lower precision: a hundredth of them may change, and one that jumps counts twice, as lost and gained."""
+"""Of lower precision: 1 % of them may change, and one that jumps counts twice, as missed and added."""
 
 MOST_TIMES = 8
-"""So many times the frames that were asked for are looked at, at most, to see that many."""
+"""At most this many times the requested frames are compared, to reach `LEAST_INSTANCES`."""
 
 
 @frozen
@@ -45,8 +45,8 @@ class Source:
     """Trained models with their resolved settings.
 
     Attributes:
-        models: in the order in which they run.
-        settings: of the pipeline they make.
+        models: in execution order.
+        settings: of their pipeline.
         given: inference options that were given, by name.
     """
 
@@ -56,10 +56,10 @@ class Source:
 
     @classmethod
     def read(cls, models: str | Path | Sequence[str | Path], given: Mapping[str, Any]) -> Source:
-        """Read what the models are.
+        """Read the specs of the models and resolve their settings.
 
         Raises:
-            ModelError: a model cannot be read, or they do not go together.
+            ModelError: a model cannot be read, or they do not form a pipeline.
             OptionError: an option is wrong or has no effect.
         """
         paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(model) for model in models]
@@ -73,7 +73,7 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """What the models make together."""
+        """Return the kind of the pipeline."""
         return self.settings.kind
 
 
@@ -88,9 +88,9 @@ def validate(
     """Compare an exported directory with the trained models it was made from.
 
     Args:
-        exported: an exported directory, or one that holds two of a top-down pipeline.
+        exported: an exported directory, or one with two of a top-down pipeline.
         against: the trained models.
-        frames: to compare on, as in `export`.
+        frames: source for the check, as in `export`.
         options: `n_frames`, `max_error_px`, `device` and `draw` are used.
         backend: that runs the export.
         ignore_unknown_settings: of the trained models; as in `sleap_infer.config.options`.
@@ -114,7 +114,7 @@ def validate(
         layout=facts.layout,
         fused=len(source.models) > len(specs),
         self_contained=facts.inside == "fitting",
-        max_instances=_places(specs, "centroid", facts.n_places),
+        max_instances=_capacity(specs, "centroid", facts.n_places),
         max_peaks_per_node=facts.n_places,
     )
     return check(source, exported, frames, options, backend)
@@ -127,11 +127,10 @@ def check(source: Source, exported: Path, frames: Any, options: ExportOptions, b
 
 
 def check_backends(source: Source, exported: Path, frames: Any, options: ExportOptions) -> Report:
-    """Compare an export on ONNX Runtime and, where that computes in another way, on OpenVINO; engines, where there is a
-    GPU, on TensorRT. The worst report.
+    """Compare an export on all backends with different results, and return the worst report.
 
-    On CPUs, lower precision is 32-bit arithmetic with rounded weights on the one, and arithmetic in 16 bits on the
-    other, if the processor has it.
+    These are ONNX Runtime, which computes with rounded weights in fp32; OpenVINO, if the CPU has 16-bit arithmetic; and
+    TensorRT for engines, if there is a GPU.
     """
     with Checker(source, frames, options) as checker:
         has_gpu = options.has_engines and _has_gpu()
@@ -142,7 +141,7 @@ def check_backends(source: Source, exported: Path, frames: Any, options: ExportO
 
 
 def worst(reports: Sequence[Report]) -> Report:
-    """The report that says least good of an export."""
+    """Return the worst report."""
     return max(reports, key=lambda report: (("PASS", "WARN", "FAIL").index(report.verdict), report.poses.p95_px))
 
 
@@ -154,7 +153,7 @@ def _has_gpu() -> bool:
 
 
 def cpu_backends(precision: Precision) -> list[str]:
-    """Those that give different numbers here."""
+    """Return the CPU backends with different results on this machine."""
     try:
         return ["openvino", "onnx"] if computes_lower(precision) else ["onnx"]
     except BackendNotInstalledError:
@@ -166,7 +165,7 @@ class Checker:
 
     Args:
         source: trained models.
-        frames: to compare on, as in `export`.
+        frames: source for the check, as in `export`.
         options: of the export.
 
     Attributes:
@@ -181,23 +180,23 @@ class Checker:
         self._predictor = Predictor.from_model_paths(paths, device=options.device, **own)
         self._graphs = _graphs(source, options)
 
-        def look(n_frames: int) -> tuple[list[CheckFrames], list[Outputs]]:
+        def predict(n_frames: int) -> tuple[list[CheckFrames], list[Outputs]]:
             chosen = choose_frames(frames, paths, source.settings, channels, n_frames)
             return chosen, [outputs for item in chosen for outputs in predict_frames(self._predictor, item)]
 
-        self._frames, self.expected = look(options.n_frames)
+        self._frames, self.expected = predict(options.n_frames)
         if options.precision != "fp32" and self._are_real and len(self.expected) >= options.n_frames:
             n_seen = sum(len(points_of(outputs)) for outputs in self.expected)
             times = min(-(-LEAST_INSTANCES // max(n_seen, 1)), MOST_TIMES)
             if times > 1:
-                self._frames, self.expected = look(options.n_frames * times)
+                self._frames, self.expected = predict(options.n_frames * times)
 
     def __enter__(self) -> Self:
         """Enter the lifetime of the source."""
         return self
 
     def __exit__(self, *_details: object) -> None:
-        """Give the source's memory back."""
+        """Close the source."""
         self._predictor.close()
 
     @property
@@ -205,9 +204,9 @@ class Checker:
         return all(item.are_real for item in self._frames) and self._options.before is None
 
     def check_on_cpu(self, exported: Path, poses_only: bool = False) -> Report:
-        """Compare an exported directory on every runtime that gives other numbers on the processor here; the worst.
+        """Compare an exported directory on all CPU backends with different results, and return the worst report.
 
-        With `poses_only`, raw values are left out, and so is what comes after a runtime on which poses fail.
+        With `poses_only`, raw values are not compared, and the first backend on which poses fail ends the check.
         """
         reports: list[Report] = []
         for backend in cpu_backends(self._options.precision):
@@ -217,7 +216,7 @@ class Checker:
         return worst(reports)
 
     def check(self, exported: Path, backend: str = "onnx", poses_only: bool = False) -> Report:
-        """Compare an exported directory; raw values, which takes as long as the source does, only if asked for."""
+        """Compare an exported directory; with `poses_only` without raw values, which take as long as the source."""
         device = find_facts(backend).devices[0]
         with Predictor.from_model_paths(exported, backend=backend, device=device, batch_size=BATCH_SIZE) as other:
             recording, recorders = record(other)
@@ -242,21 +241,21 @@ class Checker:
 
 
 def _graphs(source: Source, options: GraphOptions) -> list[Any]:
-    """What the graphs were traced from, in 32-bit floats."""
+    """Return the torch modules of the graphs, in fp32."""
     options = attrs.evolve(options, precision="fp32")
     parts = [list(source.models)] if options.fused else [[model] for model in source.models]
     return [build_graph(part, source.settings.frames, options) for part in parts]
 
 
-def _places(specs: Sequence[ModelSpec], kind: str, otherwise: int) -> int:
+def _capacity(specs: Sequence[ModelSpec], kind: str, otherwise: int) -> int:
     return next((spec.exported.n_places for spec in specs if spec.kind == kind and spec.exported), otherwise)
 
 
 def _check_origin(against: str | Path | Sequence[str | Path], specs: Sequence[ModelSpec], exported: Path) -> None:
-    """An export of other weights is not compared: it would only look broken.
+    """Refuse to compare an export of other weights.
 
     Raises:
-        ModelCombinationError: the weights are not those that were exported.
+        ModelCombinationError: the weights differ from the exported ones.
     """
     exports = [spec.exported for spec in specs if spec.exported]
     wanted = {digest for facts in exports for digest in facts.source_sha256.split(";") if digest}

@@ -1,4 +1,4 @@
-"""Export: trained models as ONNX graphs that give the same poses, checked before they are put in place."""
+"""Export trained models as ONNX graphs with the same poses, checked before they are written."""
 
 from sleap_infer.checks.report import Report
 from sleap_infer.checks.validate import validate

@@ -1,4 +1,4 @@
-"""int8 exports that are made once and kept in the cache."""
+"""int8 exports of trained models in the cache."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from sleap_infer.system.cache_entries import is_ready, making
 from sleap_infer.system.digest import digest
 
 
-def kept_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:
-    """Trained models in int8, as exported directories; made and checked now if they are not there yet.
+def cached_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[str, Any]) -> list[Path]:
+    """Return the exported int8 directories of trained models; export and check them if they are not cached.
 
     Args:
-        models: one, or two that make a top-down pipeline; exported ones are given back as they are.
-        frames: that ranges are measured on and poses compared on, as in `Predictor.predict`.
-        inference_options: that the models will be run with, by name.
+        models: one, or two of a top-down pipeline; exported models are returned unchanged.
+        frames: source for calibration and for the export check, as in `Predictor.predict`.
+        inference_options: options of the later run, by name.
 
     Raises:
         ModelError: a model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
-        ExportDiffersError: the poses in int8 are beyond the budget.
+        ExportDiffersError: the poses in int8 exceed the error budget.
         CacheError: other users may write there.
         OutputError: the cache cannot be written.
     """

@@ -1,8 +1,8 @@
-"""TensorRT engines of exported graphs, built beside them."""
+"""Build TensorRT engines beside exported graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,23 @@ from sleap_infer.errors import DeviceError, OptionError
 from sleap_infer.frames import open_source
 from sleap_infer.graphs.build import GRAPH_NAME, network_size, of_network
 from sleap_infer.quantization.accuracy_search import BuiltGraph
+from sleap_infer.reports import OnProgress
 from sleap_infer.runners.tensorrt.cuda import Gpu, find_gpu
 from sleap_infer.runners.tensorrt.engines import EngineStore, Profile, Range, require_tensorrt
 
 NO_SIZE = (
-    "An engine is made for sizes of images, and none is known. Give --input-size HEIGHTxWIDTH, or three of them as "
+    "An engine is built for sizes of images, and none is known. Give --input-size HEIGHTxWIDTH, or three of them as "
     "MIN,BEST,MAX, or --frames VIDEO to take its size."
 )
 
 
 def check_engines(source: Source, options: ExportOptions, frames: Any) -> None:
-    """Check that engines can be built, before anything is made.
+    """Check that engines can be built, before anything is written.
 
     Raises:
         BackendNotInstalledError: TensorRT is not installed.
-        DeviceError: there is no GPU, and this TensorRT builds for none.
-        OptionError: no size is known, or an option does not go with engines.
+        DeviceError: there is no GPU, and this TensorRT needs one.
+        OptionError: no size is known, or an option cannot be combined with engines.
     """
     if not options.has_engines:
         if options.batch_range or options.size_range:
@@ -48,35 +49,35 @@ def check_engines(source: Source, options: ExportOptions, frames: Any) -> None:
 
 
 def build_engines(
-    source: Source, made: Sequence[BuiltGraph], options: ExportOptions, frames: Any, say: Callable[[str], None]
+    source: Source, graphs: Sequence[BuiltGraph], options: ExportOptions, frames: Any, on_progress: OnProgress
 ) -> list[Path]:
     """Build the engine of every graph of a pipeline, beside the graph.
 
     Args:
         source: the trained models.
-        made: their graphs.
+        graphs: their graphs.
         options: of the export.
-        frames: to compare on, whose size is taken where no other is known.
-        say: gets a line for each step.
+        frames: source for the export check; its frame size is used if no other is known.
+        on_progress: called with one line per step.
 
     Raises:
-        ExportedModelError: TensorRT does not take a graph.
+        ExportedModelError: TensorRT rejects a graph.
         BackendError: an engine cannot be built.
     """
     trt, gpu = require_tensorrt(), gpu_here()
     paths = []
-    for item in made:
+    for item in graphs:
         facts = item.spec.exported
         assert facts is not None
         store = EngineStore(trt, item.directory / GRAPH_NAME, facts.sha256, facts.precision, gpu)
         profile = engine_profile(source, item, options, frames)
-        say(f"building an engine of {item.spec.kind} with {trt.__name__} {trt.__version__}")
+        on_progress(f"building an engine of {item.spec.kind} with {trt.__name__} {trt.__version__}")
         paths.append(store.make(profile))
     return paths
 
 
 def gpu_here() -> Gpu | None:
-    """The first GPU of this machine, if there is one."""
+    """Return the first GPU of this machine, if there is one."""
     try:
         return find_gpu("cuda")
     except DeviceError:
@@ -84,7 +85,7 @@ def gpu_here() -> Gpu | None:
 
 
 def engine_profile(source: Source, made: BuiltGraph, options: ExportOptions, frames: Any) -> Profile:
-    """Sizes of images that the engine of a graph is made for."""
+    """Return the range of image sizes for the engine of a graph."""
     facts = made.spec.exported
     assert facts is not None
     on_crops = made.spec.row.on_crops

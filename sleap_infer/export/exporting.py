@@ -1,11 +1,11 @@
-"""From trained models to exported directories: made beside their place, checked, put in place."""
+"""Export trained models: write to a temporary directory, check, rename."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,11 @@ from sleap_infer.graphs.metadata import write_metadata
 from sleap_infer.graphs.onnx_file import require_export_packages
 from sleap_infer.model.readers.directory import METADATA_NAME
 from sleap_infer.quantization.accuracy_search import BuiltGraph, check_calibration, quantize_pipeline
+from sleap_infer.reports import OnProgress
 from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.files import check_folder
 
 logger = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
-"""Takes a line on how far the work is."""
 
 
 def export(
@@ -37,33 +35,33 @@ def export(
     output: str | Path,
     options: ExportOptions | None = None,
     frames: Any = None,
-    say: Say = lambda line: None,
+    on_progress: OnProgress = lambda line: None,
     **inference_options: Any,
 ) -> list[ExportResult]:
-    """Export trained models as ONNX graphs that give the same candidates.
+    """Export trained models as ONNX graphs with the same candidates.
 
     Args:
-        models: one model, or two that make a top-down pipeline; these become two directories in `output`, or one graph
-            with `fused`.
-        output: directory to make.
+        models: one model, or two of a top-down pipeline; these become two directories in `output`, or one graph with
+            `fused`.
+        output: directory to create.
         options: of the export.
-        frames: to compare on, as in `Predictor.predict`; by default the labelled frames beside the model, else
-            generated images.
-        say: gets a line for each step.
-        **inference_options: by name, those that become part of the graph (refinement, integral_patch_size, n_points,
+        frames: source for the export check, as in `Predictor.predict`; by default the labelled frames beside the model,
+            else generated images.
+        on_progress: called with one line per step.
+        **inference_options: by name, those that are fixed in the graph (refinement, integral_patch_size, n_points,
             max_edge_length_ratio, dist_penalty_weight, and with `fused` or `self_contained` those of preprocessing), or
             its defaults (peak_threshold, input_scaling, max_height, ...).
 
     Returns:
-        One result per graph, in the order in which they run.
+        One result per graph, in execution order.
 
     Raises:
         ModelError: a model cannot be read.
         OptionError: an option is wrong or has no effect.
         BackendNotInstalledError: a package that exporting needs is missing.
-        DeviceError: engines are asked for, and cannot be built here.
+        DeviceError: engines are requested, and cannot be built here.
         OutputExistsError: there is something at `output` already.
-        ExportDiffersError: the export differs from its source beyond the limits; nothing is put in place.
+        ExportDiffersError: the export differs from its source beyond the limits; nothing is written to `output`.
     """
     options = options or ExportOptions()
     require_torch()
@@ -76,7 +74,7 @@ def export(
     output = Path(output)
     check_place(output, options.overwrite)
     with _workplace(output) as work:
-        made, report = _make_within_budget(source, work, options, frames, say)
+        made, report = _make_within_budget(source, work, options, frames, on_progress)
         if report is not None:
             _judge(report, source, options)
         made = [_finish(item, report) for item in made]
@@ -85,48 +83,48 @@ def export(
 
 
 def _make_within_budget(
-    source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
+    source: Source, work: Path, options: ExportOptions, frames: Any, on_progress: OnProgress
 ) -> tuple[list[BuiltGraph], Report | None]:
-    """Graphs and engines, and how they compare; fp16 that moves poses too far is made again with more in 32 bits."""
+    """Build and check; if fp16 exceeds the error budget, again with the heads in fp32, then entirely in fp32."""
     attempts = [options]
     if options.precision == "fp16" and not options.force:
         attempts += [attrs.evolve(options, full_heads=True), attrs.evolve(options, precision="fp32")]
     for attempt in attempts:
-        made, report = _make_and_check(source, work, attempt, frames, say)
+        made, report = _make_and_check(source, work, attempt, frames, on_progress)
         if report is None or report.verdict != "FAIL" or attempt is attempts[-1]:
             break
-        after = "with the heads in 32 bits" if attempt is options else "in fp32"
-        say(f"over the budget: {report.line()}; making it again {after}")
+        after = "with the heads in fp32" if attempt is options else "in fp32"
+        on_progress(f"exceeds the error budget: {report.line()}; exporting again {after}")
         shutil.rmtree(work)
         work.mkdir()
     return made, report
 
 
 def _make_and_check(
-    source: Source, work: Path, options: ExportOptions, frames: Any, say: Say
+    source: Source, work: Path, options: ExportOptions, frames: Any, on_progress: OnProgress
 ) -> tuple[list[BuiltGraph], Report | None]:
-    say(f"tracing {source.kind}")
+    on_progress(f"tracing {source.kind}")
     made = _make_all(source, work, options)
     report = None
     if options.precision in LOWERED:
-        made, report = quantize_pipeline(source, work, made, options, frames, say)
+        made, report = quantize_pipeline(source, work, made, options, frames, on_progress)
     if options.has_engines:
-        build_engines(source, made, options, frames, say)
+        build_engines(source, made, options, frames, on_progress)
         if gpu_here() is None:
-            say("there is no NVIDIA GPU here: engines are built but not run; what is compared is their graph")
+            on_progress("no NVIDIA GPU: engines are built but not run; the graph is compared instead")
     if not options.validate or options.after is not None:
         return made, None
     if report is not None and not options.has_engines:
         return made, report
-    say("comparing with the trained model")
+    on_progress("comparing with the trained model")
     return made, check_backends(source, work, frames, options)
 
 
 def check_place(output: Path, overwrite: bool) -> None:
-    """Refuse to replace what is there, unless it is an export and that was asked for.
+    """Refuse to replace existing files, except an export with `overwrite`.
 
     Raises:
-        OutputExistsError: there is something else, or overwriting was not asked for.
+        OutputExistsError: there is something else, or `overwrite` is not set.
     """
     if output.is_dir() or not output.exists():
         check_folder(output)
@@ -141,7 +139,7 @@ def check_place(output: Path, overwrite: bool) -> None:
 
 
 def put_in_place(work: Path, output: Path) -> None:
-    """Move a finished directory to its name; what was there goes only when the new one is there."""
+    """Rename a finished directory to its final name; delete the old one afterwards."""
     old = None
     if output.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
@@ -152,7 +150,7 @@ def put_in_place(work: Path, output: Path) -> None:
 
 
 def _fixed_size(options: ExportOptions, given: Mapping[str, Any]) -> dict[str, int]:
-    """The size that frames are fitted into, where the graph takes no other."""
+    """Return the size that frames are fitted into, if it is fixed in the graph."""
     if options.input_size is None:
         return {}
     fixed = dict(zip(("max_height", "max_width"), options.input_size, strict=True))
@@ -174,7 +172,7 @@ def check_options(source: Source, options: ExportOptions) -> None:
         raise OptionError("self_contained with two models needs fused: crops are cut between them. Add fused.")
     if options.calibration is not None and options.precision not in LOWERED:
         raise OptionError(
-            f"calibration has no effect in {options.precision}: only int8 and bf16 look at frames. Leave it out."
+            f"calibration has no effect in {options.precision}: only int8 and bf16 are calibrated. Leave it out."
         )
     if options.second_look is not None:
         logger.warning("second_look is deprecated and has no effect: no export has a second pass. Leave it out.")
@@ -182,7 +180,7 @@ def check_options(source: Source, options: ExportOptions) -> None:
 
 @contextmanager
 def _workplace(output: Path) -> Iterator[Path]:
-    """A directory beside the output that is gone afterwards, unless it was moved."""
+    """Create a directory beside the output, which is deleted afterwards unless it was moved."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         work = Path(folder) / "export"
@@ -212,11 +210,11 @@ def _judge(report: Report, source: Source, options: ExportOptions) -> None:
         draw_worst(report, options.draw)
     if report.verdict == "FAIL" and not options.force:
         names = " and ".join(str(model.path) for model in source.models)
-        raise ExportDiffersError(f"The export of {names} differs from it. {report.line()}. Nothing was put in place.")
+        raise ExportDiffersError(f"The export of {names} differs from it. {report.line()}. Nothing was written.")
 
 
 def draw_worst(report: Report, path: Path) -> None:
-    """Write the picture of the worst frame, if there is one.
+    """Write a picture of the worst frame, if there is one.
 
     Raises:
         OutputError: the file cannot be written.

@@ -1,9 +1,9 @@
-"""Many exports in one go; one that fails does not stop the others."""
+"""Export many models; a failure does not stop the others."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from sleap_infer.config.graph_options import ExportOptions
 from sleap_infer.errors import ModelNotFoundError, SleapInferError
 from sleap_infer.export.exporting import export
 from sleap_infer.export.result import ExportResult
+from sleap_infer.reports import OnProgress
 
 
 @frozen
 class Outcome:
-    """What became of one model of many.
+    """Result of one model of many.
 
     Attributes:
         model: its path.
@@ -32,7 +33,7 @@ class Outcome:
     failure: str = ""
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a one-line summary for people."""
         if self.result is None:
             return f"FAILED  {self.model}: {self.failure}"
         verdict = self.result.report.verdict if self.result.report else "not checked"
@@ -40,7 +41,7 @@ class Outcome:
 
 
 def find_models(pattern: str) -> list[Path]:
-    """Models that a glob pattern matches: directories, configurations or checkpoints.
+    """Return the models that match a glob pattern: directories, configurations or checkpoints.
 
     Raises:
         ModelNotFoundError: it matches nothing.
@@ -56,26 +57,26 @@ def export_many(
     output: Path,
     options: ExportOptions,
     frames: Any = None,
-    say: Callable[[str], None] = lambda line: None,
+    on_progress: OnProgress = lambda line: None,
     **inference_options: Any,
 ) -> Iterator[Outcome]:
-    """Export models one by one, each into a directory of `output` that has the name of its training run.
+    """Export models one by one, each into a directory of `output` named after its training run.
 
     Args:
         models: paths.
-        output: directory that takes them all.
+        output: parent directory of all.
         options: of each export.
         frames: to compare on, as in `export`.
-        say: gets a line for each step.
+        on_progress: called with one line per step.
         **inference_options: as in `export`.
 
     Yields:
-        What became of each.
+        The result of each.
     """
     for model, place in zip(models, distinct_names(models), strict=True):
         target = output / place
         try:
-            (result, *_) = export(model, target, options, frames, say, **inference_options)
+            (result, *_) = export(model, target, options, frames, on_progress, **inference_options)
         except SleapInferError as error:
             yield Outcome(model, target, failure=str(error))
         else:
@@ -83,7 +84,7 @@ def export_many(
 
 
 def distinct_names(models: list[Path]) -> list[str]:
-    """A name for each model: that of its directory, with those above it where two would be the same.
+    """Return a name for each model: its directory, with parent directories where names would be equal.
 
     >>> distinct_names([Path("a/run/best.ckpt"), Path("b/run"), Path("b/other")])
     ['a.run', 'b.run', 'other']

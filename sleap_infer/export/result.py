@@ -1,4 +1,4 @@
-"""What an export made, and how to run it without this package."""
+"""The result of an export, and how to run it without this package."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ INSIDE_WORDS = {
 
 @frozen
 class ExportResult:
-    """What was made of one model, or of two in one graph.
+    """The export of one model, or of two in one graph.
 
     Attributes:
-        directory: that holds the graph and its metadata, enough to predict.
+        directory: with the graph and its metadata, sufficient to predict.
         graph: the ONNX file.
         spec: the exported model's facts.
         inside: inputs, outputs, opset and number of operations of the graph.
-        report: how the whole pipeline compares with its source; `None` if that was not asked for.
+        report: of the export check of the whole pipeline; `None` if it was not requested.
         engines: TensorRT engines beside the graph.
     """
 
@@ -41,7 +41,7 @@ class ExportResult:
     engines: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
-        """What was made, and how to run it with nothing but onnxruntime and numpy."""
+        """Describe the export, and how to run it with only onnxruntime and numpy."""
         facts = self.spec.exported
         assert facts is not None
         n_operations = f"opset {self.inside['opset']}, {self.inside['n_nodes']} operations"
@@ -50,15 +50,15 @@ class ExportResult:
         lines += [f"  out  {name}: {form}" for name, form in self.inside["outputs"].items()]
         lines.append(f"  inside: {INSIDE_WORDS[facts.inside]}")
         if self.spec.row.capacity:
-            lines.append(f"  room for {facts.n_places} {self.spec.row.capacity}; a frame that fills it is reported")
+            lines.append(f"  capacity: {facts.n_places} {self.spec.row.capacity}; frames that reach it are reported")
         if facts.kept:
-            lines.append(f"  kept in 32-bit floats: {', '.join(facts.kept)}")
+            lines.append(f"  blocks in fp32: {', '.join(facts.kept)}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
-        lines.append(f"  check {self.report.line()}" if self.report else "  check: none was made")
+        lines.append(f"  check {self.report.line()}" if self.report else "  check: not requested")
         return "\n".join([*map(printable, lines), "", self.snippet()])
 
     def snippet(self) -> str:
-        """A program that runs the graph with nothing but onnxruntime and numpy."""
+        """Return a program that runs the graph with only onnxruntime and numpy."""
         facts = self.spec.exported
         assert facts is not None
         height, width = self._image_size()
@@ -87,7 +87,7 @@ class ExportResult:
 def _describe(engine: Path) -> str:
     facts = read_facts(engine)
     if facts is None:
-        return "nothing is known of it"
+        return "no metadata"
     sizes = ", ".join(" x ".join(map(str, shape)) for shape in dict.fromkeys(facts.profile.shapes))
     gpu = "any GPU" if facts.gpu == ANY_GPU else facts.gpu
     return f"{facts.flavour} {facts.version}, {gpu}, {facts.precision}, images of {sizes}"

@@ -30,6 +30,7 @@ from sleap_infer.predictors import Predictor
 from sleap_infer.quantization.equalization import equalize
 from sleap_infer.quantization.gptq_graph import round_layers, values_of
 from sleap_infer.quantization.int8 import measure_ranges, quantize
+from sleap_infer.reports import OnProgress
 
 MAX_IMAGES = 256
 """Maximum number of calibration images, or crops, per network."""
@@ -42,7 +43,7 @@ class BuiltGraph:
     """A graph in a directory beside its final position.
 
     Attributes:
-        directory: that holds the graph and its metadata.
+        directory: with the graph and its metadata.
         spec: the exported model's facts.
         inside: inputs, outputs, opset and number of operations, as in `describe_graph`.
     """
@@ -98,7 +99,7 @@ def quantize_pipeline(
     graphs: Sequence[BuiltGraph],
     options: ExportOptions,
     frames: Any,
-    on_progress: Callable[[str], None],
+    on_progress: OnProgress,
 ) -> tuple[list[BuiltGraph], Report | None]:
     """Quantize every graph of a pipeline in turn, each within the error budget of the poses of the whole pipeline.
 
@@ -160,7 +161,7 @@ def find_excluded(
     checker: Checker,
     work: Path,
     options: ExportOptions,
-    on_progress: Callable[[str], None],
+    on_progress: OnProgress,
 ) -> tuple[str, ...]:
     """Return the blocks to exclude from quantization; none if the poses are not compared, or with `force`."""
     are_whole = options.precision == "bf16" and options.has_engines  # such engines are entirely in bf16

@@ -27,7 +27,7 @@ def test_export_then_validate(models: Path, videos: Path, tmp_path: Path) -> Non
     code, text = call("export", models / "centroid", "-o", place, "-n", 5, "--frames", video, "--draw", picture)
     assert code == 0
     assert "PASS: 32 frames" in text
-    assert "room for 5 centroids" in text
+    assert "capacity: 5 centroids" in text
     assert picture.is_file()
     spec = read_spec(place)
     assert spec.exported is not None
@@ -109,7 +109,7 @@ def test_an_export_that_fails_its_check(models: Path, videos: Path, tmp_path: Pa
     arguments = (*arguments, "--frames", videos / "two_flies.mp4", "--n-frames", 2)
     code, text = call(*arguments)
     assert code == 1
-    assert "Nothing was put in place" in text
+    assert "Nothing was written" in text
     assert not (tmp_path / "x").exists()
     code, text = call(*arguments, "--force")
     assert code == 1

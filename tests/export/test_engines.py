@@ -152,7 +152,7 @@ def test_fp16_backs_off_to_what_keeps_the_budget(models: Path, videos: Path, tmp
     assert said == []
     assert half.report.verdict == "PASS"
     full, said = made(1e-5)
-    assert [line.rpartition("again ")[2] for line in said] == ["with the heads in 32 bits", "in fp32"]
+    assert [line.rpartition("again ")[2] for line in said] == ["with the heads in fp32", "in fp32"]
     facts = read_spec(full.directory).exported
     assert facts is not None
     assert (facts.precision, facts.kept) == ("fp32", ())
@@ -164,7 +164,7 @@ def test_fp16_backs_off_to_what_keeps_the_budget(models: Path, videos: Path, tmp
     )
     assert mixed.report is not None
     assert 1e-5 < mixed.report.poses.p95_px < 0.1
-    assert "kept in 32-bit floats: heads" in str(mixed)
+    assert "blocks in fp32: heads" in str(mixed)
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_an_export_that_differs_is_not_put_in_place(
     place, video = tmp_path / "c", videos / "two_flies.mp4"
     with monkeypatch.context() as patched:
         patched.setattr(making, "build_network", worse)
-        with pytest.raises(ExportDiffersError, match=r"FAIL.*Nothing was put in place"):
+        with pytest.raises(ExportDiffersError, match=r"FAIL.*Nothing was written"):
             export(models / "centroid", place, frames=video)
         assert list(tmp_path.iterdir()) == []
         options = ExportOptions(force=True, draw=tmp_path / "worst.png")

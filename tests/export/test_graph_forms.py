@@ -161,6 +161,6 @@ def test_forms_are_validated_with_the_options_of_their_export(
 
 def test_the_model_is_described(forms: dict[str, ExportResult]) -> None:
     text = str(forms["whole"])
-    assert "room for 6 centroids" in text
+    assert "capacity: 6 centroids" in text
     assert "everything from frames of any size" in text
     assert forms["whole"].spec.exported.source_sha256.count(";") == 1

@@ -83,7 +83,7 @@ def test_int8_takes_back_what_breaks_the_budget(models: Path, videos: Path, tmp_
     facts = read_spec(result.directory).exported
     assert facts is not None
     assert facts.kept
-    assert f"kept in 32-bit floats: {', '.join(facts.kept)}" in str(result)
+    assert f"blocks in fp32: {', '.join(facts.kept)}" in str(result)
     assert result.report is not None
     assert result.report.poses.p95_px <= 0.03
     assert all(any(group in line for line in said) for group in facts.kept)

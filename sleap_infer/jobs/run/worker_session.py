@@ -140,9 +140,9 @@ def open_predictor(models: Models, clip: Task | None, n_tasks: int = 1) -> Predi
     paths: Sequence[str | Path] = models.paths
     precision = models.precision
     if precision == "int8" and clip is not None:
-        from sleap_infer.export.cache import kept_int8
+        from sleap_infer.export.cache import cached_int8
 
-        paths, precision = kept_int8([Path(path) for path in paths], clip.sources[0], models.options), None
+        paths, precision = cached_int8([Path(path) for path in paths], clip.sources[0], models.options), None
     return Predictor.from_model_paths(
         paths,
         backend=models.backend,
