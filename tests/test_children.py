@@ -172,3 +172,17 @@ def test_leaving_ends_the_child(mark: str) -> None:
 
 def test_an_exit_code_of_windows() -> None:
     assert children.ProcessEnd(0xC0000005).reason == "ended by access violation"
+
+
+def test_descendants_are_killed_also_in_other_sessions(tmp_path: Path, mark: str) -> None:
+    """As on macOS, where no process supervises the child."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", FAMILY, str(tmp_path / "pid")])
+    pid_in(tmp_path / "pid")
+    family = children.descendants(process.pid)
+    assert len(family) == 3
+    process.kill()
+    process.wait()
+    children.kill_all(family)
+    assert left(mark) == ()
+    assert children.descendants(process.pid) == []
+    children.kill_all(family)

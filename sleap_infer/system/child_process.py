@@ -1,8 +1,8 @@
 """Child processes: start one, exchange messages, find out how it ended, end it with everything that it started.
 
 A child ends with this process, also if this process is killed; what a child started ends with the child, also if it
-hangs. On Linux, `subreaper.py` does both. On Windows (untried), a job object of the kernel does. On macOS, a child
-leads a process group, and ends when its stdin does.
+hangs. On Linux, `subreaper.py` does both. On Windows (untried), a job object of the kernel does. On macOS (untried),
+a child ends when its stdin does, and its process group and its descendants are killed with it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    import psutil
 
 SUBREAPER = Path(__file__).with_name("subreaper.py")
 
@@ -235,10 +238,32 @@ def end(process: subprocess.Popen[Any]) -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
+    family = [] if sys.platform == "linux" else descendants(process.pid)
     if process.poll() is None or sys.platform != "linux" or process.returncode == -signal.SIGKILL:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+    if family:
+        kill_all(family)
     process.wait()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return the children of a process, their children, and so on; none if it has ended."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes, except those that have ended or belong to another user."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()  # psutil compares the time of its start, so that it kills no other process of this id
 
 
 def pipe_to_parent() -> IO[bytes]:
