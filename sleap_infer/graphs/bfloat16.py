@@ -1,4 +1,4 @@
-"""Weights in bfloat16. What comes before and after networks always stays in 32 bits."""
+"""Round weights of networks to bfloat16. Operations before and after networks stay in fp32."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from sleap_infer.graphs.weights import write_weights
 from sleap_infer.model.blocks import block_of, is_kept
 
 LEAST_WEIGHTS = 256
-"""Smaller arrays (biases, norms) are not worth rounding."""
+"""Smaller arrays (biases, norms) are not rounded."""
 
 
 def round_weights(
-    graph: Path, output: Path, kept: Collection[str] = (), changed: Mapping[str, NDArray[Any]] | None = None
+    graph: Path, output: Path, excluded: Collection[str] = (), changed: Mapping[str, NDArray[Any]] | None = None
 ) -> None:
-    """Round large weights of networks to bfloat16, and store them as such, half as large, with a cast behind each.
+    """Round large weights of networks to bfloat16 and store them in it, each followed by a cast to fp32.
 
-    Runtimes do that cast once, when they open the graph.
+    Runtimes apply the casts once, when they open the graph.
 
     Args:
-        graph: an ONNX file in 32 bits.
-        output: file to write; it may be the same.
-        kept: names of blocks that stay as they are.
-        changed: new values of constants, by name; all other weights are rounded to the nearest number.
+        graph: an ONNX file in fp32.
+        output: file to write; may be the same.
+        excluded: names of blocks that stay in fp32.
+        changed: new values of constants by name; all other weights are rounded to nearest.
     """
     import ml_dtypes
     import numpy as np
@@ -41,11 +41,11 @@ def round_weights(
             blocks.setdefault(name, set()).add(block_of(node.name))
     casts = []
     for item in model.graph.initializer:
-        takers = blocks.get(item.name, {None})
+        consumers = blocks.get(item.name, {None})
         values = numpy_helper.to_array(item)
         if values.dtype != np.float32 or values.size < LEAST_WEIGHTS:
             continue
-        if any(block is None or is_kept(block, kept) for block in takers):
+        if any(block is None or is_kept(block, excluded) for block in consumers):
             continue
         stored = f"{item.name}_bfloat16"
         casts.append(helper.make_node("Cast", [stored], [item.name], name=f"{stored}_cast", to=onnx.TensorProto.FLOAT))

@@ -1,4 +1,4 @@
-"""Blocks of the networks in a graph: operations are named after them, so that runtimes and quantization can tell."""
+"""Name operations of a graph after the blocks of its networks, for quantization and runtimes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from sleap_infer.model.blocks import NETWORK_MARK, block_of
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""The exporter's note on which module an operation comes from."""
+"""Metadata key of the exporter for the module of an operation."""
 
 STACKS = ("stem_stack", "encoder_stack", "decoder_stack", "features")
-"""Lists in networks whose members are blocks."""
+"""Lists in networks whose items are blocks."""
 
 QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MaxPool", "Concat", "Resize", "Add", "Relu")
-"""Operations that are quantized, inside of networks."""
+"""Operations of networks that are quantized."""
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Those of them that have weights."""
+"""Quantized operations with weights."""
 
 
 def name_blocks(model: Any) -> None:
-    """Put the block before the name of each operation of a network, by the exporter's notes."""
+    """Prefix the name of each operation of a network with its block, from the exporter's notes."""
     for node in model.graph.node:
         block = group_of(next((item.value for item in node.metadata_props if item.key == SCOPES), ""))
         if block is not None:
@@ -29,10 +29,10 @@ def name_blocks(model: Any) -> None:
 
 
 def layer_groups(graph: Path) -> dict[str, tuple[str, ...]]:
-    """Operations of the networks in a graph that can be quantized, by block: `encoder_stack.0`, `head_layers.0`.
+    """Return the operations of networks that can be quantized, by block: `encoder_stack.0`, `head_layers.0`.
 
-    Where two networks are in one graph, the name of the network comes first: `centroid.encoder_stack.0`. What has no
-    weights adds no error of its own, and goes with the block with weights that ran before it.
+    With two networks in one graph, the name of the network comes first: `centroid.encoder_stack.0`. Operations without
+    weights belong to the preceding block with weights.
     """
     import onnx
 
@@ -53,7 +53,7 @@ def layer_groups(graph: Path) -> dict[str, tuple[str, ...]]:
 
 
 def group_of(scopes: str) -> str | None:
-    """The block of a network that an operation is in, from the exporter's note; `None` outside of networks.
+    """Return the block of an operation, from the exporter's note; `None` outside of networks.
 
     >>> group_of("['', 'body', 'body.pose_network.network.backbone.encoders.0.encoder_stack.1.blocks']")
     'encoder_stack.1'
@@ -71,7 +71,7 @@ def group_of(scopes: str) -> str | None:
     deepest = max(inside, key=len)
     owner, _, path = deepest.partition(".network")
     parts = [part for part in path.split(".") if part and part != "backbone" and part != "network"]
-    first = max((place for place, part in enumerate(parts) if part in STACKS), default=0)
+    first = max((index for index, part in enumerate(parts) if part in STACKS), default=0)
     block = ".".join(parts[first : first + 2]) or "between blocks"
     network = owner.rpartition(".")[2]
     return block if network == "pose_network" else f"{network}.{block}"

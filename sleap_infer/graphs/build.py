@@ -1,4 +1,4 @@
-"""From trained models to a graph and its metadata in a directory."""
+"""Build the graph of trained models and its metadata in a directory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAKED_CROPS = ("crop_size",)
 
 @frozen
 class Trained:
-    """One trained model on its way into a graph.
+    """One trained model to export.
 
     Attributes:
         path: where it is.
@@ -57,7 +57,7 @@ def make_graph(
     """Trace one model, or two fused ones, and write the graph.
 
     Args:
-        models: in the order in which they run.
+        models: in execution order.
         frames: how whole frames are fitted.
         place: an existing directory.
         options: of the graph.
@@ -67,7 +67,7 @@ def make_graph(
         The exported model's facts, and inputs, outputs, opset and number of operations of the graph.
 
     Raises:
-        OptionError: an option does not go with these models.
+        OptionError: an option does not apply to these models.
         ModelError: a model cannot be read.
         BackendNotInstalledError: a package that exporting needs is missing.
     """
@@ -89,7 +89,7 @@ def make_graph(
 
 
 def build_graph(models: Sequence[Trained], frames: ImageSettings, options: GraphOptions) -> Graph:
-    """The torch module of a graph: what is traced, and what the finished graph is compared with."""
+    """Return the torch module of a graph, which is traced and which the finished graph is compared with."""
     from sleap_infer.graphs.modules import Frame, Graph, OneStage, TopDown
 
     kind = graph_kind(models)
@@ -103,9 +103,9 @@ def build_graph(models: Sequence[Trained], frames: ImageSettings, options: Graph
 
 
 def inside_of(models: Sequence[Trained], options: GraphOptions) -> GraphInside:
-    """How much of the preprocessing a graph contains.
+    """Return how much of the preprocessing a graph contains.
 
-    Frames that are scaled to floats are scaled inside, since graphs take whole numbers.
+    Frames that are scaled to floats are scaled inside, because the input of graphs is uint8.
     """
     images = models[0].settings.images
     is_whole = images.conventions.resizing == "antialiased" or images.input_scaling == 1.0
@@ -115,14 +115,14 @@ def inside_of(models: Sequence[Trained], options: GraphOptions) -> GraphInside:
 
 
 def graph_kind(models: Sequence[Trained]) -> str:
-    """What a graph of these models finds."""
+    """Return the kind of a graph of these models."""
     row = kind_of_stages(tuple(model.spec.kind for model in models))
     assert row is not None
     return row.name
 
 
 def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
-    """Refuse what does not go together.
+    """Refuse options that do not apply to these models.
 
     Raises:
         OptionError: an option has no effect on these models.
@@ -132,7 +132,7 @@ def check_options(models: Sequence[Trained], options: GraphOptions) -> None:
         if model.spec.exported:
             raise UnsupportedModelError(f"{model.path} is an exported model already. Give the trained model.")
     if options.input_size and models[0].spec.row.on_crops:
-        raise OptionError("input_size has no effect on a model that looks at crops: crop_size decides. Leave it out.")
+        raise OptionError("input_size has no effect on a model that runs on crops: crop_size decides. Leave it out.")
 
 
 def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
@@ -141,10 +141,10 @@ def _pose_network(model: Trained, options: GraphOptions) -> PoseNetwork:
     network: nn.Module = build_network(model.spec, find_model_files(model.path))
     if options.precision == "fp16":
         network = ReducedNetwork(network, full_heads=options.full_heads)
-    return PoseNetwork(network, model.spec, model.settings, n_peaks=_room(model.spec, options))
+    return PoseNetwork(network, model.spec, model.settings, n_peaks=_capacity(model.spec, options))
 
 
-def _room(spec: ModelSpec, options: GraphOptions) -> int:
+def _capacity(spec: ModelSpec, options: GraphOptions) -> int:
     return options.max_instances if spec.row.capacity == "centroids" else options.max_peaks_per_node
 
 
@@ -163,7 +163,7 @@ def _input_form(models: Sequence[Trained], frames: ImageSettings, options: Graph
 
 
 def network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, int]:
-    """Height and width that the network sees of images of a size.
+    """Return the height and width of the network's input for images of a size.
 
     >>> network_size((100, 50), ImageSettings(input_scaling=0.5, pad_to_stride=16))
     (64, 32)
@@ -175,7 +175,7 @@ def network_size(size: tuple[int, int], images: ImageSettings) -> tuple[int, int
 
 
 def of_network(model: Trained) -> ImageSettings:
-    """What is done to the images of one network; crops that are cut from scaled frames are not scaled again."""
+    """Return the preprocessing of one network's images; crops from scaled frames are not scaled again."""
     images = model.settings.images
     return attrs.evolve(images, input_scaling=1.0) if cuts_from_scaled(model.spec, images) else images
 
@@ -183,7 +183,7 @@ def of_network(model: Trained) -> ImageSettings:
 def _exported_spec(
     models: Sequence[Trained], frames: ImageSettings, options: GraphOptions, given: dict[str, Any]
 ) -> ModelSpec:
-    """The facts of the graph; what was given for preprocessing outside of it counts as the model's own from now on."""
+    """Return the facts of the graph; given preprocessing options outside of it become the model's own."""
     last, kind, inside = models[-1], graph_kind(models), inside_of(models, options)
     height, width = options.input_size or (frames.max_height, frames.max_width)
     images = last.settings.images
@@ -201,7 +201,7 @@ def _exported_spec(
     weights = [find_model_files(model.path).weights for model in models]
     facts = ExportFacts(
         sha256="",
-        n_places=options.max_instances if KINDS[kind].is_fused else _room(last.spec, options),
+        n_places=options.max_instances if KINDS[kind].is_fused else _capacity(last.spec, options),
         baked=baked_options(kind, last.settings, options, given) | _baked_scaling(inside, given),
         peak_threshold=thresholds if len(thresholds) > 1 else thresholds[0],
         precision="fp32" if options.precision in LOWERED else options.precision,
@@ -232,7 +232,7 @@ def _baked_scaling(inside: GraphInside, given: dict[str, Any]) -> dict[str, Any]
 
 
 def baked_options(kind: str, settings: StageSettings, options: GraphOptions, given: dict[str, Any]) -> dict[str, Any]:
-    """Options that are part of the graph, by name, with the values that they have for good."""
+    """Return the options that are fixed in the graph, by name."""
     baked = {name: getattr(settings.peaks, name) for name in BAKED_PEAKS}
     if KINDS[kind].finds_edges:
         baked |= {name: getattr(settings.grouping, name) for name in BAKED_LINES}

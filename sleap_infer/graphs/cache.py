@@ -1,4 +1,4 @@
-"""Graphs of trained models that a graph backend was asked to run: made once, kept in a cache directory.
+"""Cache of the graphs of trained models that run on graph backends.
 
 The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, places, and the
 version of this package. Several processes may fill the cache at once (`entries.py`).
@@ -42,7 +42,7 @@ NaN on to the candidates."""
 def cached_graph(
     model: Trained, frames: ImageSettings, given: dict[str, Any], precision: Precision | None = None
 ) -> Path:
-    """The exported directory of a trained model, made now if it is not there yet.
+    """Return the exported directory of a trained model; export it if it is not cached.
 
     Args:
         model: with its resolved settings.

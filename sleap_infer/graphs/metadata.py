@@ -1,4 +1,4 @@
-"""`export_metadata.json`: sleap-nn's fields, for the programs that read them, and under our own key all we need."""
+"""Write `export_metadata.json`: sleap-nn's fields for other programs, and all facts under our own key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sleap_infer.model.readers.exported import OUR_KEY, hash_file, metadata_insi
 from sleap_infer.model.readers.exported_spec import spec_to_json
 
 PUBLISHED_BATCH = 8
-"""Largest batch that other programs are told of where the graph takes any; sleap-nn's default, which needs a number."""
+"""Largest batch stated for other programs if the graph takes any; the default of sleap-nn."""
 
 
 def write_metadata(place: Path, spec: ModelSpec) -> None:
@@ -34,16 +34,16 @@ def restate(
     precision: Precision,
     kept: Sequence[str] = (),
 ) -> ModelSpec:
-    """Write what a graph is, inside and beside it, after it was brought to another precision.
+    """Write the metadata of a graph, inside and beside it, after its precision was reduced.
 
     Args:
         place: its directory.
-        spec: its facts until then.
+        spec: its previous facts.
         precision: of its networks.
-        kept: blocks that stay in 32 bits.
+        kept: blocks that stay in fp32.
 
     Returns:
-        The facts as they are now.
+        The new facts.
     """
     from sleap_infer.graphs.onnx_file import set_metadata
 
@@ -57,7 +57,7 @@ def restate(
 
 
 def published_fields(spec: ModelSpec) -> dict[str, Any]:
-    """What sleap-nn writes beside its exports (FORMAT: the fields of version 0.3.5), and a few words more."""
+    """Return the fields of sleap-nn's exports (FORMAT: version 0.3.5), and a few of ours."""
     facts = spec.exported
     assert facts is not None
     crop = spec.preprocessing.crop_size

@@ -1,4 +1,4 @@
-"""Tracing a graph module into an ONNX file, and finishing that file: defaults, metadata, the checker."""
+"""Trace a graph module into an ONNX file, and finish the file: defaults, metadata, ONNX's checker."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sleap_infer.graphs.modules import Graph
 from sleap_infer.runners.graph.io import IMAGE_INPUT
 from sleap_infer.system.runtimes import install_command
 
-EXAMPLE_CELLS = (5, 7)
+EXAMPLE_STRIDES = (5, 7)
 """Height and width of the images that an open graph is traced with, in multiples of the stride, but of 8 at least."""
 
-LEAST_CELL = 8
+LEAST_STRIDE = 8
 
 MOST = 4096
 """Upper bound of open batches, and of open sizes in multiples of the stride."""
@@ -30,7 +30,7 @@ MOST = 4096
 
 @frozen
 class InputForm:
-    """What images a graph takes.
+    """Form of the images that a graph takes.
 
     Attributes:
         stride: open heights and widths are multiples of it.
@@ -43,13 +43,13 @@ class InputForm:
     size: tuple[int, int] | None = None
 
     def example(self) -> torch.Tensor:
-        """An image batch to trace with."""
-        unit = self.stride * max(1, LEAST_CELL // self.stride)
-        size = self.size or tuple(unit * cells + (self.stride == 1) for cells in EXAMPLE_CELLS)
+        """Return a batch of images to trace with."""
+        unit = self.stride * max(1, LEAST_STRIDE // self.stride)
+        size = self.size or tuple(unit * number + (self.stride == 1) for number in EXAMPLE_STRIDES)
         return torch.zeros(self.batch_size or 2, 2, *size, dtype=torch.uint8)
 
     def open_sizes(self) -> dict[int, Any]:
-        """The dimensions that stay open."""
+        """Return the dynamic dimensions."""
         dim = torch.export.Dim
         found: dict[int, Any] = {1: dim("channels", min=1, max=3)}
         if self.batch_size is None:
@@ -59,15 +59,15 @@ class InputForm:
                 if self.stride == 1:
                     found[axis] = dim(name, min=2, max=MOST * 16)
                 else:
-                    found[axis] = self.stride * dim(f"{name}_cells", min=2, max=MOST)
+                    found[axis] = self.stride * dim(f"{name}_strides", min=2, max=MOST)
         return found
 
 
 def require_export_packages() -> None:
-    """Check that what makes graphs is installed.
+    """Check that the packages for exporting are installed.
 
     Raises:
-        BackendNotInstalledError: something is not.
+        BackendNotInstalledError: one of them is missing.
     """
     try:
         import onnx  # noqa: F401
@@ -99,10 +99,10 @@ def write_graph(graph: Graph, path: Path, form: InputForm, opset: int = DEFAULT_
 
 
 def finish_graph(path: Path, thresholds: Mapping[str, float], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Give a graph its metadata and the defaults of its thresholds, name its operations after blocks, and check it.
+    """Add metadata and defaults of thresholds to a graph, name its operations after blocks, and check it.
 
     Returns:
-        What it is, as in `describe_graph`.
+        A description, as in `describe_graph`.
 
     Raises:
         onnx.checker.ValidationError: the graph is malformed.
@@ -141,7 +141,7 @@ def set_metadata(path: Path, metadata: Mapping[str, str]) -> None:
 
 
 def describe_graph(path: Path) -> dict[str, Any]:
-    """Inputs and outputs by name, as words; opset; number of operations."""
+    """Return inputs and outputs by name as text, opset, and number of operations."""
     import onnx
 
     model = onnx.load(str(path))
@@ -163,7 +163,7 @@ def _describe(value: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns about its own internals and about packages that no model here uses."""
+    """Hide warnings of the exporter about its internals and unused packages."""
     names = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

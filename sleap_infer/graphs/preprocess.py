@@ -1,4 +1,4 @@
-"""`preprocess` as modules that can be traced, for graphs that contain it. Images hold whole numbers from 0 to 255."""
+"""Traceable modules of the preprocessing, for graphs that contain it. Images hold integers from 0 to 255."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sleap_infer.poses.preprocess import GRAY_WEIGHTS
 MAX_DENOMINATOR = 10**6
 
 WHOLE_GRAY = 255.5 / 255
-"""TensorFlow makes whole numbers of gray values in [0, 1] by this."""
+"""Factor with which TensorFlow converts gray values in [0, 1] to integers."""
 
 
 class FitFrames(nn.Module):
     """Channels and size, as `preprocess.fit_channels` and `fit_size`.
 
     Args:
-        settings: what to do.
+        settings: of the images.
     """
 
     def __init__(self, settings: ImageSettings) -> None:
@@ -31,7 +31,7 @@ class FitFrames(nn.Module):
         self.settings = settings
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> fitted images, and the factor they were resized by, a scalar."""
+        """Return fitted images of (B, C, H, W), and the scalar factor of resizing."""
         if self.settings.conventions.resizing == "antialiased":
             return self._fit_size(self._fit_channels(images, 1.0))
         fitted, factor = self._fit_size(images)
@@ -64,7 +64,7 @@ def fit_bilinear(images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]
         size: (height, width).
 
     Returns:
-        (B, C, *size), whole numbers, and the factor that points are scaled by, a scalar.
+        (B, C, *size), integers, and the scalar factor of points.
     """
     height, width = (torch.scalar_tensor(side, device=images.device) for side in images.shape[2:])
     rows, columns = (torch.scalar_tensor(side, device=images.device) for side in size)
@@ -87,7 +87,7 @@ class ScaleAndPad(nn.Module):
     """Scale, then pad to a multiple of the stride, as `preprocess.scale_and_pad`.
 
     Args:
-        settings: what to do.
+        settings: of the images.
     """
 
     def __init__(self, settings: ImageSettings) -> None:
@@ -98,7 +98,7 @@ class ScaleAndPad(nn.Module):
         self.is_bilinear = settings.conventions.resizing == "bilinear"
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W')."""
+        """Scale and pad (B, C, H, W) to (B, C, H', W')."""
         if self.scale == 1.0:
             return self.padded(images)
         if self.is_bilinear:
@@ -118,7 +118,7 @@ class ScaleAndPad(nn.Module):
         return F.pad(images, (0, self._padded(width) - width, 0, self._padded(height) - height))
 
     def restored(self, points: Tensor) -> Tensor:
-        """Points in pixels of what comes out -> pixels of what goes in."""
+        """Map points in output pixels to input pixels."""
         return points / self.scale + self.half_pixel if self.half_pixel else points / self.scale
 
     def _sides(self, images: Tensor) -> list[int]:
@@ -133,7 +133,7 @@ class Crops(nn.Module):
     """Cut crops as a network expects them, as `preprocess.frames_to_cut`, `place_crops` and `take_crops`.
 
     Args:
-        settings: of the model that looks at the crops.
+        settings: of the model that runs on the crops.
         side: of the crops, in pixels.
     """
 
@@ -151,7 +151,7 @@ class Crops(nn.Module):
             centroids: (B, I, 2) as (x, y) in fitted pixels; finite.
 
         Returns:
-            Crops (B * I, C, H', W'), and where each one's first pixel counts to be (B, I, 2), in fitted pixels.
+            Crops (B * I, C, H', W'), and the position of each one's first pixel (B, I, 2), in fitted pixels.
         """
         if not self.is_between:
             crops, origin = cut_crops(images, centroids, self.side)
@@ -164,7 +164,7 @@ class Crops(nn.Module):
 
 
 def fit_open_channels(images: Tensor, n_channels: int) -> Tensor:
-    """As `model.networks.fit_channels`, for images whose channels (1 or 3) are not known while tracing.
+    """Convert channels as `model.networks.fit_channels`, with a dynamic number of channels (1 or 3).
 
     Args:
         images: (B, 1 or 3, H, W).
@@ -183,7 +183,7 @@ def fit_open_channels(images: Tensor, n_channels: int) -> Tensor:
 
 
 def cut_crops(images: Tensor, centroids: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Square crops at whole pixels, black outside of the frame, as `ops.host_images.cut`.
+    """Cut square crops at integer positions, black outside of the frame, as `ops.host_images.cut`.
 
     Args:
         images: (B, C, H, W) fitted frames.
@@ -191,14 +191,14 @@ def cut_crops(images: Tensor, centroids: Tensor, side: int) -> tuple[Tensor, Ten
         side: of the crops, in pixels.
 
     Returns:
-        Crops (B, I, C, side, side), and where each crop's first pixel counts to be (B, I, 2).
+        Crops (B, I, C, side, side), and the position of each crop's first pixel (B, I, 2).
     """
     height, width = images.shape[2:]
     origin = centroids - side / 2 + 0.5
     first = (origin + side // 2).trunc().to(torch.int64) - side // 2
-    reach = torch.arange(side, device=images.device)
-    columns = (first[..., 0, None] + reach)[..., None, :]
-    rows = (first[..., 1, None] + reach)[..., :, None]
+    offsets = torch.arange(side, device=images.device)
+    columns = (first[..., 0, None] + offsets)[..., None, :]
+    rows = (first[..., 1, None] + offsets)[..., :, None]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     flat = index.flatten(1)[:, None].expand(-1, images.shape[1], -1)

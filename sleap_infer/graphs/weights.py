@@ -1,4 +1,4 @@
-"""Write constants of a graph."""
+"""Replace constants of a graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def write_weights(model: Any, values: Mapping[str, NDArray[Any]], only: Collection[str] | None = None) -> None:
-    """Put new values in the place of constants of a graph.
+    """Replace constants of a graph by new values.
 
     Args:
         model: an `onnx.ModelProto`.

@@ -344,7 +344,7 @@ class BaseInferenceRunner(ABC):
         return preprocess(images, self.settings.images)
 
     def _keep_images(self, outputs: Outputs, image: Images, processed: Images) -> Outputs:
-        """Outputs of images in memory point to them, which costs nothing; what the network saw is kept on request."""
+        """Add the image, and on request the network's input, to outputs; neither is copied."""
         return attrs.evolve(
             outputs, original_image=image, processed_image=processed if self.returned.return_images else None
         )

@@ -88,7 +88,7 @@ class Profile:
     device: str = "cpu"
 
     def with_writing(self, seconds: float, wall: float) -> Profile:
-        """The same run up to its file: so many seconds of writing, and so many in all."""
+        """Return the profile of the whole run, including the given seconds of writing."""
         return evolve(self, seconds={**self.seconds, "writing": seconds}, wall=wall)
 
     @property
@@ -115,7 +115,7 @@ class Profile:
         return f"bound by {STAGES[stage]} (busy {self.shares[stage]:.0%} of the time){advice}"
 
     def line(self) -> str:
-        """The shares of all stages that took time, in one line."""
+        """Return the busy fractions of all stages in one line."""
         shares = {stage: share for stage, share in self.shares.items() if share >= 0.005}
         return ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
 

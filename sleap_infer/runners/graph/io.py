@@ -122,7 +122,7 @@ def start_graph(
 
 
 def read_outputs(outputs: Arrays, spec: ModelSpec, n_fed: int, n_images: int) -> Candidates:
-    """Outputs of a graph as the candidates of its first `n_images` images."""
+    """Return the outputs of a graph as candidates of its first `n_images` images."""
     named = {OUTPUT_ALIASES.get(name, name): value for name, value in outputs.items()}
     assert spec.exported is not None
     if spec.exported.layout == "flat":

@@ -61,7 +61,7 @@ class BoundSession:
         self._n_graphs = 0
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Outputs by name of images (B, C, H, W)."""
+        """Return outputs by name for images (B, C, H, W)."""
         bound = self._bound.get(images.shape)
         if bound is None:
             bound = self._bind(images)

@@ -141,7 +141,7 @@ class InferenceRunnerOpenVINO(StreamedRunner):
 
 
 def require_openvino() -> Any:
-    """The openvino package.
+    """Import the openvino package.
 
     Raises:
         BackendNotInstalledError: it is not installed.
@@ -184,7 +184,7 @@ def _set_thresholds(model: Any, settings: StageSettings) -> None:
 
 
 def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any, str]:
-    """The model, and what its networks are computed in on a device; marked, where that is not 32-bit floats."""
+    """Return the model, marked if not fp32, and the arithmetic of its networks on a device."""
     facts, asked = opening.spec.exported, opening.backend_options.get(HINT)
     assert facts is not None
     numbers = find_arithmetic(core, name, facts) if asked is None else str(asked)

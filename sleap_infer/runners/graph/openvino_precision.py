@@ -33,7 +33,7 @@ convolution only if nothing on that way is marked."""
 
 
 def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
-    """What the network computes in where it is not quantized. Left to itself, OpenVINO takes bf16 where it can.
+    """Return the arithmetic of the blocks that are not quantized. OpenVINO's own default is bf16 if available.
 
     Args:
         core: an `openvino.Core`.
@@ -60,7 +60,7 @@ def has_arithmetic(core: Any, device: str, numbers: str) -> bool:
 
 
 def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
-    """A model in which all but the blocks that are to be in lower precision stays in 32 bits, wherever it is compiled.
+    """Return a model in which only the blocks of lower precision are computed in it, and all others in fp32.
 
     That is marked as OpenVINO's model files mark it (`precise`), for there is no call for it. Peaks and places of crops
     would else be found in 16 bits too.
@@ -113,7 +113,7 @@ def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
 
 
 def _block_behind(operation: Any, found: Mapping[str, str], is_constant: bool) -> str | None:
-    """The block that an operation without a name of ours goes with: that of all that takes its numbers."""
+    """Return the block of an operation without one of our names: the one of all its consumers."""
     takers = [
         target.get_node().get_friendly_name()
         for out in operation.outputs()

@@ -40,7 +40,7 @@ class Gpu:
 
 
 def require_cuda_python() -> Any:
-    """The module `cuda.bindings.runtime`.
+    """Import the module `cuda.bindings.runtime`.
 
     Raises:
         BackendNotInstalledError: it is not installed.
@@ -56,7 +56,7 @@ def require_cuda_python() -> Any:
 
 
 def find_gpu(device: str) -> Gpu:
-    """The GPU of a name: `"auto"` and `"cuda"` are the first.
+    """Return the GPU of a name; `"auto"` and `"cuda"` are the first.
 
     Asked of CUDA itself before any runtime is touched: without a driver some of these crash.
 
@@ -101,11 +101,11 @@ class Cuda:
         self._do("cudaSetDevice", self.index)
 
     def stream(self) -> Handle:
-        """A new stream that the default stream does not wait for."""
+        """Create a stream that the default stream does not wait for."""
         return self._do("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking)
 
     def event(self) -> Handle:
-        """A new event, without a time. Waiting for it leaves the core to others."""
+        """Create an event without a time. Waiting for it does not occupy a core."""
         flags = self._runtime.cudaEventDisableTiming | self._runtime.cudaEventBlockingSync
         return self._do("cudaEventCreateWithFlags", flags)
 
@@ -157,7 +157,7 @@ class Cuda:
         self._do("cudaStreamSynchronize", stream)
 
     def handle(self, stream: Handle) -> int:
-        """A stream as TensorRT takes it."""
+        """Return the handle of a stream for TensorRT."""
         return int(stream)
 
     def capture(self, stream: Handle, launch: Callable[[], None]) -> Handle:

@@ -106,12 +106,12 @@ class EngineFacts:
         return digest(attrs.asdict(self), 16)
 
     def anywhere(self) -> EngineFacts:
-        """The same of an engine that was built without a GPU, and runs on any."""
+        """Return the facts of an engine that was built without a GPU and runs on any."""
         return attrs.evolve(self, gpu=ANY_GPU, compute_capability=ANY_GPU, driver=ANY_GPU)
 
 
 def require_tensorrt(flavour: str | None = None) -> Any:
-    """The module `tensorrt`, or else `tensorrt_rtx`.
+    """Import the module `tensorrt`, or else `tensorrt_rtx`.
 
     Args:
         flavour: the one of the two that is wanted.
@@ -164,7 +164,7 @@ class EngineStore:
         return EngineFacts(**self._common, profile=profile)
 
     def find(self, shape: tuple[int, ...]) -> tuple[Path, Profile] | None:
-        """An engine for this GPU, driver and version that takes images (B, C, H, W), if there is one."""
+        """Return an engine for this GPU, driver and version, and images (B, C, H, W), if there is one."""
         for path in self._kept():
             facts = read_facts(path)
             if facts is not None and facts.profile.holds(shape) and path.stem.endswith(facts.key):
@@ -175,7 +175,7 @@ class EngineStore:
         return None
 
     def get(self, shape: tuple[int, ...], at_once: int) -> tuple[Path, Profile]:
-        """An engine that takes images (B, C, H, W): one that is there, or else one that is built now.
+        """Return an engine for images (B, C, H, W); build one if there is none.
 
         Raises:
             ExportedModelError: TensorRT does not take the graph.
@@ -270,7 +270,7 @@ def build_engine(trt: Any, graph: Path, profile: Profile, timing_cache: Path | N
 
 
 def make_logger(trt: Any) -> Any:
-    """A logger that hands warnings and errors on to `logging`, and remembers the last error."""
+    """Create a logger that passes warnings and errors to `logging` and stores the last error."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -278,20 +278,20 @@ def make_logger(trt: Any) -> Any:
             self._errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            """Called by TensorRT."""
+            """Log a message of TensorRT."""
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self._errors.append(message)
                 logger.debug("%s", message)
 
         def last(self) -> str:
-            """The last error."""
+            """Return the last error."""
             return self._errors[-1][:400] if self._errors else ""
 
     return Logger()
 
 
 def read_facts(engine: Path) -> EngineFacts | None:
-    """What the JSON beside an engine says; `None` where it says nothing that is understood."""
+    """Read the JSON beside an engine; `None` if there is none, or it is malformed."""
     try:
         return from_plain(EngineFacts, json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -311,7 +311,7 @@ def is_sound(engine: Path) -> bool:
 
 
 def _fitting(network: Any, profile: Profile) -> list[tuple[int, ...]]:
-    """A profile's shapes, with the sizes that are fixed in the graph."""
+    """Return a profile's shapes, with the fixed sizes of the graph."""
     shape = next(
         tuple(network.get_input(n).shape) for n in range(network.num_inputs) if network.get_input(n).name == IMAGE_INPUT
     )

@@ -233,7 +233,7 @@ class EngineQueue:
         return offsets, at
 
     def _context(self, shape: tuple[int, ...]) -> Any:
-        """An execution context for images of one shape."""
+        """Return an execution context for images of one shape."""
         context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise BackendError("TensorRT gave no execution context: there may be too little memory on the GPU.")

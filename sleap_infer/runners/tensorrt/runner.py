@@ -125,7 +125,7 @@ class InferenceRunnerTRT(BaseInferenceRunner):
         return start_graph(run, images, self.spec, queue.max_batch, queue.padded)
 
     def _queue(self, shape: tuple[int, ...]) -> EngineQueue:
-        """The engine that takes images of a size."""
+        """Return the engine for images of a size."""
         if shape[1:] not in self._queues:
             self._queues[shape[1:]] = self._open_engine(shape)
         return self._queues[shape[1:]]

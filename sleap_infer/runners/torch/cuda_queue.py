@@ -167,7 +167,7 @@ def pinned(size: int, dtype: torch.dtype) -> Tensor:
 
 
 def like(memory: Tensor, pattern: Tensor) -> Tensor:
-    """A tensor in bytes of memory with the shape, type and, for images, the order in memory of another.
+    """Return a view of raw memory with the shape, type and, for images, memory format of another tensor.
 
     >>> pattern = torch.zeros(2, 4, 4, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     >>> like(torch.empty(1000, dtype=torch.uint8), pattern).stride() == pattern.stride()

@@ -55,7 +55,7 @@ class PoseNetwork(nn.Module):
         return self.find(self.draw(images), threshold, room)
 
     def draw(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps by head name of images (B, C, H, W)."""
+        """Return maps by head name for images (B, C, H, W)."""
         maps: dict[str, Tensor] = self.network(normalise(images))
         return maps
 

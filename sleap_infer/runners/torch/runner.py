@@ -239,7 +239,7 @@ class InferenceRunnerTorch(StreamedRunner):
 
 
 def filled_up(images: Images, n_images: int) -> Images:
-    """A batch of at least so many images, the last ones empty.
+    """Pad a batch to at least `n_images` with empty images.
 
     >>> filled_up(np.ones((3, 1, 2, 2)), 4)[:, 0, 0, 0]
     array([1., 1., 1., 0.])
@@ -296,7 +296,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name.
+    """Return the device of a name.
 
     Raises:
         DeviceError: there is no such device, or it is not on this machine.

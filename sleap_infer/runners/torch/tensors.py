@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def to_tensor(images: NDArray[Any]) -> Tensor:
-    """A tensor over the memory of an array; frames may be read-only, and are only read."""
+    """Return a tensor that shares the memory of an array, which may be read-only."""
     if not images.flags.writeable:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
