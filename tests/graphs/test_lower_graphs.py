@@ -16,7 +16,7 @@ from sleap_infer.graphs.bfloat16 import round_weights
 from sleap_infer.model.blocks import block_of
 from sleap_infer.quantization.activations import watch
 from sleap_infer.quantization.equalization import equalize, find_links
-from sleap_infer.quantization.gptq_graph import round_layers
+from sleap_infer.quantization.gptq_graph import round_layers, values_of
 from sleap_infer.quantization.int8 import Ranges, measure_ranges, quantize
 from sleap_infer.quantization.layers import find_layers
 
@@ -102,7 +102,7 @@ def test_bf16_weights_are_nearer_compensated(
     graph = exports["bottomup"].graph
     expected = maps_of(graph, images)
     round_weights(graph, tmp_path / "plain.onnx")
-    round_weights(graph, tmp_path / "better.onnx", rounded=round_layers(graph, images, "bf16"))
+    round_weights(graph, tmp_path / "better.onnx", changed=values_of(round_layers(graph, images, "bf16")))
     plain, better = (off(maps_of(tmp_path / f"{name}.onnx", images), expected) for name in ("plain", "better"))
     assert better < 0.6 * plain
 
