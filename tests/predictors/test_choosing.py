@@ -23,7 +23,9 @@ from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.auto.result import difference
 from sleap_infer.predictors.auto.select import open_on_best
 from sleap_infer.predictors.factory import Plan, Runtime, read_plan
+from sleap_infer.runners.registry import BUILT_IN
 
+ASSETS = Path(__file__).resolve().parents[2] / "sleap_infer" / "assets"
 POSE = np.array([[[10.0, 10.0], [20.0, 12.0]], [[60.0, 50.0], [66.0, 55.0]]], np.float32)
 
 
@@ -240,18 +242,23 @@ def test_an_explicit_backend_is_never_measured(models: Path, videos: Path) -> No
         assert predictor.choice is None
 
 
-def test_a_real_choice(models: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("model", "backends"),
+    [
+        (ASSETS / "doctor", {"onnx", "openvino"}),
+        pytest.param(ASSETS / "models" / "bottomup", {"torch", "onnx"}, marks=pytest.mark.exhaustive),  # is exported
+    ],
+    ids=["exported", "trained"],
+)
+def test_a_real_choice(model: Path, backends: set[str], videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "EXPORT_S", 0.0)
-    monkeypatch.setattr(
-        trials,
-        "what_can_run",
-        lambda _device: {"torch": None, "onnx": None, "openvino": "no", "tensorrt": "no", "torch_compile": "no"},
-    )
+    reasons = {name: None if name in backends else "no" for name in BUILT_IN}
+    monkeypatch.setattr(trials, "what_can_run", lambda _device: reasons)
     clip = read_clip(videos / "two_flies.mp4")
-    with Predictor.from_model_paths(models / "bottomup", device="cpu", clip=clip) as predictor:
+    with Predictor.from_model_paths(model, device="cpu", clip=clip) as predictor:
         found = predictor.choice
         assert found is not None
-        assert {row.backend for row in found.tried if row.rate} == {"torch", "onnx"}
+        assert {row.backend for row in found.tried if row.rate} == backends
         assert all(row.reason is None for row in found.tried if row.rate)
         assert predictor.describe()["chosen"] == found.why
 
