@@ -25,7 +25,7 @@ MAX_ERROR_PX = 0.01
 """Largest distance, in image pixels, between a point of the source and of an export in 32-bit floats."""
 
 LOWERED: tuple[Precision, ...] = ("bf16", "int8")
-"""What a finished graph in 32 bits is brought to, block by block."""
+"""Precisions to which a finished fp32 graph is reduced block by block."""
 
 DEFAULT_BUDGET_PX = 0.5
 """Distance that 95 % of the points of an export of lower precision keep."""
@@ -52,7 +52,7 @@ def graph_option(
 
 @frozen(kw_only=True)
 class GraphOptions:
-    """What goes into a graph.
+    """Options of a graph.
 
     Attributes:
         precision: of the network; `"int8"` is made from `"fp32"` afterwards.
@@ -96,7 +96,7 @@ class GraphOptions:
 
 @frozen(kw_only=True)
 class ExportOptions(GraphOptions):
-    """What goes into the graph (as in `GraphOptions`), and what is done around it.
+    """Options of an export: of its graph (`GraphOptions`), its check and its files.
 
     Attributes:
         format: `"onnx"`, or with TensorRT engines, which are built for the GPU of this machine.

@@ -14,7 +14,7 @@ from attrs import Factory, frozen
 from sleap_infer.errors import OptionError
 
 Channels: TypeAlias = Literal["one", "nodes", "edges", "classes"]
-"""What a head has one channel for; for each edge it has two."""
+"""The items for which a head has one channel each (two for each edge)."""
 
 Scope: TypeAlias = Literal[
     "frames",
@@ -108,7 +108,7 @@ class Kind:
 
     @property
     def capacity(self) -> Capacity:
-        """What its arrays have a limited number of positions for."""
+        """The items for which its arrays have a limited number of positions."""
         axes = "".join(self.arrays.values())
         return "peaks of each node" if "K" in axes else "centroids" if "I" in axes else ""
 

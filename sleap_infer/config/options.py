@@ -70,7 +70,7 @@ def _pairs(values: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
 
 @frozen
 class PreprocessOptions:
-    """What is done to frames before the network. `None`: as the model was trained."""
+    """Preprocessing of frames before the network. `None`: as in training."""
 
     ensure_rgb: bool | None = option(None, "Convert frames to three channels before the network.", "frames")
     ensure_grayscale: bool | None = option(None, "Convert frames to grayscale before the network.", "frames")
@@ -90,7 +90,7 @@ class PreprocessOptions:
 
 @frozen
 class PeakOptions:
-    """How peaks are found."""
+    """Options of finding peaks."""
 
     peak_threshold: float | tuple[float, float] = field(
         default=0.2,
@@ -120,7 +120,7 @@ class PeakOptions:
 
 @frozen
 class GroupingOptions:
-    """How a bottom-up model's peaks are joined into instances."""
+    """Options of grouping a bottom-up model's peaks into instances."""
 
     n_points: int = option(10, "Points sampled along each candidate connection.", "connections", gt(0))
     max_edge_length_ratio: float = option(
@@ -158,7 +158,7 @@ class FilterOptions:
 
 @frozen
 class ReturnOptions:
-    """Which heavy things come with `Outputs`."""
+    """Large arrays to return with `Outputs`."""
 
     return_images: bool = option(False, "Return the frames and the input of the network.")
     return_confmaps: bool = option(False, "Return confidence maps.")
@@ -168,7 +168,7 @@ class ReturnOptions:
 
 @frozen
 class StreamOptions:
-    """How frames flow."""
+    """Options of the flow of frames."""
 
     on_frame_error: OnFrameError = option(
         "keep_place",
@@ -182,7 +182,7 @@ class StreamOptions:
 
 @frozen
 class SourceOptions:
-    """How sources are opened. They do not belong to a model, so `InferenceOptions` does not hold them."""
+    """Options of opening sources. They are independent of models, so they are not in `InferenceOptions`."""
 
     dataset: str | None = option(None, "Dataset with the frames in an HDF5 file, such as images or a/b.")
     channels_first: bool | None = option(
@@ -222,7 +222,7 @@ def as_spec(source: str | SourceSpec) -> SourceSpec:
 
 @frozen
 class ReadingOptions:
-    """How models are read."""
+    """Options of reading models."""
 
     ignore_unknown_settings: bool = option(
         False, "Run models with unknown settings in their configuration, with a warning."
@@ -316,7 +316,7 @@ def _build(group: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value is of an annotated type; a whole number also fits a float, a list also a tuple."""
+    """Return whether a value has an annotated type; integers also match float, lists match tuple."""
     if isinstance(hint, UnionType):
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is Literal:

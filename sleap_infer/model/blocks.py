@@ -1,4 +1,4 @@
-"""How operations of a network are named in exported graphs: `network/encoder_stack.0/node_convolution_1`."""
+"""Names of a network's operations in exported graphs: `network/encoder_stack.0/node_convolution_1`."""
 
 from __future__ import annotations
 

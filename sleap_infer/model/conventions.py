@@ -1,4 +1,4 @@
-"""How the program that trained a model prepares images and reads maps, as far as poses depend on it.
+"""Preprocessing and peak rules of the programs that train models, as far as poses depend on them.
 
 A reader of models names the conventions; whatever prepares images or reads maps asks them, and never the format.
 """

@@ -33,7 +33,7 @@ from sleap_infer.model.spec import ModelSpec, TrainedPreprocessing
 
 @frozen
 class ImageSettings:
-    """What is done to images before one network, resolved. The defaults do nothing."""
+    """Resolved preprocessing of images before one network. The defaults do nothing."""
 
     ensure_rgb: bool = False
     ensure_grayscale: bool = False
@@ -46,13 +46,13 @@ class ImageSettings:
 
     @property
     def half_pixel(self) -> float:
-        """What is added to points after they are scaled back."""
+        """Offset that is added to points after they are scaled back."""
         return self.conventions.half_pixel if self.input_scaling != 1.0 else 0.0
 
 
 @frozen
 class StageSettings:
-    """What one network's pre- and post-processing does, resolved."""
+    """Resolved settings of one network's pre- and postprocessing."""
 
     kind: str
     images: ImageSettings = field(factory=ImageSettings)
@@ -87,7 +87,7 @@ class PipelineSettings:
 
     kind: str
     frames: ImageSettings
-    """How whole frames are fitted before anything else; neither scaled nor padded."""
+    """Channels and size of whole frames, before scaling and padding."""
     stages: tuple[StageSettings, ...]
     filters: FilterOptions
     returned: ReturnOptions

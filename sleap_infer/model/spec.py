@@ -168,7 +168,7 @@ HeadSpec: TypeAlias = MapHeadSpec | VectorHeadSpec
 
 @frozen
 class TrainedPreprocessing:
-    """How images were prepared when the model was trained. `None`: the configuration leaves it open."""
+    """Preprocessing of the images in training. `None`: the configuration leaves it open."""
 
     ensure_rgb: bool | None = None
     ensure_grayscale: bool | None = None
@@ -176,12 +176,12 @@ class TrainedPreprocessing:
     max_width: int | None = field(default=None, validator=optional(SIZE))
     scale: float = field(default=1.0, validator=SCALE)
     crop_size: int | None = field(default=None, validator=optional(SIZE))
-    """In pixels before scaling, or after it: `Conventions.cropping` says which."""
+    """In pixels before or after scaling, see `Conventions.cropping`."""
 
 
 @frozen
 class ExportFacts:
-    """What an exported graph has fixed."""
+    """Facts that are fixed in an exported graph."""
 
     sha256: str
     """Of the graph's file; empty where the metadata travelled inside it."""
@@ -210,7 +210,7 @@ class ExportFacts:
     """The trained model that it was made from."""
     source_sha256: str = ""
     verdict: str = ""
-    """What the comparison with that model came to."""
+    """Result of the comparison with that model."""
     made_by: Exporter = "sleap-infer"
     """The program that made the graph."""
     output_scale: float = field(default=1.0, validator=POSITIVE)
@@ -237,22 +237,22 @@ class ModelSpec:
     anchor_part: str | None = None
     """The node that a centroid stands on; `None` is the centre of the visible nodes."""
     centroid_method: CentroidMethod = "center_of_mass"
-    """That centre, of models without an anchor."""
+    """The centre for models without an anchor."""
     centroid_fallback: CentroidMethod = "center_of_mass"
-    """That centre, of instances whose anchor is not visible."""
+    """The centre for instances whose anchor is not visible."""
     path: Path = Path()
     """The directory that the model was read from."""
     format: ModelFormat = "sleap-nn"
     written_by: str = ""
     """Version of the program that wrote the model, if it is known."""
     conventions: Conventions = field(factory=Conventions)
-    """How the program that trained it prepares images and reads maps."""
+    """Preprocessing and peak rules of the program that trained it."""
     exported: ExportFacts | None = None
-    """What is fixed in the graph, for exported models."""
+    """Facts of the graph, for exported models."""
 
     @property
     def row(self) -> Kind:
-        """What its kind means, see `sleap_infer.config.kinds`."""
+        """The row of its kind in `sleap_infer.config.kinds`."""
         return KINDS[self.kind]
 
     @property

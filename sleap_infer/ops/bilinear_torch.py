@@ -19,7 +19,7 @@ Pick: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 @frozen
 class SourceAxis:
-    """As `ops.bilinear.SourceAxis`, as tensors of any shape; `lower` and `upper` are int64."""
+    """`ops.bilinear.SourceAxis` as tensors of any shape; `lower` and `upper` are int64."""
 
     lower: Tensor
     upper: Tensor

@@ -24,14 +24,14 @@ Arrays: TypeAlias = dict[str, Tensor]
 
 @frozen
 class Finding:
-    """What maps are searched with.
+    """Parameters of the search for peaks in maps.
 
     Attributes:
         spec: the model's facts.
         settings: its resolved settings.
         n_peaks: capacity for peaks in each map; `None` counts them first, which no traced graph can.
         threshold: confidence that a peak needs, as a scalar that a graph takes as input; by default as in the settings.
-        count: whether to count the peaks of each image too.
+        count: whether to return the number of peaks too.
     """
 
     spec: ModelSpec

@@ -19,7 +19,7 @@ SAMPLES_AT_ONCE = 1 << 18
 
 @frozen
 class LineScoring:
-    """How connections are scored.
+    """Parameters of the scores of connections.
 
     Attributes:
         edges: (source, destination) node indices in the channel order of the fields.
@@ -63,7 +63,7 @@ def score_lines(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
 
 
 def _positions_used(peaks: Tensor) -> int:
-    """How many of the positions, from the first on, hold all peaks; all, where to ask would be to wait for a device."""
+    """Return the number of leading positions that hold all peaks; all of them if asking would wait for a device."""
     if peaks.device.type != "cpu":
         return peaks.shape[2]
     used = peaks.isnan().any(dim=-1).logical_not().flatten(0, 1).any(dim=0).nonzero()
@@ -71,7 +71,7 @@ def _positions_used(peaks: Tensor) -> int:
 
 
 def _score_all(pafs: Tensor, peaks: Tensor, scoring: LineScoring) -> Tensor:
-    """As `score_lines`, whatever the positions hold: (B, E, K, K). On the CPU, untraced, in chunks."""
+    """Score all positions, also empty ones: (B, E, K, K). In chunks on the CPU, unless traced."""
     source, destination = (indices(nodes, peaks.device) for nodes in zip(*scoring.edges, strict=True))
     start, end = peaks[:, source].flatten(0, 1), peaks[:, destination].flatten(0, 1)
     fields = pafs.unflatten(1, (-1, 2)).flatten(0, 1)

@@ -167,7 +167,7 @@ def flat_tops(around: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _is_top(around: Tensor, value: Tensor, left: int) -> Tensor:
-    """Whether the bins of `value` in the 2x2 window whose left column is `left` are higher than all around them."""
+    """Return whether the bins of `value` in the 2x2 window with left column `left` are higher than all around them."""
     bins = [(y, x) for y in range(1, 5) for x in range(RADIUS + left - 1, RADIUS + left + 3)]
     window = [(y, x) for y, x in bins if y in (2, 3) and x - RADIUS - left in (0, 1)]
     ring = [position for position in bins if position not in window]

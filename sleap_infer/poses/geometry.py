@@ -1,4 +1,4 @@
-"""Where a point of the image is in the network's input, and back: both ways in one object."""
+"""Transformation of points from the image to the network's input and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 
 @frozen
 class Geometry:
-    """How the images of one batch were brought into the network, image by image.
+    """Transformation of the images of one batch to the network's input, image by image.
 
     A frame is fitted by `size_factor`, then a crop begins at `origin`, then `input_scaling` follows; padding lies at
     the right and at the bottom and moves nothing. Pixel centres are integers on both sides. Half pixels enter only

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import sleap_io as sio
 
 CENTROID_SKELETON = SkeletonSpec(nodes=("centroid",), name="centroid")
-"""What centroids alone are written on when the model's own skeleton has several nodes."""
+"""Skeleton of labels with centroids only, for models whose own skeleton has several nodes."""
 
 
 FRAMES_AT_ONCE = 256
@@ -37,7 +37,7 @@ FRAMES_AT_ONCE = 256
 
 @frozen
 class _Poses:
-    """What becomes the instances of one frame.
+    """Data for the instances of one frame.
 
     Attributes:
         points: (I, N, 2) in pixels of the frame.

@@ -1,4 +1,4 @@
-"""What one frame gives: `Outputs`."""
+"""Results of one frame: `Outputs`."""
 
 from __future__ import annotations
 

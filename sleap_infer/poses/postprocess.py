@@ -74,7 +74,7 @@ def find_rows(
 
 
 def _are_full(candidates: Candidates, spec: ModelSpec, settings: StageSettings) -> list[bool]:
-    """In which images all positions for peaks of a node, or for centroids, are taken: others may have been left out."""
+    """Return for each image whether the capacity for peaks or centroids is exhausted, so that some may be missing."""
     is_peak = candidates.get("peak_mask", candidates.get("instance_valid"))
     most = spec.exported.n_places if spec.exported else settings.peaks.max_peaks_per_node
     if is_peak is None or most is None or is_peak.shape[-1] < most:
@@ -271,7 +271,7 @@ def _gather_members(candidates: Candidates, images: Indices, members: Indices) -
 
 
 def _strongest(scores: Floats, images: Indices, at_most: int | None) -> Indices:
-    """Which rows (I,) to keep, image by image."""
+    """Return the rows (I,) to retain, image by image."""
     if at_most is None or np.bincount(images).max(initial=0) <= at_most:
         return np.arange(len(scores))
     begins = np.flatnonzero(np.diff(images, prepend=-1))

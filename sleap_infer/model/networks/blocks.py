@@ -18,7 +18,7 @@ from sleap_infer.errors import UnsupportedModelError
 
 
 class Features(NamedTuple):
-    """What a backbone gives to the heads."""
+    """Outputs of a backbone, the inputs of the heads."""
 
     bottleneck: Tensor
     """(B, C, H / stride, W / stride): the deepest features."""

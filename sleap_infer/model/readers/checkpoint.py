@@ -1,4 +1,4 @@
-"""Reads the weights out of a PyTorch checkpoint without ever running code from it.
+"""Read the weights of a PyTorch checkpoint without running code from it.
 
 New checkpoints hold nothing but tensors and load with `weights_only=True`. Early ones also hold a pickled
 configuration; they are read with an unpickler for which every name but two resolves to an inert stand-in.
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _is_plain_tensor(value: object) -> bool:
-    """Whether all elements are there, one by one, as real numbers."""
+    """Return whether a value is a dense tensor of real numbers on the CPU."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

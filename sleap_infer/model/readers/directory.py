@@ -1,4 +1,4 @@
-"""Which files make up a model: from any path a user may give to its configuration and weights."""
+"""Find the configuration and the weights of a model, given any path of it."""
 
 from __future__ import annotations
 

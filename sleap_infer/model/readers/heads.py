@@ -1,4 +1,4 @@
-"""Reads a head's section: which maps a model draws, of what, and how finely. Shared by every configuration format."""
+"""Read the heads' sections of configurations, for every format: maps, channels and strides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANCHOR = "anchor"
 
 @frozen
 class Centring:
-    """Where crops of animals are centred whose points are known; see `ModelSpec`."""
+    """Centres of the crops around known instances; see `ModelSpec`."""
 
     anchor_part: str | None = None
     centroid_method: CentroidMethod = "center_of_mass"

@@ -44,10 +44,10 @@ HINTS: Mapping[int, str] = {
     errno.ENOSPC: "Free some space",
     errno.EDQUOT: "Free some space: your quota is used up",
 }
-"""What to do about an error of the operating system."""
+"""Hints for errors of the operating system."""
 
 UNREADABLE = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError)
-"""What PyYAML raises on text that is no YAML, and on scalars that are no dates or numbers though they are tagged so."""
+"""Errors of PyYAML for text that is not YAML, and for scalars that do not match their tags."""
 
 
 def explain(error: OSError) -> str:

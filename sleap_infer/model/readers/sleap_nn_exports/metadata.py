@@ -37,7 +37,7 @@ KNOWN_VERSION = "0.3.5"
 """Of sleap-nn, whose exports were measured."""
 
 ASSUMED_LINES = {"n_points": 10, "max_edge_length_ratio": 0.25, "dist_penalty_weight": 1.0}
-"""How connections are sampled; the defaults of `sleap-nn export`, whose metadata lack it."""
+"""Sampling of connections: the defaults of `sleap-nn export`, whose metadata lack it."""
 
 INSTEAD = "Or export the trained model: sleap-infer export MODEL -o DIR."
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Feeding:
-    """How images have to be prepared for a graph.
+    """Preprocessing that a graph needs.
 
     Attributes:
         inside: how much of that is in the graph.
@@ -228,7 +228,7 @@ def _check_agree(files: ModelFiles, stated: Stated, known: ModelSpec, graph: Gra
 
 
 def _feeding(files: ModelFiles, stated: Stated, config: ModelSpec | None, graph: GraphFile) -> Feeding:
-    """How a graph is fed so that it gives what its model would.
+    """Return the preprocessing with which a graph gives the results of its model.
 
     A graph of a scaled model resizes whatever it gets to one size, without antialiasing. It is fed that size, made by
     our own preprocessing, so that its resizing does nothing; a size that our padding would change is fitted directly.

@@ -18,7 +18,7 @@ from sleap_infer.errors import ExportedModelError
 from sleap_infer.model.readers.texts import explain
 
 INSIDE_KEY = "sleap_nn_metadata"
-"""What a graph carries its metadata under, as JSON; `training_config` beside it is YAML, or JSON of two YAML texts."""
+"""Property of a graph with its metadata as JSON; `training_config` beside it is YAML, or JSON of two YAML texts."""
 
 Nodes: TypeAlias = dict[str, tuple[str, list[str]]]
 """Operations of a graph with the names of their inputs, by the names of their outputs."""
@@ -26,7 +26,7 @@ Nodes: TypeAlias = dict[str, tuple[str, list[str]]]
 
 @frozen
 class GraphFile:
-    """What only the graph itself knows.
+    """Facts that only the graph contains.
 
     Attributes:
         sha256: of the file.

@@ -37,7 +37,7 @@ class Stated:
 
     @property
     def row(self) -> Kind:
-        """What its kind means."""
+        """The row of its kind."""
         return KINDS[self.kind]
 
     @property
