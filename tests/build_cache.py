@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from filelock import FileLock
@@ -36,7 +36,7 @@ Made = TypeVar("Made")
 
 
 class _Pickler(pickle.Pickler):
-    """Equal objects give equal bytes in each process: no addresses, no order of sets, no identity of strings."""
+    """Equal objects give equal bytes in each process: no addresses, paths, order of sets, or identity of strings."""
 
     def persistent_id(self, found: Any) -> str | None:
         import torch
@@ -46,6 +46,8 @@ class _Pickler(pickle.Pickler):
             return f"tensor {found.dtype} {tuple(found.shape)} {hashlib.sha256(values).hexdigest()}"
         if isinstance(found, str):
             return f"text {found}"
+        if isinstance(found, PurePath):
+            return "path"  # where a model lies changes nothing in its graph; metadata come later
         if isinstance(found, (set, frozenset)):
             return f"set {sorted(map(repr, found))}"
         return None
