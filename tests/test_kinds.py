@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import sleap_infer
 from sleap_infer import Predictor
 from sleap_infer.config.kinds import KINDS, Head, Kind, model_kinds, pipeline_kinds, register
 from sleap_infer.config.options import applies_to, option_fields
@@ -128,6 +130,19 @@ def test_a_row_names_functions_that_are_there(row: Kind, models: Path) -> None:
     if not row.is_fused:
         names = [head.name for head in read_spec(models / row.name).heads]
         assert names == [head.name for head in row.heads]
+
+
+def test_no_other_module_asks_for_a_kind_by_its_name() -> None:
+    """Kinds are compared nowhere: what depends on them is in their row."""
+    package = Path(sleap_infer.__file__).parent
+    asked = re.compile(rf"""kinds?(\[\d\])? (==|!=|in|not in) \(?["']({"|".join(KINDS)})["']""")
+    found = [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in package.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if asked.search(line)
+    ]
+    assert not found
 
 
 def test_documents_describe_every_kind() -> None:

@@ -114,7 +114,7 @@ def validate(
         layout=facts.layout,
         fused=len(source.models) > len(specs),
         self_contained=facts.inside == "fitting",
-        max_instances=_capacity(specs, "centroid", facts.n_places),
+        max_instances=_capacity_for_centroids(specs, facts.n_places),
         max_peaks_per_node=facts.n_places,
     )
     return check(source, exported, frames, options, backend)
@@ -247,8 +247,8 @@ def _graphs(source: Source, options: GraphOptions) -> list[Any]:
     return [build_graph(part, source.settings.frames, options) for part in parts]
 
 
-def _capacity(specs: Sequence[ModelSpec], kind: str, otherwise: int) -> int:
-    return next((spec.exported.n_places for spec in specs if spec.kind == kind and spec.exported), otherwise)
+def _capacity_for_centroids(specs: Sequence[ModelSpec], otherwise: int) -> int:
+    return next((spec.exported.n_places for spec in specs if spec.row.finds_centroids and spec.exported), otherwise)
 
 
 def _check_origin(against: str | Path | Sequence[str | Path], specs: Sequence[ModelSpec], exported: Path) -> None:

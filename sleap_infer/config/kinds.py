@@ -102,6 +102,11 @@ class Kind:
         return "peaks" in self.arrays
 
     @property
+    def finds_centroids(self) -> bool:
+        """Whether it finds the centroids of instances, alone or with their points."""
+        return "centroids" in self.arrays
+
+    @property
     def finds_edges(self) -> bool:
         """Whether a head draws part affinity fields."""
         return any(head.channels == "edges" for head in self.heads)

@@ -142,8 +142,10 @@ def read_options(specs: Sequence[ModelSpec], kind: str, given: Mapping[str, Any]
 
 def _facts(specs: Sequence[ModelSpec]) -> dict[str, bool]:
     """Return which facts hold that take away the effect of options."""
-    is_fused = any(spec.row.is_fused for spec in specs)
-    return {CENTROID_MODEL: is_fused or any(spec.kind == "centroid" for spec in specs), FUSED_GRAPH: is_fused}
+    return {
+        CENTROID_MODEL: any(spec.row.finds_centroids for spec in specs),
+        FUSED_GRAPH: any(spec.row.is_fused for spec in specs),
+    }
 
 
 def resolve(specs: Sequence[ModelSpec], options: InferenceOptions) -> PipelineSettings:

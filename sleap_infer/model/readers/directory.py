@@ -155,8 +155,9 @@ def _did_you_mean(given: Path, inside: Sequence[Path], kind_of: Callable[[Path],
             kinds[path] = "cannot be read"
     listed = ", ".join(f"{path.name} ({kind})" for path, kind in kinds.items())
     more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
-    centroid = next((path for path, kind in kinds.items() if kind == "centroid"), None)
-    crops = next((path for path, kind in kinds.items() if kind in KINDS and KINDS[kind].on_crops), None)
+    rows = {path: KINDS[kind] for path, kind in kinds.items() if kind in KINDS}
+    centroid = next((path for path, row in rows.items() if row.finds_centroids and not row.is_fused), None)
+    crops = next((path for path, row in rows.items() if row.on_crops), None)
     whole = next((path for path, kind in kinds.items() if kind != "cannot be read"), inside[0])
     meant = [centroid, crops] if centroid and crops else [whole]
     options = " ".join(f"-m {shlex.quote(str(path))}" for path in meant)
