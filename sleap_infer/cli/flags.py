@@ -10,12 +10,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from sleap_infer.errors import OptionError
 
 REQUIRED: Any = attrs.NOTHING
 UNIONS = (Union, UnionType)
@@ -53,7 +56,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     groups = {name: list(_expanded(parameter)) for name, parameter in own.items()}
 
     def run(**given: Any) -> None:
-        function(**{name: _collected(own[name].annotation, groups[name], given) for name in own})
+        taken = {name: _collected(own[name].annotation, groups[name], given) for name in own}
+        for value in taken.values():
+            _require_finite(value if isinstance(value, dict) else attrs.asdict(value, recurse=False))
+        function(**taken)
 
     every = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for group in groups.values() for item in group]
     run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
@@ -134,6 +140,14 @@ def _expanded(own: inspect.Parameter) -> Iterable[inspect.Parameter]:
 def _generator(annotation: Any) -> list[Callable[..., Any]]:
     """Return the functions that make and read the parameters of an annotation."""
     return list(filter(inspect.isfunction, getattr(annotation, "__metadata__", ())))
+
+
+def _require_finite(options: Mapping[str, Any]) -> None:
+    """Raise an error for NaN and infinity, which every comparison with a limit lets through."""
+    for name, value in options.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not isfinite(number):
+                raise OptionError(f"--{name.replace('_', '-')} {number}: expected a finite number.")
 
 
 def _collected(annotation: Any, group: list[inspect.Parameter], given: Mapping[str, Any]) -> Any:

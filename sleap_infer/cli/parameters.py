@@ -46,14 +46,12 @@ def read_threshold(text: str) -> float | tuple[float, float]:
     (0.3, 0.1)
     """
     try:
-        values = [float(part) for part in text.split(",")]
+        first, *second = map(float, text.split(","))
+        if len(second) > 1:
+            raise ValueError("too many numbers")
     except ValueError as error:
-        raise OptionError(f"--peak-threshold {text!r}: expected a number, or two as in 0.3,0.1.") from error
-    if len(values) == 1:
-        return values[0]
-    if len(values) == 2:
-        return values[0], values[1]
-    raise OptionError(f"--peak-threshold {text!r}: expected one number, or two as in 0.3,0.1.")
+        raise OptionError(f"--peak-threshold {text!r}: expected one number, or two as in 0.3,0.1.") from error
+    return (first, *second) if second else first  # type: ignore[return-value]
 
 
 def read_number(text: str) -> float | int:

@@ -100,7 +100,7 @@ def test_failures_are_exit_code_one(models: Path, videos: Path, tmp_path: Path) 
         (["VIDEO", "-m", "MODEL", "--frames", "3-1"], "3-1"),
         (["VIDEO", "-m", "MODEL", "--frames", "5000"], "frames 0 to 99"),
         (["VIDEO", "-m", "MODEL", "--crop-size", "8"], "no effect on a bottomup"),
-        (["VIDEO", "-m", "MODEL", "--peak-threshold", "a"], "expected a number"),
+        (["VIDEO", "-m", "MODEL", "--peak-threshold", "a"], "expected one number"),
         (["VIDEO", "-m", "MODEL", "--peak-threshold", "1,2,3"], "expected one number"),
         (["VIDEO", "-m", "MODEL", "--min-instance-peaks", "x"], "fraction"),
         (["VIDEO", "-m", "MODEL", "--refinement", "x"], "refinement"),

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from sleap_infer.cli.app import app
+from sleap_infer.errors import OptionError
 
 ORDER = ["demo", "info", "predict", "live", "merge", "validate", "export", "benchmark", "doctor", "cache"]
 
@@ -119,6 +120,27 @@ def test_types_are_plain_words(name: str) -> None:
     text = shown(name)
     for word in (r"\bbool\b", r"<int\b", r"<float\b", r"<str\b", r"list\[", r"\brange\b", r"[<>]=", "Path>"):
         assert not re.search(word, text), word
+
+
+NUMBERS = [
+    (name, item.opts[-1])
+    for name in ORDER
+    for item in command(name).params
+    if "float" in item.display_type(None) or item.name in ("peak_threshold", "min_instance_peaks")
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize(("name", "flag"), NUMBERS)
+def test_numbers_are_finite(name: str, flag: str, value: str) -> None:
+    """A limit lets NaN through, and a run without an end is asked for with 0."""
+    required = {"predict": ["a.mp4", "-m", "b"], "live": ["a.mp4", "-m", "b"], "validate": ["a", "-m", "b"]}
+    result = CliRunner().invoke(app, [name, *required.get(name, []), flag, value])
+    if result.exit_code == 2:  # typer compares it with the lowest value
+        assert f"Invalid value for '{flag}'" in result.output
+    else:
+        assert isinstance(result.exception, OptionError), result.output
+        assert f"{flag} {value}: expected a finite number" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ORDER)
