@@ -11,7 +11,7 @@ from jobs import onnx, tables_of, task_in
 
 from sleap_infer.errors import WorkerError
 from sleap_infer.jobs import JobOptions, TaskReport, run_job
-from sleap_infer.jobs.run.bisect import Narrowing
+from sleap_infer.jobs.run.bisect import Bisection
 from sleap_infer.jobs.run.scheduler import Job
 from sleap_infer.jobs.run.worker_handle import WorkerProcess
 from sleap_infer.jobs.store.ranges import Range
@@ -197,7 +197,7 @@ def test_a_worker_ends_with_whoever_asked() -> None:
 
 @pytest.mark.parametrize("bad", [set(), {0}, {7}, {3, 4}, {0, 1, 2, 3, 4, 5}, {2, 6}])
 def test_narrowing_finds_those_that_end_a_process_themselves(bad: set[int]) -> None:
-    narrowing, guilty, done = Narrowing.of(Range(0, 8)), set(), set()
+    narrowing, guilty, done = Bisection.of(Range(0, 8)), set(), set()
     while (some := narrowing.next) is not None:
         end = next((place for place in range(some.start, some.stop or 0) if place in bad), None)
         done |= set(range(some.start, some.stop or 0 if end is None else end))

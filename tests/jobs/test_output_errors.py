@@ -82,7 +82,7 @@ def test_each_format(
     if form == "parquet":
         pytest.importorskip("pyarrow")
     task = task_in(tmp_path, videos / "two_flies.mp4", at_most=8)
-    writer = {"analysis_h5": "write_analysis"}.get(form, f"write_{form}")
+    writer = {"analysis_h5": "write_analysis", "ledger": "write_frame_status"}.get(form, f"write_{form}")
     real = getattr(finishing, writer)
 
     def half(path: Path, *given: Any) -> None:

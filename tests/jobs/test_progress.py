@@ -13,9 +13,9 @@ from sleap_infer.choices import ProgressForm
 from sleap_infer.cli.output import job_progress
 from sleap_infer.jobs import JobOptions, Task, run_job
 from sleap_infer.jobs.events import Begun, Event, Predicted, Progress
-from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, Kept, Open, Opened, Request
+from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, Open, Opened, Request, Saved
 from sleap_infer.jobs.run.range_runner import Shape
-from sleap_infer.jobs.run.supervisor import Attempt, Unit
+from sleap_infer.jobs.run.supervisor import AssignedRange, Attempt
 from sleap_infer.jobs.run.worker_handle import Crash
 from sleap_infer.jobs.store.ranges import Range
 
@@ -61,7 +61,7 @@ class Crashing:
             tell(Ahead(8))
             raise Crash(-6, "")
         counts = {"ok": 20, "empty": 0}
-        tell(Kept(0, Range(0, 20), counts, 0, None, 0))  # type: ignore[arg-type]
+        tell(Saved(0, Range(0, 20), counts, 0, None, 0))  # type: ignore[arg-type]
         tell(Done({}))
 
     def stop(self) -> None:
@@ -71,7 +71,7 @@ class Crashing:
 def test_a_crash_takes_it_back() -> None:
     told: list[Answer] = []
     attempt = Attempt(Crashing(), lambda: Open(None), "0", told.append)  # type: ignore[arg-type]
-    attempt.do(Unit(TASK, 0, Range(0, 20), Shape(1, False, 32)))
+    attempt.do(AssignedRange(TASK, 0, Range(0, 20), Shape(1, False, 32)))
     assert [answer.n_frames for answer in told if isinstance(answer, Ahead)] == [8, 0]
 
 

@@ -8,12 +8,12 @@ from sleap_infer.jobs.store.ranges import Range
 
 
 @define
-class Narrowing:
-    """What is left to try of a range in which a process ended again and again.
+class Bisection:
+    """The rest of a range in which a process ended again and again.
 
-    Frames are run one by one, each announced before it is touched, so that the last that was announced is guilty. Where
-    the very first of a run is, it may be that a decoder cannot even pass through that place; if the next one is too,
-    the rest is halved: where the second half begins well, the guilty ones end in the first.
+    Frames are run one by one, and each is announced before it is read, so that the last announced frame is the failing
+    one. If the first frame of a run fails, the decoder may be unable to pass this position; if the next one fails too,
+    the rest is halved: if the second half begins well, the failing frames end in the first.
 
     Attributes:
         todo: ranges to run, the next one last, each with whether the frame before it ended the process at once.
@@ -22,13 +22,13 @@ class Narrowing:
     todo: list[tuple[Range, bool]] = field(factory=list)
 
     @classmethod
-    def of(cls, places: Range) -> Narrowing:
+    def of(cls, places: Range) -> Bisection:
         """Begin with a whole range."""
         return cls([(places, False)])
 
     @property
     def next(self) -> Range | None:
-        """What is run next; `None` where all is done."""
+        """Return the range to run next; `None` if all is done."""
         return self.todo[-1][0] if self.todo else None
 
     def done(self) -> None:
@@ -38,15 +38,15 @@ class Narrowing:
     def crashed(self, at: int) -> Range:
         """Record that the process ended at a frame of the range; return all failing frames found.
 
-        >>> narrowing = Narrowing.of(Range(0, 8))
-        >>> narrowing.crashed(3), narrowing.next
+        >>> bisection = Bisection.of(Range(0, 8))
+        >>> bisection.crashed(3), bisection.next
         (Range(start=3, stop=4), Range(start=4, stop=8))
-        >>> narrowing.crashed(4), narrowing.next
+        >>> bisection.crashed(4), bisection.next
         (Range(start=4, stop=5), Range(start=6, stop=8))
-        >>> narrowing.crashed(6), narrowing.next
+        >>> bisection.crashed(6), bisection.next
         (Range(start=5, stop=7), Range(start=7, stop=8))
-        >>> narrowing.done()
-        >>> narrowing.next is None
+        >>> bisection.done()
+        >>> bisection.next is None
         True
         """
         places, after_another = self.todo.pop()

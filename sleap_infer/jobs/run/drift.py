@@ -1,4 +1,4 @@
-"""Watches results as they come: a break in them is worth a warning. Pure."""
+"""Compare new results with earlier ones; sudden changes give a warning. Pure functions and one state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from attrs import define, field, frozen
 from sleap_infer.jobs.store.columns import Columns
 
 WINDOW = 1000
-"""Frames that are compared with those before them."""
+"""Number of frames compared with those before them."""
 
 LEAST = 200
-"""Frames, at least, that there have to be before them."""
+"""Minimum number of frames before them."""
 
 COUNT_FACTOR, COUNT_STEP = 2.0, 0.5
 SCORE_SHARE = 0.6
@@ -122,7 +122,7 @@ def summed(columns: Columns) -> Window:
 
 
 @define
-class Sentinel:
+class DriftCheck:
     """Compares each so many frames of a video with all before them in it."""
 
     before: Window = field(factory=Window)

@@ -1,4 +1,4 @@
-"""What a job and the processes that work on it tell each other."""
+"""Messages between a job and the processes that work on it."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Opened:
 
 
 @frozen
-class Kept:
+class Saved:
     """Frames are in the journal."""
 
     part: int
@@ -177,7 +177,7 @@ class Failed:
 
 
 @frozen
-class Said:
+class LogLine:
     """A line of the log."""
 
     level: int
@@ -185,7 +185,7 @@ class Said:
 
 
 Request: TypeAlias = Open | Run | Look
-Answer: TypeAlias = Opened | Looked | Kept | Ahead | At | Done | Failed | Said
+Answer: TypeAlias = Opened | Looked | Saved | Ahead | At | Done | Failed | LogLine
 
 
 def send(stream: IO[bytes], message: Request | Answer) -> None:

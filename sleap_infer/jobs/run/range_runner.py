@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Shape:
-    """What the rows of a job look like.
+    """Form of the rows of a job.
 
     Attributes:
         n_nodes: points of an instance.
         is_centroid: whether these are centroids.
-        chunk: frames that are kept together.
+        chunk: frames per journal entry.
     """
 
     n_nodes: int
@@ -54,16 +54,16 @@ class RangeRunner:
         source: opened.
         shard: of the journal.
         shape: of the rows.
-        kept: told of every piece that is in the journal: part, its first place, and the frames.
-        ahead: told after a batch how many frames are predicted that are not in the journal yet.
-        n_done: frames without an error of the network, in all.
+        saved: called for each chunk saved in the journal with its part, its first position and its frames.
+        ahead: called after a batch with the number of predicted frames that are not in the journal yet.
+        n_done: total number of frames without an error of the network.
     """
 
     predictor: Predictor
     source: Source
     shard: Shard
     shape: Shape
-    kept: Callable[[int, int, Columns], None] = lambda part, start, columns: None
+    saved: Callable[[int, int, Columns], None] = lambda part, start, columns: None
     ahead: Callable[[int], None] = lambda n_frames: None
     n_done: int = 0
     _n_failed: int = 0
@@ -73,10 +73,10 @@ class RangeRunner:
     _reported: float = 0.0
 
     def run(self, number: int, places: Range) -> None:
-        """Predict frames at these places of a part, and keep them chunk by chunk.
+        """Predict frames at these positions of a part and save them chunk by chunk.
 
-        A frame that the network fails on is found by predicting those of its batch one by one, and marked; where memory
-        runs out, batches are halved.
+        If the network fails, the frames of the batch are run one by one, and failing ones are marked. If memory runs
+        out, batches are halved.
 
         Raises:
             SleapInferError: the source cannot be read, or the journal not be written, or nothing can be predicted.
@@ -94,13 +94,13 @@ class RangeRunner:
     def run_singly(
         self, number: int, places: Range, cause: Exception | None = None, at: Callable[[int], None] | None = None
     ) -> None:
-        """Predict frames one by one; those that the network fails on are marked.
+        """Predict frames one by one; failing ones are marked.
 
         Args:
             number: of the part.
             places: of the frames; it ends before where the video does.
             cause: why.
-            at: told of each place before anything is done for it.
+            at: called with each position before its frame is read.
 
         Raises:
             SleapInferError: nothing can be predicted at all.
@@ -137,14 +137,14 @@ class RangeRunner:
         self._put(number, places.start, notes, 1)
 
     def _go_on(self, number: int, stop: int | None, cause: Exception) -> None:
-        """Get behind what made the stream end."""
+        """Continue after the frame that ended the stream."""
         if isinstance(cause, (SourceError, OutputError)):
             raise cause
-        self._keep_whole_batches(number)
+        self._save_whole_batches(number)
         if not isinstance(cause, (DeviceMemoryError, MemoryError)):
             details = "" if isinstance(cause, SleapInferError) else f" (details in {write_details(cause)})"
             logger.warning(
-                "frames from place %d of %s failed: %s%s", self._place, self.source.name, reason(cause), details
+                "requested frames from %d on of %s failed: %s%s", self._place, self.source.name, reason(cause), details
             )
             self.run_singly(number, Range(self._place, self._batch_end(self._place, stop)), cause)
         elif self.predictor.batch_size == 1:
@@ -160,10 +160,10 @@ class RangeRunner:
                 self._waiting.append(outputs)
                 self._place += 1
                 if self._place % self.shape.chunk == 0:
-                    self._keep(number)
+                    self._save(number)
                 elif self._place % self.predictor.batch_size == 0:
                     self._report()
-        self._keep(number)
+        self._save(number)
 
     def _report(self) -> None:
         now = perf_counter()
@@ -171,26 +171,26 @@ class RangeRunner:
             self._reported = now
             self.ahead(len(self._waiting))
 
-    def _keep(self, number: int) -> None:
-        """Put what waits into the journal."""
+    def _save(self, number: int) -> None:
+        """Save waiting frames in the journal."""
         waiting, self._waiting = self._waiting, []
         if waiting:
             self.n_done += len(waiting)
             self._put(number, self._place - len(waiting), self._columns(waiting), self.predictor.batch_size)
 
-    def _keep_whole_batches(self, number: int) -> None:
-        """Put what waits into the journal up to where a batch ends, and go on from there."""
+    def _save_whole_batches(self, number: int) -> None:
+        """Save waiting frames up to the end of a batch and continue from there."""
         surplus = min(self._place % self.predictor.batch_size, len(self._waiting))
         self._place -= surplus
         self._waiting = self._waiting[: len(self._waiting) - surplus]
-        self._keep(number)
+        self._save(number)
 
     def _put(self, number: int, start: int, columns: Columns, batch_size: int) -> None:
         now = perf_counter()
         with self.predictor.stopwatch.timing("writing"):
             self.shard.add(number, start, columns, batch_size, now - self._since)
         self._since = now
-        self.kept(number, start, columns)
+        self.saved(number, start, columns)
 
     def _columns(self, found: list[Outputs]) -> Columns:
         return to_columns(found, self.shape.n_nodes, self.shape.is_centroid)
@@ -206,7 +206,7 @@ class RangeRunner:
     def _halve(self, error: BaseException) -> None:
         size = self.predictor.batch_size // 2
         fallback = Fallback("batch_size", str(self.predictor.batch_size), str(size), f"Memory ran out: {error}")
-        self.predictor.reports.fall_back(fallback, f"memory ran out ({error}): going on with batches of {size}")
+        self.predictor.reports.fall_back(fallback, f"memory ran out ({error}): continuing with batches of {size}")
         self.predictor.batch_size = size
 
     @contextmanager

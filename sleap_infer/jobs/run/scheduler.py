@@ -21,11 +21,11 @@ from sleap_infer.jobs.plan.check_outputs import check_targets, find_problems
 from sleap_infer.jobs.plan.content import Contents
 from sleap_infer.jobs.plan.identity import identify, identify_models
 from sleap_infer.jobs.plan.tasks import Models, Task
-from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, Kept, Open, Opened, Said
+from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, LogLine, Open, Opened, Saved
 from sleap_infer.jobs.run.range_runner import Shape
 from sleap_infer.jobs.run.setup import as_begun, everything, is_done, lock, open_journal
-from sleap_infer.jobs.run.supervisor import Attempt, Unit, Worker, cut
-from sleap_infer.jobs.run.task_state import TaskInWork
+from sleap_infer.jobs.run.supervisor import AssignedRange, Attempt, Worker, cut
+from sleap_infer.jobs.run.task_state import TaskState
 from sleap_infer.jobs.store.columns import FAILED
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.locks import Leases, remove_remains
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Place:
-    """Where a worker runs: device, and the processor cores that it may use (`None`: all)."""
+    """Device and CPU cores of a worker (`None`: all cores)."""
 
     device: str = "auto"
     cores: tuple[int, ...] | None = None
 
 
 class _CannotStart(Exception):
-    """The models cannot be loaded, which is so for every task."""
+    """The models cannot be loaded, for any task."""
 
     def __init__(self, error: SleapInferError) -> None:
         super().__init__(str(error))
@@ -56,13 +56,13 @@ class Job:
     """A job in this process; its workers may be elsewhere.
 
     Args:
-        models: what predicts.
-        tasks: what of.
-        options: how.
-        listen: takes what happens; called by one thread at a time.
+        models: the models.
+        tasks: the outputs to make.
+        options: of the job.
+        listen: called with each event, by one thread at a time.
 
     Raises:
-        SleapInferError: the models or the options make no sense.
+        SleapInferError: the models or the options are not valid.
     """
 
     def __init__(
@@ -81,24 +81,24 @@ class Job:
         self._lock = threading.RLock()
         self._settled: Opened | None = None
         self._reports: dict[int, TaskReport] = {}
-        self._open: dict[int, TaskInWork] = {}
+        self._open: dict[int, TaskState] = {}
         self._n_workers = self._n_streams = 1
         self._next = self._first_opened = 0
         self._n_failed = 0
         self._stop: BaseException | None = None
 
     def run(self, workers: Sequence[Worker], places: Sequence[Place] | None = None) -> list[TaskReport]:
-        """Do everything.
+        """Run all tasks.
 
         Args:
-            workers: that share the work.
-            places: device and processor cores of each; by default as the models say, and all.
+            workers: the processes.
+            places: device and CPU cores of each; by default the device of the models, and all cores.
 
         Returns:
             A report for each task.
 
         Raises:
-            SleapInferError: the job cannot go on at all. What was predicted is in the journals.
+            SleapInferError: the job cannot continue. Predicted frames are in the journals.
         """
         self._n_workers = len(workers)
         for index, problem in self._problems.items():
@@ -129,9 +129,9 @@ class Job:
     def _work(self, number: int, worker: Worker, place: Place) -> None:
         try:
             name = str(number) if self.options.shard is None else f"shard-{self.options.shard[0]}"
-            attempt = Attempt(worker, lambda: self._opening(place), name, self._hear)
-            for index, unit in self._units(attempt):
-                self._do(attempt, index, unit)
+            attempt = Attempt(worker, lambda: self._opening(place), name, self._on_answer)
+            for index, assigned in self._ranges(attempt):
+                self._do(attempt, index, assigned)
         except BaseException as error:
             with self._lock:
                 self._stop = self._stop or error
@@ -144,26 +144,26 @@ class Job:
         return Open(models, clip, len(self.tasks) - len(self._problems), place.cores)
 
     def _sound(self) -> list[tuple[int, Task]]:
-        """Tasks without a known problem, with their numbers."""
+        """Return the tasks without a known problem, with their numbers."""
         return [(index, task) for index, task in enumerate(self.tasks) if index not in self._problems]
 
-    def _do(self, attempt: Attempt, index: int, unit: Unit) -> None:
+    def _do(self, attempt: Attempt, index: int, assigned: AssignedRange) -> None:
         state = self._open[index]
         claims = self._claims(state)
-        attempt.tell = lambda answer: self._hear(answer, index, attempt.shard)
+        attempt.on_answer = lambda answer: self._on_answer(answer, index, attempt.shard)
         try:
             if claims is None:
-                attempt.do(unit)
+                attempt.do(assigned)
             else:
-                with claims.working(unit.name):
-                    for gap in state.missing(unit):
-                        attempt.do(attrs.evolve(unit, places=gap))
+                with claims.working(assigned.name):
+                    for gap in state.missing(assigned):
+                        attempt.do(attrs.evolve(assigned, places=gap))
         except (OutputError, TooManyFailuresError):
             raise
         except Exception as error:
             if error is self._from_listener:
                 raise
-            self._hear(Ahead(0), index, attempt.shard)
+            self._on_answer(Ahead(0), index, attempt.shard)
             with self._lock:
                 state.stop(as_job_error(error))
         with self._lock:
@@ -172,7 +172,7 @@ class Job:
         if is_last:
             self._finish(index, attempt)
 
-    def _units(self, attempt: Attempt) -> Iterator[tuple[int, Unit]]:
+    def _ranges(self, attempt: Attempt) -> Iterator[tuple[int, AssignedRange]]:
         """Yield chunks for one worker; tasks are set up when it is their turn."""
         while True:
             with self._lock:
@@ -186,14 +186,14 @@ class Job:
                     continue
             yield found
 
-    def _take(self, attempt: Attempt) -> tuple[int, Unit] | None:
+    def _take(self, attempt: Attempt) -> tuple[int, AssignedRange] | None:
         for index, state in list(self._open.items()):
             claims = self._claims(state)
-            while state.units:
-                unit = state.units.pop(0)
+            while state.ranges:
+                assigned = state.ranges.pop(0)
                 try:
-                    if claims is None or (state.missing(unit) and claims.take(unit.name)):
-                        return index, unit
+                    if claims is None or (state.missing(assigned) and claims.take(assigned.name)):
+                        return index, assigned
                 except JournalError as error:
                     state.stop(error)
                 state.n_left -= 1
@@ -201,12 +201,12 @@ class Job:
                     self._finish(index, attempt)
         return None
 
-    def _claims(self, state: TaskInWork) -> Leases | None:
+    def _claims(self, state: TaskState) -> Leases | None:
         shard = self.options.shard
         return None if shard is None else Leases(state.journal.path / "claims", f"shard-{shard[0]}")
 
     def _prepare_next(self, attempt: Attempt) -> None:
-        """Open the next task, whose units are then there to take; or say why there is nothing to do for it."""
+        """Open the next task and queue its ranges, or report why there is nothing to do."""
         index, self._next = self._next, self._next + 1
         if index in self._problems:
             return
@@ -240,39 +240,39 @@ class Job:
             shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
             missing = journal.missing() if self.options.shard is None else everything(source)
             cuts = cut(missing, source.parts, shape.chunk, self._n_shares)
-            units = self._in_turn(
-                [Unit(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
+            ranges = self._in_turn(
+                [AssignedRange(task, part, places, shape, source.parts[part].n_frames) for part, places in cuts]
             )
             n_before = journal.n_frames()
-            state = TaskInWork(task, journal, source, contents, stack.pop_all(), units, n_before, n_left=len(units))
+            state = TaskState(task, journal, source, contents, stack.pop_all(), ranges, n_before, n_left=len(ranges))
             self._open[index] = state
             self._listen(Begun(task, source.n_frames, n_before))
-            if not units:
+            if not ranges:
                 self._finish(index, attempt)
 
     def _warn(self, text: str) -> None:
         self._listen(Note(text, is_warning=True))
 
-    def _in_turn(self, units: list[Unit]) -> list[Unit]:
-        """Each share begins somewhere else, so that none waits for the claims of another."""
+    def _in_turn(self, ranges: list[AssignedRange]) -> list[AssignedRange]:
+        """Rotate the ranges, so that each shard begins elsewhere and does not wait for the claims of another."""
         number, n_shares = self.options.shard or (0, 1)
-        first = number * len(units) // n_shares
-        return units[first:] + units[:first]
+        first = number * len(ranges) // n_shares
+        return ranges[first:] + ranges[:first]
 
     @property
     def _n_shares(self) -> int:
-        """How many processes share the work."""
+        """Return the number of processes that share the work."""
         return self._n_workers if self.options.shard is None else self.options.shard[1]
 
-    def _hear(self, answer: Answer, index: int | None = None, worker: str = "") -> None:
+    def _on_answer(self, answer: Answer, index: int | None = None, worker: str = "") -> None:
         with self._lock:
             if isinstance(answer, Opened):
-                self._hear_opened(answer)
-            elif isinstance(answer, Said):
+                self._on_opened(answer)
+            elif isinstance(answer, LogLine):
                 self._listen(Note(answer.text, is_warning=answer.level >= logging.WARNING))
-            elif index is not None and isinstance(answer, Kept):
+            elif index is not None and isinstance(answer, Saved):
                 self._open[index].ahead[worker] = 0
-                self._hear_kept(answer, index)
+                self._on_saved(answer, index)
             elif index is not None and isinstance(answer, Ahead):
                 state = self._open[index]
                 state.ahead[worker] = answer.n_frames
@@ -280,7 +280,7 @@ class Job:
             elif index is not None and isinstance(answer, Done):
                 self._open[index].count(answer.seconds)
 
-    def _hear_opened(self, answer: Opened) -> None:
+    def _on_opened(self, answer: Opened) -> None:
         if self._settled is None:
             for line in answer.lines:
                 self._listen(Note(line))
@@ -293,18 +293,20 @@ class Job:
         self._settled = answer
         self._n_streams = answer.n_streams * self._n_workers
 
-    def _hear_kept(self, kept: Kept, index: int) -> None:
+    def _on_saved(self, saved: Saved, index: int) -> None:
         state = self._open[index]
-        n_failed = sum(kept.counts[status] for status in FAILED)
+        n_failed = sum(saved.counts[status] for status in FAILED)
         self._n_failed += n_failed
-        self._listen(Progress(state.task, len(kept.places), kept.n_instances, n_failed, kept.rss_bytes, state.n_ahead))
-        for line in state.watch(kept):
+        self._listen(
+            Progress(state.task, len(saved.places), saved.n_instances, n_failed, saved.rss_bytes, state.n_ahead)
+        )
+        for line in state.watch(saved):
             self._listen(Note(line, is_warning=True))
         most = self.options.max_failed
         if most is not None and self._n_failed > most:
             raise TooManyFailuresError(
                 f"{self._n_failed} frames failed, more than the {most} that are allowed (--max-failed). What was "
-                "predicted is in the journals; the same command goes on there."
+                "predicted is in the journals; the same command resumes there."
             )
 
     def _finish(self, index: int, attempt: Attempt) -> None:
@@ -337,7 +339,7 @@ class Job:
 
 
 def as_job_error(error: Exception) -> SleapInferError:
-    """Return an error that ends a task, and not the job; the details of one that nothing foresaw are in a file."""
+    """Return an error that ends a task, and not the job; the details of an unexpected error are in a file."""
     return error if isinstance(error, SleapInferError) else JobError(explain(error))
 
 

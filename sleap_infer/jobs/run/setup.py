@@ -90,7 +90,7 @@ def open_journal(
     contents: Contents,
     said: Opened,
     options: JobOptions,
-    tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Journal:
     """Open the existing journal of a task if it is of the same job, else create one. Call this under its lock.
 
@@ -101,7 +101,7 @@ def open_journal(
         contents: of its videos.
         said: what the models are.
         options: of the job.
-        tell: takes a line for people.
+        warn: takes a line for people.
 
     Raises:
         JobDiffersError: what is there is of another job.
@@ -109,9 +109,9 @@ def open_journal(
         OutputError: it cannot be written.
     """
     if options.shard is None:
-        return _opened(task, what, source, contents, said, options, tell)
+        return _opened(task, what, source, contents, said, options, warn)
     with _in_turn(task):  # shards begin together; one of them makes the journal
-        return _opened(task, what, source, contents, said, options, tell)
+        return _opened(task, what, source, contents, said, options, warn)
 
 
 def _opened(
@@ -121,12 +121,12 @@ def _opened(
     contents: Contents,
     said: Opened,
     options: JobOptions,
-    tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Journal:
     how = how_it_runs(said.facts)
     if Journal.is_at(task.journal):
         try:
-            journal = _resumed(task, what, contents, how, options, tell)
+            journal = _resumed(task, what, contents, how, options, warn)
         except JournalError:
             if not options.overwrite:
                 raise
@@ -168,7 +168,7 @@ def _resumed(
     contents: Contents,
     how: dict[str, Any],
     options: JobOptions,
-    tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Journal | None:
     """Return the existing journal; `None` if it is to be replaced."""
     journal = Journal.open(task.journal)
@@ -186,7 +186,7 @@ def _resumed(
             "end, choose another output, or start anew with --overwrite, which deletes it."
         )
     if not journal.has_checksums:
-        tell(f"{task.journal} was written by an earlier version, without checksums: its frames are predicted again")
+        warn(f"{task.journal} was written by an earlier version, without checksums: its frames are predicted again")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The work of a job as ranges of a task's parts, and one worker's way through such a range, whatever breaks."""
+"""Ranges of a task's videos, and one worker that predicts them: restarts after crashes, isolates failing frames."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sleap_infer.errors import SourceError, SourceFormatError, WorkerError
 from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.plan.tasks import Task
-from sleap_infer.jobs.run.bisect import Narrowing
-from sleap_infer.jobs.run.protocol import Ahead, Answer, At, Kept, Look, Looked, Open, Opened, Request, Run
+from sleap_infer.jobs.run.bisect import Bisection
+from sleap_infer.jobs.run.protocol import Ahead, Answer, At, Look, Looked, Open, Opened, Request, Run, Saved
 from sleap_infer.jobs.run.range_runner import Shape
 from sleap_infer.jobs.run.source_facts import as_source
 from sleap_infer.jobs.run.worker_handle import Crash
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 class Worker(Protocol):
     """What can be asked: `process.WorkerProcess`, or `process.InThisProcess`."""
 
-    def ask(self, request: Request, tell: Callable[[Answer], None]) -> None:
+    def ask(self, request: Request, on_answer: Callable[[Answer], None]) -> None:
         """Have something done."""
 
-    def look(self, request: Look, tell: Callable[[Answer], None]) -> Looked:
+    def look(self, request: Look, on_answer: Callable[[Answer], None]) -> Looked:
         """Have a source described."""
 
     def stop(self) -> None:
@@ -45,7 +45,7 @@ class Worker(Protocol):
 
 
 @frozen
-class Unit:
+class AssignedRange:
     """A range of one part of a task.
 
     Attributes:
@@ -64,7 +64,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Of its claim."""
+        """Return the name of its claim."""
         return f"{self.part:06d}-{self.places.start:09d}"
 
 
@@ -76,7 +76,7 @@ def cut(
     Args:
         missing: by part.
         parts: of the source.
-        chunk: frames that are kept together.
+        chunk: frames per journal entry.
         n_workers: that share the work.
     """
     for part, gaps in missing.items():
@@ -89,20 +89,20 @@ def cut(
 
 @define
 class Attempt:
-    """One worker's way through units: it starts the process again where it ended, and finds the frames that end it.
+    """One worker. Its process is restarted after a crash, and the frames that crash it are isolated.
 
     Attributes:
-        worker: that does the work.
-        opening: gives what loads the models.
+        worker: the process.
+        opening: returns the request that loads the models.
         shard: name of the journal's file that it writes to.
-        tell: takes what happens.
+        on_answer: called with each answer of the worker.
         is_open: whether the models are loaded.
     """
 
     worker: Worker
     opening: Callable[[], Open]
     shard: str
-    tell: Callable[[Answer], None]
+    on_answer: Callable[[Answer], None]
     is_open: bool = False
     _full_batch: int = 1
     _batch_size: int | None = None
@@ -121,7 +121,7 @@ class Attempt:
         """
         for left in reversed(range(STARTS)):
             try:
-                self.worker.ask(self.opening(), self._hear)
+                self.worker.ask(self.opening(), self._on_answer)
                 self.is_open = True
                 return
             except Crash as crash:
@@ -130,19 +130,19 @@ class Attempt:
                 logger.warning("loading the models failed (%s): trying again", crash)
 
     def look(self, task: Task, with_shapes: bool = False, with_times: bool = False) -> Source:
-        """Have the source of a task looked at.
+        """Open the source of a task in the worker and describe it.
 
         Args:
-            task: which.
+            task: the task.
             with_shapes: whether frames are read to describe the shapes of videos.
             with_times: whether the times of frames are wanted.
 
         Raises:
             SourceError: it cannot be read, or ends the process that opens it.
-            WorkerError: the process ends whatever it is asked.
+            WorkerError: the process ends at any request.
         """
         try:
-            return as_source(self.worker.look(Look(task, with_shapes, with_times), self._hear))
+            return as_source(self.worker.look(Look(task, with_shapes, with_times), self._on_answer))
         except Crash as crash:
             self.is_open = False
             self._require_worker()
@@ -150,7 +150,7 @@ class Attempt:
 
     def _require_worker(self) -> None:
         try:
-            self.worker.look(Look(None), self._hear)
+            self.worker.look(Look(None), self._on_answer)
         except Crash as crash:
             raise WorkerError(f"The models cannot be loaded: {crash}.") from crash
 
@@ -162,84 +162,92 @@ class Attempt:
             logger.warning("%s: shapes of videos and times of frames are left out: %s", task.name, error)
             return seen
 
-    def do(self, unit: Unit) -> None:
-        """Predict a unit, into the journal.
+    def do(self, assigned: AssignedRange) -> None:
+        """Predict a range and save it in the journal.
 
         Raises:
             SleapInferError: it cannot be done.
         """
-        places, crashes = unit.places, 0
+        places, crashes = assigned.places, 0
         self._batch_size, self._span = None, 1
         while True:
             self._reached = places.start
             try:
-                self._run(unit, places)
+                self._run(assigned, places)
                 return
             except Crash as crash:
                 crashes = crashes + 1 if self._reached == places.start else 1
                 places = Range(self._reached, places.stop)
-                logger.warning("%s: %s near place %d; starting again there", unit.task.name, crash, self._reached)
+                logger.warning(
+                    "%s: %s near frame %d of the requested ones; restarting there",
+                    assigned.task.name,
+                    crash,
+                    self._reached,
+                )
                 smaller = (self._batch_size or self._full_batch) // 2
                 if crash.is_memory and smaller:
                     self._batch_size = smaller
                 elif crashes >= CRASHES_IN_ONE_PLACE:
-                    if unit.length is not None and places.start >= unit.length:
-                        raise WorkerError(f"{unit.task.name}: {crash}, behind its last frame.") from crash
-                    places = Range(self._narrow(unit, places), places.stop)
+                    if assigned.length is not None and places.start >= assigned.length:
+                        raise WorkerError(f"{assigned.task.name}: {crash}, after its last frame.") from crash
+                    places = Range(self._bisect(assigned, places), places.stop)
                     crashes = 0
                     if places.stop is not None and places.start >= places.stop:
                         return
 
-    def _narrow(self, unit: Unit, places: Range) -> int:
-        """Run frames from a place on one by one; gives the place behind them.
+    def _bisect(self, assigned: AssignedRange, places: Range) -> int:
+        """Run frames from a position on one by one; return the position after them.
 
-        It is a chunk, and twice as many each time that not one of them can be run.
+        The number of frames is one chunk, and doubles each time that none of them can be run.
         """
-        chunk, ends = unit.shape.chunk, (places.stop, unit.length)
+        chunk, ends = assigned.shape.chunk, (places.stop, assigned.length)
         end = (places.start // chunk + self._span) * chunk
         end = min([end, *(stop for stop in ends if stop is not None)])
-        narrowing, marks, n_guilty = Narrowing.of(Range(places.start, end)), (), 0
-        while (some := narrowing.next) is not None:
+        bisection, marks, n_failing = Bisection.of(Range(places.start, end)), (), 0
+        while (some := bisection.next) is not None:
             self._at = None
             try:
-                self._run(unit, some, singly=True, marks=marks)
+                self._run(assigned, some, singly=True, marks=marks)
                 marks = ()
-                narrowing.done()
+                bisection.done()
             except Crash as crash:
                 if self._at is None:
-                    raise WorkerError(f"{unit.task.name}: {crash}, before any frame.") from crash
-                guilty = narrowing.crashed(self._at)
-                n_guilty += len(guilty)
-                marks = ((guilty, f"frame {self._at}: {crash}"),)
-                logger.warning("%s: place %d is guilty: %s", unit.task.name, self._at, crash)
+                    raise WorkerError(f"{assigned.task.name}: {crash}, before any frame.") from crash
+                failing = bisection.crashed(self._at)
+                n_failing += len(failing)
+                marks = ((failing, f"frame {self._at}: {crash}"),)
+                logger.warning("%s: frame %d of the requested ones fails: %s", assigned.task.name, self._at, crash)
         if marks:
-            self._run(unit, Range(end, end), singly=True, marks=marks)
-        nothing = n_guilty == end - places.start
+            self._run(assigned, Range(end, end), singly=True, marks=marks)
+        nothing = n_failing == end - places.start
         if nothing and not self._n_good:
-            raise WorkerError(f"{unit.task.name}: every frame from place {places.start} to {end} ends the process.")
+            raise WorkerError(f"{assigned.task.name}: requested frames {places.start} to {end} all end the process.")
         self._span = 2 * self._span if nothing else 1
         return end
 
-    def _run(self, unit: Unit, places: Range, singly: bool = False, marks: tuple[tuple[Range, str], ...] = ()) -> None:
+    def _run(
+        self, assigned: AssignedRange, places: Range, singly: bool = False, marks: tuple[tuple[Range, str], ...] = ()
+    ) -> None:
         if not self.is_open:
             self.open()
         try:
             size, again = self._batch_size, self._has_crashed
             self.worker.ask(
-                Run(unit.task, unit.part, places, self.shard, unit.shape, size, singly, marks, again), self._hear
+                Run(assigned.task, assigned.part, places, self.shard, assigned.shape, size, singly, marks, again),
+                self._on_answer,
             )
         except Crash:
             self.is_open, self._has_crashed = False, True
-            self.tell(Ahead(0))
+            self.on_answer(Ahead(0))
             raise
 
-    def _hear(self, answer: Answer) -> None:
+    def _on_answer(self, answer: Answer) -> None:
         if isinstance(answer, At):
             self._at = answer.place
             return
         if isinstance(answer, Opened):
             self._full_batch = answer.facts["batch_size"]
-        if isinstance(answer, Kept):
+        if isinstance(answer, Saved):
             self._reached = max(self._reached, answer.places.stop or 0)
             self._n_good += answer.counts["ok"] + answer.counts["empty"]
-        self.tell(answer)
+        self.on_answer(answer)

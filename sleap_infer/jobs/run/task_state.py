@@ -16,9 +16,9 @@ from sleap_infer.frames import Source
 from sleap_infer.jobs.events import JobOptions, TaskReport
 from sleap_infer.jobs.plan.content import Contents
 from sleap_infer.jobs.plan.tasks import Task
-from sleap_infer.jobs.run.drift import Sentinel
-from sleap_infer.jobs.run.protocol import Kept
-from sleap_infer.jobs.run.supervisor import Unit
+from sleap_infer.jobs.run.drift import DriftCheck
+from sleap_infer.jobs.run.protocol import Saved
+from sleap_infer.jobs.run.supervisor import AssignedRange
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.ranges import Range, within
 from sleap_infer.jobs.write.results import collect, write
@@ -29,18 +29,18 @@ WAIT_S = 10.0
 
 
 @define
-class TaskInWork:
-    """A task in work.
+class TaskState:
+    """A task that is being processed.
 
     Attributes:
-        task: which.
+        task: the task.
         journal: its journal, open.
         source: its frames, open.
         contents: of its videos.
-        locks: what is given back at the end.
-        units: what no worker has taken yet.
+        locks: released at the end.
+        ranges: not taken by a worker yet.
         n_before: frames that were in the journal when it was opened.
-        n_left: units that are not done.
+        n_left: ranges that are not done.
         error: why it cannot go on; `None` if it can.
         ahead: frames that each worker has predicted and that are not in the journal yet.
     """
@@ -50,14 +50,14 @@ class TaskInWork:
     source: Source
     contents: Contents
     locks: ExitStack
-    units: list[Unit]
+    ranges: list[AssignedRange]
     n_before: int
     n_left: int
     error: SleapInferError | None = None
     ahead: dict[str, int] = field(factory=dict)
     _begun: float = field(factory=perf_counter, init=False)
     _seconds: dict[StageName, float] = field(factory=lambda: dict.fromkeys(STAGES, 0.0), init=False)
-    _sentinels: dict[int, Sentinel] = field(factory=dict, init=False)
+    _drift_checks: dict[int, DriftCheck] = field(factory=dict, init=False)
     _warnings: list[str] = field(factory=list, init=False)
 
     @property
@@ -65,25 +65,25 @@ class TaskInWork:
         """Frames that are predicted and not in the journal yet."""
         return sum(self.ahead.values())
 
-    def missing(self, unit: Unit) -> list[Range]:
-        """Return the ranges of a chunk that are not in the journal."""
-        return within(self.journal.missing().get(unit.part, []), unit.places)
+    def missing(self, assigned: AssignedRange) -> list[Range]:
+        """Return the gaps of a range that are not in the journal."""
+        return within(self.journal.missing().get(assigned.part, []), assigned.places)
 
     def stop(self, error: SleapInferError) -> None:
-        """Take no more units: it cannot go on. The first reason counts."""
+        """Drop the remaining ranges because of an error. The first error is reported."""
         self.error = self.error or error
-        self.n_left -= len(self.units)
-        self.units = []
+        self.n_left -= len(self.ranges)
+        self.ranges = []
 
     def count(self, seconds: Mapping[StageName, float]) -> None:
-        """Add what stages were busy with."""
+        """Add the busy seconds of stages."""
         for stage, spent in seconds.items():
             self._seconds[stage] += spent
 
-    def watch(self, kept: Kept) -> Iterator[str]:
-        """Look at new results, and say what is odd about them."""
-        for text in self._sentinels.setdefault(kept.part, Sentinel()).watch(kept.window):
-            line = f"{self.task.name}: up to frame {kept.places.stop}, {text}. Look at the video there"
+    def watch(self, saved: Saved) -> Iterator[str]:
+        """Yield a warning for each sudden change in new results."""
+        for text in self._drift_checks.setdefault(saved.part, DriftCheck()).watch(saved.window):
+            line = f"{self.task.name}: up to frame {saved.places.stop}, {text}. Check the video there"
             self._warnings.append(line)
             yield line
 
@@ -94,11 +94,11 @@ class TaskInWork:
     def conclude(
         self, options: JobOptions, n_streams: int, warn: Callable[[str], None], look: Callable[[bool], Source]
     ) -> TaskReport:
-        """Write the files of a task of which nothing is left, and report.
+        """Write the files of a complete task and return its report.
 
         Args:
             options: of the job.
-            n_streams: threads that networks ran in.
+            n_streams: threads in which networks ran.
             warn: takes what is wrong with the results, for people.
             look: gives the source with the shapes of its videos and, if asked to, the times of frames.
 

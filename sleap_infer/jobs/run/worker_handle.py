@@ -15,7 +15,7 @@ from sleap_infer.system.child_process import Child, ProcessEnd
 if TYPE_CHECKING:
     from sleap_infer.jobs.run.worker_session import Session
 
-Tell: TypeAlias = Callable[[Answer], None]
+OnAnswer: TypeAlias = Callable[[Answer], None]
 
 COMMAND = (sys.executable, "-m", "sleap_infer.jobs.run.worker_main")
 
@@ -59,12 +59,12 @@ class WorkerProcess:
         """
         self._started()
 
-    def ask(self, request: Request, tell: Tell) -> None:
+    def ask(self, request: Request, on_answer: OnAnswer) -> None:
         """Have something done.
 
         Args:
             request: what.
-            tell: takes what happens, as it happens.
+            on_answer: called with each answer at once.
 
         Raises:
             SleapInferError: it cannot be done.
@@ -76,7 +76,7 @@ class WorkerProcess:
         while (answer := receive(child.stdout)) is not None:
             if isinstance(answer, Failed):
                 raise as_error(answer)
-            tell(answer)
+            on_answer(answer)
             if isinstance(answer, (Done, Opened, Looked)):
                 return
         if self._is_over:
@@ -86,12 +86,12 @@ class WorkerProcess:
         words = end.last_lines()
         raise Crash(end.code or 0, f" ({words})" if words else "")
 
-    def look(self, request: Look, tell: Tell) -> Looked:
+    def look(self, request: Look, on_answer: OnAnswer) -> Looked:
         """Have a source opened, and described.
 
         Args:
             request: which.
-            tell: takes what else happens.
+            on_answer: called with the other answers.
 
         Raises:
             SourceError: it cannot be read.
@@ -103,7 +103,7 @@ class WorkerProcess:
             if isinstance(answer, Looked):
                 found.append(answer)
             else:
-                tell(answer)
+                on_answer(answer)
 
         self.ask(request, hear)
         return found[0]
@@ -148,18 +148,18 @@ class InThisProcess:
     def __init__(self) -> None:
         self._session: Session | None = None
 
-    def ask(self, request: Request, tell: Tell) -> None:
+    def ask(self, request: Request, on_answer: OnAnswer) -> None:
         """As `WorkerProcess.ask`."""
         if isinstance(request, Open):
             from sleap_infer.jobs.run.worker_session import Session
 
-            self._session = Session(request, tell)
+            self._session = Session(request, on_answer)
         else:
             assert self._session is not None
             assert isinstance(request, Run)
-            self._session.run(request, tell)
+            self._session.run(request, on_answer)
 
-    def look(self, request: Look, tell: Tell) -> Looked:
+    def look(self, request: Look, on_answer: OnAnswer) -> Looked:
         """As `WorkerProcess.look`."""
         from sleap_infer.jobs.run.source_facts import look
 

@@ -1,8 +1,8 @@
-"""A process that works on jobs: requests in on stdin, what happens out on stdout.
+"""A worker process of jobs: it reads requests from stdin and writes answers to stdout.
 
     python -m sleap_infer.jobs.run.worker_main
 
-Logs and whatever libraries print go to stderr. It ends when stdin does: whoever asked is gone.
+Logs and output of libraries go to stderr. The worker ends when stdin ends, because its parent has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from typing import IO
 
 from sleap_infer.errors import SleapInferError
-from sleap_infer.jobs.run.protocol import Answer, Failed, Look, Open, Request, Said, receive, send
+from sleap_infer.jobs.run.protocol import Answer, Failed, LogLine, Look, Open, Request, receive, send
 from sleap_infer.jobs.run.source_facts import look
 from sleap_infer.jobs.run.worker_session import Session
 from sleap_infer.reports import PROGRESS
@@ -25,36 +25,36 @@ from sleap_infer.system.unexpected_errors import explain
 from sleap_infer.tuning import tune_process
 
 
-class Teller(logging.Handler):
-    """Sends what happens, and lines of the log, one at a time.
+class AnswerHandler(logging.Handler):
+    """Send answers and log lines, one at a time.
 
     Args:
-        out: where to.
+        out: pipe to the parent.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
         super().__init__(logging.INFO)
         self._out = out
 
-    def tell(self, answer: Answer) -> None:
-        """Send what happened."""
+    def send(self, answer: Answer) -> None:
+        """Send an answer."""
         with self.lock or threading.RLock():
             send(self._out, answer)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a line of the log."""
-        self.tell(Said(record.levelno, record.getMessage()))
+        """Send a log line."""
+        self.send(LogLine(record.levelno, record.getMessage()))
 
 
 def main() -> None:
-    """Do what is asked for until there is nothing more."""
+    """Serve requests until stdin ends."""
     tune_process()
     out = pipe_to_parent()
     for name in ("SIGINT", "SIGHUP"):  # the process that sends the requests decides when to stop
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    teller = Teller(out)
-    logging.getLogger("sleap_infer").addHandler(teller)
+    handler = AnswerHandler(out)
+    logging.getLogger("sleap_infer").addHandler(handler)
     others = logging.StreamHandler()
     others.setFormatter(OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[others])
@@ -62,7 +62,7 @@ def main() -> None:
         logging.getLogger(name).propagate = False
     logging.getLogger(PROGRESS).setLevel(logging.INFO)
     logging.captureWarnings(True)
-    logging.getLogger("py.warnings").addHandler(teller)
+    logging.getLogger("py.warnings").addHandler(handler)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     session: Session | None = None
@@ -70,16 +70,16 @@ def main() -> None:
         request = requests.get()
         try:
             if isinstance(request, Open):
-                session = Session(request, teller.tell)
+                session = Session(request, handler.send)
             elif isinstance(request, Look):
-                teller.tell(look(request))
+                handler.send(look(request))
             else:
                 assert session is not None
-                session.run(request, teller.tell)
+                session.run(request, handler.send)
         except SleapInferError as error:
-            teller.tell(Failed(type(error).__name__, str(error)))
+            handler.send(Failed(type(error).__name__, str(error)))
         except BaseException as error:
-            teller.tell(Failed("WorkerError", explain(error)))
+            handler.send(Failed("WorkerError", explain(error)))
 
 
 def _listen(requests: queue.SimpleQueue[Request]) -> None:

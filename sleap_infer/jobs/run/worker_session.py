@@ -1,4 +1,4 @@
-"""Opened models, and the ranges that they are asked to predict: what a worker does, in whatever process it is."""
+"""Opened models and the ranges that they predict: the work of a worker, in its own process or in that of the job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sleap_infer.frames import Source
 from sleap_infer.frames.pixels.colour import has_colour
 from sleap_infer.jobs.plan.tasks import Models, Task
 from sleap_infer.jobs.run.drift import summed, unlike_training
-from sleap_infer.jobs.run.protocol import Ahead, Answer, At, Done, Kept, Open, Opened, Run
+from sleap_infer.jobs.run.protocol import Ahead, Answer, At, Done, Open, Opened, Run, Saved
 from sleap_infer.jobs.run.range_runner import RangeRunner
 from sleap_infer.jobs.store.columns import Columns
 from sleap_infer.jobs.store.journal import Journal
@@ -28,17 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """Models that are loaded; a context manager.
+    """Loaded models; a context manager.
 
     Args:
         request: which models, and how they run.
-        tell: takes what happens.
+        on_answer: called with each answer.
 
     Raises:
         SleapInferError: they cannot be loaded.
     """
 
-    def __init__(self, request: Open, tell: Callable[[Answer], None]) -> None:
+    def __init__(self, request: Open, on_answer: Callable[[Answer], None]) -> None:
         if request.cores is not None:
             set_core_affinity(request.cores)
         self.predictor = open_predictor(request.models, request.clip, request.n_tasks)
@@ -56,9 +56,9 @@ class Session:
             not spec.row.finds_points,
             max(runner.n_streams for runner in self.predictor.runners),
         )
-        tell(self.opened)
+        on_answer(self.opened)
 
-    def run(self, request: Run, tell: Callable[[Answer], None]) -> None:
+    def run(self, request: Run, on_answer: Callable[[Answer], None]) -> None:
         """Predict a range.
 
         Raises:
@@ -68,24 +68,24 @@ class Session:
         before = self.predictor.stopwatch.read()
         with Journal.open(request.task.journal).shard(request.shard) as shard:
 
-            def kept(part: int, start: int, columns: Columns) -> None:
+            def saved(part: int, start: int, columns: Columns) -> None:
                 places = Range(start, start + len(columns))
-                tell(Kept(part, places, columns.count(), columns.n_instances, summed(columns), resident_bytes()))
+                on_answer(Saved(part, places, columns.count(), columns.n_instances, summed(columns), resident_bytes()))
 
             def ahead(n_frames: int) -> None:
-                tell(Ahead(n_frames, resident_bytes()))
+                on_answer(Ahead(n_frames, resident_bytes()))
 
             runner = RangeRunner(
-                self.predictor, self._source(request.task, not request.after_crash), shard, request.shape, kept, ahead
+                self.predictor, self._source(request.task, not request.after_crash), shard, request.shape, saved, ahead
             )
             for places, note in request.marks:
                 runner.mark(request.part, places, note)
             if request.singly:
-                runner.run_singly(request.part, request.places, at=lambda place: tell(At(place)))
+                runner.run_singly(request.part, request.places, at=lambda place: on_answer(At(place)))
             else:
                 runner.run(request.part, request.places)
         spent = {stage: now - before[stage] for stage, now in self.predictor.stopwatch.read().items()}
-        tell(Done(spent))
+        on_answer(Done(spent))
 
     def close(self) -> None:
         """Give everything back."""

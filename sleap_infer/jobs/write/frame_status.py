@@ -1,4 +1,4 @@
-"""The ledger: one line for each frame that was asked for, with what became of it."""
+"""The frame status table: one row per requested frame."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sleap_infer.jobs.write.tables import as_cell, video_names
 HEADER = ("video", "frame", "time_s", "status", "instances", "reason")
 
 
-def write_ledger(path: Path, pieces: Iterable[tuple[int, Columns]], source: Source) -> None:
-    """Write the ledger as CSV; times are in seconds, empty where the video does not say. Names as `as_cell` does."""
+def write_frame_status(path: Path, chunks: Iterable[tuple[int, Columns]], source: Source) -> None:
+    """Write the frame status table as CSV. Times are in seconds, empty if unknown; names are written by `as_cell`."""
     times = [times_s(part.reader) for part in source.parts]
     names = [as_cell(name) for name in video_names(source)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        for part, columns in pieces:
+        for part, columns in chunks:
             shown, known = times[part] or [], len(times[part] or [])
             rows = zip(columns.frame_inds.tolist(), columns.statuses.tolist(), columns.counts.tolist(), strict=True)
             writer.writerows(
@@ -39,7 +39,7 @@ def write_ledger(path: Path, pieces: Iterable[tuple[int, Columns]], source: Sour
 
 
 def summary(counts: Mapping[FrameStatus, int]) -> str:
-    """All frames in one line, which adds up.
+    """Return the counts of all frames in one line.
 
     >>> summary({"ok": 95, "empty": 2, "decode_failed": 3})
     '100 frames = 97 done (95 ok, 2 empty) + 3 failed (3 decode_failed)'

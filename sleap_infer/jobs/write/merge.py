@@ -1,4 +1,4 @@
-"""Writes the files of jobs that several processes shared."""
+"""Write the files of jobs that ran in several shards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_journals(paths: Sequence[Path]) -> list[Journal]:
         inside = [place for place in sorted(path.glob("*.journal")) if Journal.is_at(place)] if path.is_dir() else []
         places = [path] if Journal.is_at(path) else inside
         if not places:
-            raise JournalError(f"{path} is no journal, and holds none. Journals are folders named OUTPUT.journal.")
+            raise JournalError(f"{path} is not a journal and contains none. Journals are folders named OUTPUT.journal.")
         for place in places:
             found.setdefault(file_key(place), Journal.open(place))
     return list(found.values())
@@ -113,15 +113,15 @@ def merge_journals(
     """Write the files of journals.
 
     Args:
-        journals: of jobs whose shares are done.
+        journals: of jobs whose shards are done.
         formats: to write; empty for that of each job's output name.
         partial: whether frames may be missing; they are marked as skipped.
         overwrite: whether files may be there.
         keep_journal: whether journals stay.
-        listen: takes the reports.
+        listen: called with each report.
 
     Raises:
-        JobError: frames are missing; a share still works on it; the videos are not those of the job.
+        JobError: frames are missing, a shard is still running, or the videos are not those of the job.
         OutputError: a file cannot be written, or would replace a source, a manifest or a model of the jobs.
     """
     models = [str(name) for journal in journals for name in journal.facts["facts"].get("model_paths", ())]
@@ -144,9 +144,7 @@ def _merge(
     own = identity_key(journal.facts["what"])  # what this job has written, a run that was killed has not finished
     there = [path for path in targets.values() if path.exists() and read_mark(path) != own]
     if there and not overwrite:
-        raise OutputExistsError(
-            f"{there[0]} is there already, and was made by something else. Replace it with --overwrite."
-        )
+        raise OutputExistsError(f"{there[0]} exists and was not made by this job. Replace it with --overwrite.")
     for path in targets.values():
         check_writable(path)
     if journal.is_live:
@@ -163,7 +161,7 @@ def _merge(
         missing = journal.missing()
         if missing and not partial:
             raise JobError(
-                f"{journal.path} is not complete: {listed(missing)}. Run the shares that are missing, or write what "
+                f"{journal.path} is not complete: {listed(missing)}. Run the missing shards, or write what "
                 "is there with --partial."
             )
         _mark_missing(journal, source, missing)
@@ -189,7 +187,7 @@ def _merge(
 
 
 def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path], keep_journal: bool) -> TaskReport:
-    """Write the files of a live session that was broken off: all that was predicted is all that there is."""
+    """Write the files of an interrupted live session: all predicted frames."""
     begun = perf_counter()
     with hold_lock(journal.path / "lock", str(task.output)):
         results, files = recover(journal, targets)
@@ -213,7 +211,7 @@ def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Rang
                 stop = max(gap.start, length) if gap.stop is None else gap.stop
                 inds = range(gap.start, stop) if video.frame_inds is None else video.frame_inds[gap.start : stop]
                 if len(inds):
-                    note = "no process came to it"
+                    note = "not reached by any process"
                     shard.add(part, gap.start, failed(list(inds), "skipped", note, journal.n_nodes), 1)
                 if gap.stop is None:
                     shard.end(part, stop)

@@ -1,4 +1,4 @@
-"""From a journal to the files that were asked for, each whole or not there."""
+"""Write the requested files from a journal, each complete or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sleap_infer.jobs.store.columns import FAILED, STATUSES, Columns
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.journal_files import LABELS_FILE
 from sleap_infer.jobs.write.analysis import UNTRACKED, write_analysis
-from sleap_infer.jobs.write.frame_status import write_ledger
+from sleap_infer.jobs.write.frame_status import write_frame_status
 from sleap_infer.jobs.write.slp import write_slp
 from sleap_infer.jobs.write.tables import video_names, write_csv, write_parquet
 from sleap_infer.model.spec import SkeletonSpec
@@ -49,12 +49,12 @@ NOTED_BYTES = 60_000
 """Most bytes of an attribute of an HDF5 file, nearly."""
 
 NOTES_KEPT = 100
-"""Reasons of failed frames that the provenance holds; the ledger holds all."""
+"""Maximum number of reasons of failed frames in the provenance; the frame status table has all."""
 
 
 @frozen
 class Results:
-    """What a journal holds, ready to be written.
+    """The content of a journal, ready to be written.
 
     Attributes:
         journal: of the job.
@@ -65,10 +65,10 @@ class Results:
         n_instances: in all.
         used_classes: in the order of their first appearance.
         notes: why frames failed, the first of them.
-        n_capped: frames in which all places for peaks were full.
+        n_capped: frames in which the maximum number of peaks was reached.
         n_not_finite: frames for which the network gave NaN.
         n_untracked: frames with several instances that have no track.
-        labels_file: the `.slp` file that is written beside other formats, if one is.
+        labels_file: the `.slp` file written beside other formats, if any.
     """
 
     journal: Journal
@@ -86,12 +86,12 @@ class Results:
 
     @property
     def n_frames(self) -> int:
-        """Frames in all."""
+        """Return the number of frames."""
         return sum(self.counts.values())
 
     @property
     def n_failed(self) -> int:
-        """Frames that are not done."""
+        """Return the number of failed frames."""
         return sum(self.counts[status] for status in FAILED)
 
     def warnings(self, formats: Container[OutputFormat]) -> list[str]:
@@ -110,19 +110,19 @@ class Results:
 
     @property
     def tracks(self) -> dict[int, int]:
-        """Index of the track of each class."""
+        """Return the index of the track of each class."""
         return {label: number for number, label in enumerate(self.used_classes)}
 
-    def pieces(self) -> Iterator[tuple[int, Columns]]:
-        """Place of the video in the source, and frames; in order.
+    def chunks(self) -> Iterator[tuple[int, Columns]]:
+        """Yield the index of the video in the source and its frames, in order.
 
         Raises:
-            JournalError: these are not exactly the frames that were asked for.
+            JournalError: these are not exactly the requested frames.
         """
         return self.journal.read_complete()
 
     def labels(self, **provenance: Any) -> sio.Labels:
-        """Labels without a frame, with everything else."""
+        """Return labels with everything but frames."""
         import sleap_io as sio
 
         labels = sio.Labels(
@@ -155,10 +155,10 @@ class Results:
 
 
 def collect(journal: Journal, source: Source) -> Results:
-    """Look through a journal once.
+    """Read a journal once and collect its counts.
 
     Raises:
-        JournalError: it does not hold exactly the frames that were asked for.
+        JournalError: it does not contain exactly the requested frames.
     """
     if journal.asked() != [part.frame_inds for part in source.parts]:
         raise JournalError(f"{journal.path} is of other frames than those of {source.name} that are there now.")
@@ -185,12 +185,12 @@ def write(results: Results, targets: Mapping[OutputFormat, Path], profile: Mappi
     """Write files.
 
     Args:
-        results: what a journal holds.
-        targets: where each format goes; files there are replaced.
-        profile: where the time went, for the provenance.
+        results: content of a journal.
+        targets: path of each format; existing files are replaced.
+        profile: busy time of each stage, for the provenance.
 
     Returns:
-        The files: where a format holds one video only, one for each.
+        The files; one per video for formats of one video.
 
     Raises:
         OutputError: one cannot be written; those before it are.
@@ -209,7 +209,7 @@ def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> li
     labels = results.labels(profile=profile)
 
     def fill(path: Path) -> None:
-        write_slp(path, labels, results.pieces(), size, results.tracks)
+        write_slp(path, labels, results.chunks(), size, results.tracks)
         _check_labels(path, results)
         _mark(path, results)
 
@@ -217,7 +217,7 @@ def _write_slp(results: Results, target: Path, profile: Mapping[str, Any]) -> li
 
 
 def _check_labels(path: Path, results: Results) -> None:
-    """Compare a written file with what was asked for, before anything that it was made from is deleted.
+    """Compare a written file with the request before the journal is deleted.
 
     Raises:
         OutputError: it holds other frames.
@@ -256,10 +256,7 @@ def _mark(path: Path, results: Results) -> None:
 
 
 def _put_text(target: Path, results: Results, fill: Callable[[Path], object]) -> list[Path]:
-    """Write a text file, and its mark before it is in its place: a text file cannot say what made it.
-
-    A hidden file beside it does, and how long it is.
-    """
+    """Write a text file, and first its mark: a hidden file beside it with the job and the length of the file."""
 
     def filled(path: Path) -> None:
         fill(path)
@@ -274,7 +271,7 @@ def _noted(results: Results) -> str:
 
 
 def mark_file(path: Path) -> Path:
-    """Where the mark of a text file is."""
+    """Return the path of the mark of a text file."""
     return path.with_name(f".{path.name}.job")
 
 
@@ -309,16 +306,16 @@ def _read_marks(path: Path) -> tuple[str | None, str | None]:
 
 
 def _write_csv(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    return _put_text(target, results, lambda path: write_csv(path, results.pieces(), *_names(results)))
+    return _put_text(target, results, lambda path: write_csv(path, results.chunks(), *_names(results)))
 
 
 def _write_parquet(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
     facts = {MARK: identity_key(results.journal.facts["what"]), NOTED: _noted(results)}
-    return [put_in_place(target, lambda path: write_parquet(path, results.pieces(), *_names(results), facts))]
+    return [put_in_place(target, lambda path: write_parquet(path, results.chunks(), *_names(results), facts))]
 
 
-def _write_ledger(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
-    return _put_text(target, results, lambda path: write_ledger(path, results.pieces(), results.source))
+def _write_frame_status(results: Results, target: Path, profile: Mapping[str, Any]) -> list[Path]:
+    return _put_text(target, results, lambda path: write_frame_status(path, results.chunks(), results.source))
 
 
 Writer: TypeAlias = Callable[[Results, Path, Mapping[str, Any]], list[Path]]
@@ -328,7 +325,7 @@ WRITERS: Mapping[OutputFormat, Writer] = {
     "analysis_h5": _write_analysis,
     "csv": _write_csv,
     "parquet": _write_parquet,
-    "ledger": _write_ledger,
+    "ledger": _write_frame_status,
 }
 
 

@@ -35,16 +35,16 @@ class Bytes:
 def write_slp(
     path: Path,
     labels: sio.Labels,
-    pieces: Iterable[tuple[int, Columns]],
+    chunks: Iterable[tuple[int, Columns]],
     size: tuple[int, int],
     tracks: Mapping[int, int],
 ) -> None:
-    """Write labels whose frames come in pieces.
+    """Write labels whose frames come in chunks.
 
     Args:
         path: of the file; something there is replaced.
         labels: all but the frames.
-        pieces: index of the video in these labels, and its frames; in the order in which they are to stand.
+        chunks: index of the video in these labels, and its frames; in the order in which they are to stand.
         size: frames and instances in all.
         tracks: index of the track of each class.
     """
@@ -60,7 +60,7 @@ def write_slp(
             _resized(file, "instances", n_instances),
             _resized(file, "pred_points", n_instances * n_nodes),
         )
-        for video, columns in pieces:
+        for video, columns in chunks:
             tables.add(ids[video], columns, tracks)
 
 

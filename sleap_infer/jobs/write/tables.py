@@ -16,7 +16,7 @@ from sleap_infer.frames import Source
 from sleap_infer.jobs.store.columns import Columns
 from sleap_infer.system.runtimes import install_command
 
-Pieces: TypeAlias = Iterable[tuple[int, Columns]]
+Chunks: TypeAlias = Iterable[tuple[int, Columns]]
 
 COLUMNS = ("video", "frame", "instance", "track", "node", "x", "y", "score", "instance_score", "track_score", "time_s")
 """Of the tables: path of the video; index of the frame; number of the instance in its frame; name of its class, if the
@@ -45,19 +45,19 @@ def video_names(source: Source) -> list[str]:
     return [str(name[0] if isinstance(name, list) else name) for name in names]
 
 
-def write_csv(path: Path, pieces: Pieces, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]) -> None:
+def write_csv(path: Path, chunks: Chunks, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]) -> None:
     """Write a CSV file with the columns `COLUMNS`; what there is not is empty. Names are as `as_cell` gives them."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         videos, nodes, classes = ([as_cell(name) for name in names] for names in (videos, nodes, classes))
-        for table in tables(pieces, videos, nodes, classes):
+        for table in tables(chunks, videos, nodes, classes):
             writer.writerows(zip(*(_as_text(table[name]) for name in COLUMNS), strict=True))
 
 
 def write_parquet(
     path: Path,
-    pieces: Pieces,
+    chunks: Chunks,
     videos: Sequence[str],
     nodes: Sequence[str],
     classes: Sequence[str],
@@ -76,7 +76,7 @@ def write_parquet(
     texts = dict.fromkeys(("video", "track", "node"), pa.dictionary(pa.int32(), pa.string()))
     schema = pa.schema([(name, {**types, **texts}.get(name, pa.float32())) for name in COLUMNS], metadata=dict(facts))
     with parquet.ParquetWriter(path, schema) as writer:
-        for table in tables(pieces, videos, nodes, classes):
+        for table in tables(chunks, videos, nodes, classes):
             arrays = [
                 pa.array(_with_nulls(table[field.name]), pa.string() if field.name in texts else field.type)
                 for field in schema
@@ -102,11 +102,11 @@ def require_pyarrow() -> None:
 
 
 def tables(
-    pieces: Pieces, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]
+    chunks: Chunks, videos: Sequence[str], nodes: Sequence[str], classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Rows of each piece as arrays by the name of their column."""
     names = np.array([*classes, ""], dtype=object)
-    for video, columns in pieces:
+    for video, columns in chunks:
         found = ~np.isnan(columns.points[..., 0])
         rows, node = np.nonzero(found)
         frames = np.repeat(columns.frame_inds, columns.counts)
