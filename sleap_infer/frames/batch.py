@@ -1,4 +1,4 @@
-"""A batch of frames on its way: pictures of those that could be read, and the place of each that was asked for."""
+"""A batch of frames: the images of readable frames, and a reference for each requested frame."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Images: TypeAlias = "NDArray[Any] | Tensor"
 
 @frozen
 class FrameRef:
-    """One frame that was asked for.
+    """One requested frame.
 
     Attributes:
         video_idx: index of its video in the source.
         frame_idx: its index in that video.
-        failure: why it cannot be read; such a frame has no picture in its batch.
-        known: (I, N, 2) points that a person gave for its instances, in image pixels; `None` without labels.
+        failure: why it cannot be read; such a frame has no image in its batch.
+        known: (I, N, 2) labelled points of its instances, in image pixels; `None` without labels.
         time_s: its time stamp in seconds; `None` for sources without time stamps.
     """
 
@@ -59,7 +59,7 @@ class FrameBatch:
 
     @property
     def readable(self) -> tuple[FrameRef, ...]:
-        """The frames that have a picture, one per image."""
+        """Return the frames that have an image."""
         return tuple(frame for frame in self.frames if frame.failure is None)
 
 

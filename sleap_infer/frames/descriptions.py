@@ -72,7 +72,7 @@ def without_shape(video: Callable[[], sio.Video]) -> sio.Video:
 
 
 def of_array(shape: Shape) -> sio.Video:
-    """Frames in memory: no file stands behind them."""
+    """Describe frames in memory, without a file."""
     import sleap_io as sio
 
     return sio.Video(filename="array", backend_metadata={"shape": shape}, open_backend=False)

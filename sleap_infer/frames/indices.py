@@ -91,7 +91,7 @@ class Indices(Sequence[int]):
         return {"pieces": [list(piece) for piece in self.pieces], "open_from": self.open_from}
 
     def until(self, n_frames: int) -> Indices:
-        """Return the indices in a video of so many frames: an open end becomes its last frame.
+        """Return the indices in a video of `n_frames` frames: an open end becomes its last frame.
 
         Raises:
             FrameSelectionError: the video has no frame where an open range begins.
@@ -168,7 +168,7 @@ class Indices(Sequence[int]):
 
     @cached_property
     def _ends(self) -> tuple[int, ...]:
-        """Positions behind the last index of each range."""
+        """Return the positions after the last index of each range."""
         return tuple(accumulate(len(one) for one in self._ranges))
 
     def _cut(self, start: int, stop: int) -> Indices:

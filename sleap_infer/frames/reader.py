@@ -1,4 +1,4 @@
-"""What all readers have in common."""
+"""The interface of all readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reader(Protocol):
 
     @property
     def n_frames(self) -> int | None:
-        """Number of frames as far as it is known beforehand."""
+        """Return the number of frames; `None` if unknown."""
 
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
         """Read frames in ascending order.
@@ -40,7 +40,7 @@ class Reader(Protocol):
         """Return a reader of the same video for models with three channels: no frame makes the others gray."""
 
     def close(self) -> None:
-        """Give files back."""
+        """Close files."""
 
 
 def time_of_last(reader: Reader) -> float | None:
@@ -50,6 +50,6 @@ def time_of_last(reader: Reader) -> float | None:
 
 
 def times_s(reader: Reader) -> list[float] | None:
-    """When each frame is shown, in seconds; `None` where the reader, or its file, does not know."""
+    """Return the time stamp of each frame in seconds; `None` if the source has none."""
     known: Callable[[], list[float] | None] | None = getattr(reader, "times_s", None)
     return None if known is None else known()

@@ -1,4 +1,4 @@
-"""A source: one or more videos, which of their frames are wanted, and these in batches."""
+"""A source: one or more videos and their requested frames, in batches."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Points = NDArray[np.float32]
 
 @define
 class VideoPart:
-    """The frames that are wanted of one video.
+    """The requested frames of one video.
 
     Attributes:
         reader: reads it.
-        video: makes its description for `sleap_io.Labels`, when one is asked for.
+        video: returns its description for `sleap_io.Labels`.
         video_idx: its index in the source.
         frame_inds: ascending; `None` for all.
         known: (I, N, 2) points that a person gave, by frame; `None` without labels.
-        first: place of the first of these frames among those of a whole job. Batches end at its multiples of their
+        first: position of the first of these frames among those of the whole job. Batches end at multiples of their
             size, so that a job that goes on somewhere cuts them as if it had begun at the start. Where all frames are
             wanted, it is the index of the first.
     """
@@ -46,24 +46,24 @@ class VideoPart:
 
     @property
     def n_frames(self) -> int | None:
-        """How many frames are wanted, as far as it is known beforehand."""
+        """Return the number of requested frames; `None` if unknown."""
         if self.frame_inds is not None:
             return len(self.frame_inds)
         return None if self.reader.n_frames is None else max(self.reader.n_frames - self.first, 0)
 
     def some(self, start: int, stop: int | None = None) -> VideoPart:
-        """Those of the wanted frames at places from `start` up to `stop`, or to the end of the video.
+        """Return the requested frames at positions from `start` up to `stop`, or to the end of the video.
 
         Args:
-            start: place among the wanted frames.
-            stop: place of the first frame that is not wanted; of all frames of a video, its index.
+            start: position among the requested frames.
+            stop: position after the last frame; if all frames of a video are requested, an index.
         """
         if self.frame_inds is not None:
             return evolve(self, frame_inds=self.frame_inds[start:stop], first=start)
         return evolve(self, frame_inds=None if stop is None else range(start, stop), first=start)
 
     def reaches(self, place: int) -> bool:
-        """Whether there is a wanted frame at a place. Where nobody says how long a video is, it is looked for."""
+        """Return whether there is a requested frame at a position; reads the video if its length is unknown."""
         if self.frame_inds is not None:
             return place < len(self.frame_inds)
         if self.reader.n_frames is not None and place < self.reader.n_frames:
@@ -71,7 +71,7 @@ class VideoPart:
         return next(iter(self.some(place).read()), None) is not None
 
     def read(self) -> Iterator[tuple[int, AnyImage | FrameReadError]]:
-        """Read the wanted frames; see `Reader`."""
+        """Read the requested frames; see `Reader`."""
         if self.frame_inds is not None or self.first == 0:
             return self.reader.read(self.frame_inds)
         if isinstance(self.reader, VideoFileReader):
@@ -93,7 +93,7 @@ class Source:
 
     Attributes:
         name: for people.
-        parts: what is wanted of each video, in order.
+        parts: the requested frames of each video, in order.
         node_names: of the skeletons of a label file, each once, in order; `None` for a source without labels.
     """
 
@@ -103,7 +103,7 @@ class Source:
 
     @property
     def n_frames(self) -> int | None:
-        """How many frames will come; `None` if a video does not say how long it is."""
+        """Return the number of frames; `None` if the length of a video is unknown."""
         counts = [part.n_frames for part in self.parts]
         return None if None in counts else sum(count for count in counts if count is not None)
 
@@ -112,15 +112,15 @@ class Source:
         return evolve(self, parts=tuple(evolve(part, reader=part.reader.in_colour()) for part in self.parts))
 
     def videos(self) -> dict[int, sio.Video]:
-        """Descriptions of the videos for `sleap_io.Labels`, by index in the source."""
+        """Return descriptions of the videos for `sleap_io.Labels`, by index in the source."""
         return {part.video_idx: part.video() for part in self.parts}
 
     def batches(self, batch_size: int) -> Iterator[FrameBatch]:
-        """Read all wanted frames in order.
+        """Read all requested frames in order.
 
         Args:
-            batch_size: most frames of a batch. A batch ends where the place of a frame is a multiple of it, and where
-                the video, the size or the type changes.
+            batch_size: maximum number of frames of a batch. A batch ends at multiples of it, and where the video,
+                the size or the type changes.
 
         Raises:
             OptionError: the size is below 1.
@@ -131,7 +131,7 @@ class Source:
             yield from _in_batches(part, batch_size)
 
     def close(self) -> None:
-        """Give all files back."""
+        """Close all files."""
         for part in self.parts:
             part.reader.close()
 

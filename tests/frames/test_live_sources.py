@@ -631,6 +631,6 @@ def test_frames_that_went_by_cannot_be_read_again(videos: Path) -> None:
     assert described.n_frames == 2
     (batch,) = described.batches(4)
     assert [frame.failure for frame in batch.frames] == [
-        f"frame {n} of {videos / 'two_flies.mp4'} went by and was not kept." for n in (0, 1)
+        f"frame {n} of {videos / 'two_flies.mp4'} was not saved." for n in (0, 1)
     ]
     described.close()

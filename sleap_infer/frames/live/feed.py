@@ -25,13 +25,13 @@ TIMEOUT = 10.0
 
 @frozen
 class LiveFrame:
-    """One frame that came.
+    """One frame.
 
     Attributes:
         image: (H, W, C) uint8, RGB, or one channel where the source is gray.
-        index: its place among all frames that came since the source was opened, whether they were taken or not; of a
-            file, its index in the file.
-        time: when it came, in seconds of the source's clock.
+        index: its position among all frames since the source was opened, taken or not; of a file, its index in the
+            file.
+        time: when it arrived, in seconds of the source's clock.
     """
 
     image: NDArray[np.uint8] = field(repr=lambda image: f"{image.dtype} {image.shape}", eq=False)
@@ -40,7 +40,7 @@ class LiveFrame:
 
 
 class Feed(Protocol):
-    """Gives frames as they come, in the thread in which it is read."""
+    """Yields frames as they arrive, in the thread in which it is read."""
 
     name: str
     """For people and files; without passwords."""

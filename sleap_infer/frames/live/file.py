@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sleap_io as sio
 
 Wait: TypeAlias = Callable[[threading.Event, float], object]
-"""Waits so many seconds, or until the event is set."""
+"""Waits for a number of seconds, or until the event is set."""
 
 USUAL_RATE = 25.0
 """Frames per second where a file does not say."""
@@ -31,7 +31,7 @@ USUAL_RATE = 25.0
 class FilePlayer:
     """Gives the frames of a video file at the times at which they are shown; see `frames.live.Feed`.
 
-    A file that is decoded more slowly than it is to be shown falls behind; no frame is left out here.
+    If decoding is slower than the frame rate, playback is delayed; no frame is left out here.
 
     Args:
         path: of the file.
@@ -39,7 +39,7 @@ class FilePlayer:
         wait: waits between frames.
 
     Attributes:
-        must_be_read: False: frames wait until they are asked for.
+        must_be_read: False: frames wait until they are requested.
 
     Raises:
         SourceFormatError: this is not a video.
@@ -110,7 +110,7 @@ class Timeline:
 
         Args:
             index: of the frame; they ascend.
-            shown_at: its time in the file.
+            shown_at: its time stamp in the file, in seconds.
         """
         is_first, steps = self._index < 0, index - self._index
         now = None if shown_at is None or self._origin is None else shown_at - self._origin

@@ -1,4 +1,4 @@
-"""Frames as they come, of which only the newest one is kept: from a camera, a stream, or a file played at its own rate.
+"""Newest frames of a camera, a stream, or a file played at its own rate; older ones are dropped.
 
 To add a kind of live source: a class that implements `Feed` in a module of its own here, and a line in `open_feed`.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     pass
 
 SECONDS_TO_END = 2.0
-"""How long closing waits for a device or a network that does not answer; its thread ends by itself later."""
+"""Seconds that closing waits for a device or a network that does not answer; its thread ends later."""
 
 CAMERA_FILE = re.compile(r"/dev/video\d+")
 LOCAL = "file://"
@@ -36,14 +36,14 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://.*")
 
 @frozen
 class LiveCounts:
-    """What became of the frames since the first one was asked for: `grabbed == taken + dropped + waiting`.
+    """Counts of frames since the first request: `grabbed == taken + dropped + waiting`.
 
     Attributes:
-        grabbed: frames that came.
-        taken: those that were asked for in time.
-        dropped: those that a newer one replaced before they were taken, or that were there when the source was closed.
-        waiting: 1 if one is there to be taken, else 0.
-        failed: frames that came damaged; not among the grabbed ones.
+        grabbed: frames that arrived.
+        taken: frames that were requested in time.
+        dropped: frames replaced by a newer one before they were taken, or waiting when the source was closed.
+        waiting: 1 if a frame waits, else 0.
+        failed: damaged frames; not among the grabbed ones.
     """
 
     grabbed: int = 0
@@ -54,7 +54,7 @@ class LiveCounts:
 
 
 class LiveSource:
-    """Keeps the newest frame of a feed, which is read in a thread of its own; a context manager.
+    """Holds the newest frame of a feed, which is read in its own thread; a context manager.
 
     A frame that is not taken before the next one comes is dropped, and counted. Counting begins when the first frame is
     asked for: what came before, while a model was opened, is forgotten.
@@ -79,7 +79,7 @@ class LiveSource:
 
     @property
     def name(self) -> str:
-        """For people and files; without passwords."""
+        """Return the name for people and files, without passwords."""
         return self._feed.name
 
     @property
@@ -93,23 +93,23 @@ class LiveSource:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no frame is there, and none will come."""
+        """Return whether no frame waits and none will arrive."""
         with self._changed:
             return self._has_ended and self._newest is None and self._error is None
 
     @property
     def last_failure(self) -> str | None:
-        """Why the last damaged frame could not be had."""
+        """Return why the last damaged frame could not be read."""
         return self._last_failure
 
     @property
     def n_grabbed(self) -> int:
-        """Frames that came since the first one was asked for."""
+        """Return the number of frames since the first request."""
         return self.counts().grabbed
 
     @property
     def n_dropped(self) -> int:
-        """Those of them that were not taken before a newer one came."""
+        """Return the number of frames that were not taken before a newer one arrived."""
         return self.counts().dropped
 
     def counts(self) -> LiveCounts:
@@ -128,7 +128,7 @@ class LiveSource:
             The frame, or `None`: none came in time, or the source has ended (`has_ended`).
 
         Raises:
-            FrameReadError: the source broke off; once, behind its last frame.
+            FrameReadError: the source was interrupted; once, after its last frame.
         """
         with self._changed:
             if not (self._is_asked or self._stopped.is_set()):
@@ -194,7 +194,7 @@ class LiveSource:
                 self._changed.notify_all()
 
     def _keep(self, found: LiveFrame | FrameReadError) -> bool:
-        """Put a frame in the place of the one before. False: no more is wanted."""
+        """Replace the newest frame; return `False` if the source is closed."""
         with self._changed:
             if self._stopped.is_set():
                 return False
@@ -217,7 +217,7 @@ class LiveSource:
 
 @frozen
 class Gone:
-    """Stands for so many frames of a source that went by, as a `Reader`: each is an error."""
+    """A `Reader` of frames that were not saved: each is an error."""
 
     name: str
     n_frames: int
@@ -225,14 +225,14 @@ class Gone:
     def read(self, frame_inds: Sequence[int] | None) -> Iterator[tuple[int, FrameReadError]]:
         """Read frames; see `Reader`."""
         for frame_idx in range(self.n_frames) if frame_inds is None else frame_inds:
-            yield frame_idx, FrameReadError(f"frame {frame_idx} of {self.name} went by and was not kept.")
+            yield frame_idx, FrameReadError(f"frame {frame_idx} of {self.name} was not saved.")
 
     def in_colour(self) -> Gone:
         """Return itself: there is no frame."""
         return self
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
 
 def open_live(source: str | int | Path, timeout: float = TIMEOUT) -> LiveSource:

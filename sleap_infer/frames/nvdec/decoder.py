@@ -1,7 +1,7 @@
 """Frames of a video file, decoded by a GPU: the same ones, index for index, as tensors that stay there.
 
-FFmpeg reads the packets, so that places are found as on the CPU. What the GPU makes of the first frame is compared with
-what the CPU makes of it. Where the GPU cannot, the CPU does, and one line says why.
+FFmpeg reads the packets, so that indices are those of the CPU. The first frame of the GPU is compared with that of the
+CPU. If the GPU cannot decode a video, the CPU does, and a warning gives the reason.
 """
 
 from __future__ import annotations

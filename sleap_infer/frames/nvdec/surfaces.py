@@ -1,7 +1,7 @@
-"""Packets of a video that another decoder than FFmpeg's works on, behind the face of PyAV.
+"""Packets of a video for another decoder than FFmpeg's, with the interface of PyAV.
 
 FFmpeg still opens the file and gives its packets, with the time of each. So `frames.packets` and `frames.seeking` find
-the place of a frame in the same way, whoever decodes it.
+the index of a frame in the same way, whatever decodes it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class SurfaceContainer:
         return (SurfacePacket(packet, self.decode) for packet in self._container.demux(stream))
 
     def decode(self, packet: Any) -> list[Surface]:
-        """Pictures that are complete when a packet is added. One that was not asked for, or is hidden, is left out."""
+        """Return the images that are complete when a packet is added, without hidden or discarded ones."""
         if self._decoder is None:
             self._decoder = self._open_decoder(self._codec)
         found = [picture for data, time in self._prepare(packet) for picture in self._decoder.decode(data, time)]

@@ -23,7 +23,7 @@ HEADER = 1 << 20
 """Bytes at the start of a file among which its header is, but for TIFF."""
 
 BEGINNING = 16
-"""Bytes by which formats are told apart."""
+"""Bytes that identify formats."""
 
 
 def too_large_image(data: Any) -> str | None:

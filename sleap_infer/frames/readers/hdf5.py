@@ -134,7 +134,7 @@ def read_described(video: sio.Video, path: Path) -> Hdf5Reader:
 
 
 def holds_embedded(path: Path, options: SourceOptions) -> bool:
-    """Return whether the images of an HDF5 file are embedded as in label files, each compressed by itself."""
+    """Return whether the images of an HDF5 file are embedded as in label files, each compressed separately."""
     if options.dataset is not None:
         return False
     with opened(path) as file:

@@ -1,8 +1,8 @@
-"""Frames of an open video stream, each at its place.
+"""Frames of an open video stream, each at its index.
 
 Frame identity comes from the packets. Each packet of a video stream is one frame and carries the time at which it is
 shown; the decoder gives frames in that order. A time that the decoder passes over is a frame that could not be decoded:
-it keeps its place, and no frame behind it is shifted.
+it keeps its index, and no later frame is shifted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _by_time(container: Any) -> Iterator[tuple[int | None, Any]]:
                 yield None, frame
                 continue
             place = next((n for n, (_, time) in enumerate(pending) if time == frame.pts), None)
-            if place is None:  # it comes too late: damage broke the order
+            if place is None:  # too late: damage broke the order
                 continue
             yield from ((time, None) for _, time in pending[:place])
             yield frame.pts, frame

@@ -51,7 +51,7 @@ def _sought(container: Any, time: int) -> Iterator[tuple[int | None, Any]]:
 def _numbered(
     frames: Iterator[tuple[int | None, Any]], index: Mapping[int | None, int], start: int
 ) -> Iterator[tuple[int, Any]]:
-    """Frames by their number, each place from `start` to the last one filled."""
+    """Yield frames by index, one for each index from `start` to the last."""
     expected = start
     for time, frame in frames:
         number = index.get(time, -1)
