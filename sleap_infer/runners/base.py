@@ -1,8 +1,8 @@
-"""What every backend shares: frames in, poses out. A backend says only how the network itself is run.
+"""The base of all backends: images to poses. A backend implements only how the network is run.
 
 To add a backend, write a class with `backend`, `facts`, `_open`, `_predict` and, where something must be released,
 `_close`, and enter it in `runners.registry`, or declare it as an entry point of another package (CONTRIBUTING.md). A
-backend that works beside the host, as GPUs do, implements `_start` instead, and `_predict` waits for it.
+backend that works asynchronously, such as a GPU, implements `_start` instead, and `_predict` waits for it.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ Images: TypeAlias = NDArray[Any]
 """(B, C, H, W), uint8, or float32 in [0, 1]."""
 
 Pending: TypeAlias = Callable[[], Candidates]
-"""Waits for the candidates of a batch that was started. Called once, from any thread."""
+"""Waits for the candidates of a started batch. Called once, from any thread."""
 
 
 @frozen
 class Opening:
-    """What a backend is opened with.
+    """All that a backend needs to open a model.
 
     Attributes:
-        path: of the model, as it was given.
+        path: of the model, as given.
         spec: its facts.
         settings: resolved.
-        returned: the heavy things that outputs carry.
-        device: where the network runs; `"auto"` takes the fastest that is there.
-        precision: that the network computes in; `None` is 32-bit floats, or what an export was made in.
-        backend_options: for the runtime, in its own words.
-        at_once: most images that are given to the network at once, as far as it is known.
-        aim: what processor cores are divided for.
+        returned: the large arrays that outputs carry.
+        device: where the network runs; `"auto"`: the fastest available.
+        precision: of the network; `None`: fp32, or the precision of the export.
+        backend_options: passed to the runtime; see the runner's class.
+        at_once: maximum number of images per call.
+        aim: optimise CPU threading for throughput or latency.
     """
 
     path: Path
@@ -68,22 +68,22 @@ class Opening:
 
 
 class BaseInferenceRunner(ABC):
-    """One network, from frames to poses.
+    """One network, from images to poses.
 
-    `predict` is `preprocess_image`, then the network, then `postprocess_results`; all three are the same for every
-    backend. A runner is a context manager; leaving it gives its memory back.
+    `predict` is `preprocess_image`, the network, and `postprocess_results`. A runner is a context manager, which
+    releases its memory on exit.
 
     Args:
         spec: the model's facts.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry.
+        returned: the large arrays that outputs carry.
     """
 
     backend: ClassVar[str | None] = None
     """Name in the registry; `None` for runners that are not opened by name."""
 
     facts: ClassVar[BackendFacts] = BackendFacts(label="a backend")
-    """What `auto`, `doctor`, `info`, `benchmark` and the command line have to know."""
+    """Facts for `auto`, `doctor`, `info`, `benchmark` and the command line."""
 
     def __init__(self, spec: ModelSpec, settings: StageSettings, returned: ReturnOptions | None = None) -> None:
         self.spec = spec
@@ -106,15 +106,15 @@ class BaseInferenceRunner(ABC):
 
         Args:
             path: a model directory, or its configuration or checkpoint file.
-            device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"` takes the fastest that is there.
-            precision: that the network computes in; by default 32-bit floats, or what an export was made in.
-            backend_options: handed through to the runtime, in its own words; see the runner's class.
-            **options: any of the options in `sleap_infer.config.options` that apply to this kind of model.
+            device: where the network runs, e.g. `"cpu"`, `"cuda:1"`; `"auto"`: the fastest available.
+            precision: of the network; by default fp32, or the precision of the export.
+            backend_options: passed to the runtime; see the runner's class.
+            **options: options in `sleap_infer.config.options` that apply to this kind of model.
 
         Raises:
             ModelError: the model cannot be read.
             OptionError: an unknown option, a wrong value, or an option without effect on this model.
-            BackendError: the backend or the device is not there.
+            BackendError: the backend or the device is not available.
         """
         spec = read_spec(path, options.get("ignore_unknown_settings") is True)
         resolved = resolve([spec], read_options([spec], spec.row.pipeline, options))
@@ -124,7 +124,7 @@ class BaseInferenceRunner(ABC):
     @classmethod
     @final
     def require(cls, device: str = "auto") -> None:
-        """Check that the backend and the device are there, before anything is made for them.
+        """Check that the backend and the device are available.
 
         Raises:
             BackendError: one of them is not.
@@ -135,10 +135,10 @@ class BaseInferenceRunner(ABC):
     @classmethod
     @final
     def open(cls, opening: Opening) -> Self:
-        """Open a model whose settings are resolved; `from_model_path` does that as well.
+        """Open a model whose settings are resolved.
 
         Raises:
-            BackendError: the backend or the device is not there.
+            BackendError: the backend or the device is not available.
             OptionError: this backend does not have the precision.
         """
         require_one_device(opening.device)
@@ -148,18 +148,18 @@ class BaseInferenceRunner(ABC):
 
     @final
     def predict(self, imgs: Any) -> list[Outputs]:
-        """Poses of images that are in memory.
+        """Return the poses of images in memory.
 
         Args:
             imgs: an array or tensor, a list of them, or a dict with `"image"`; uint8, or float; (H, W), (H, W, C),
-                (B, H, W), (B, H, W, C) or (B, C, H, W), C being 1 or 3. For models that look at crops
+                (B, H, W), (B, H, W, C) or (B, C, H, W), C being 1 or 3. For models that run on crops
                 (centered instance, multi-class top-down) these are the crops.
 
         Returns:
-            One `Outputs` per image, in order; points in pixels of that image.
+            One `Outputs` per image, in order; points in pixels of the image.
 
         Raises:
-            ImageError: this is not an image or a batch of images.
+            ImageError: `imgs` is not an image or a batch of images.
         """
         outputs = []
         for images in as_batches(imgs):
@@ -170,13 +170,13 @@ class BaseInferenceRunner(ABC):
 
     @final
     def preprocess_image(self, imgs: Any) -> tuple[Images, Geometry]:
-        """Bring images of one size into the form that the network expects.
+        """Preprocess images of one size for the network.
 
         Args:
             imgs: as in `predict`.
 
         Returns:
-            The network's input (B, C, H, W), and where its points lie in the image.
+            The network's input (B, C, H, W), and its geometry in the image.
 
         Raises:
             ImageError: these are not images, or not all of one size and type.
@@ -185,7 +185,7 @@ class BaseInferenceRunner(ABC):
         if len(batches) != 1:
             raise ImageError(
                 f"Images of {len(batches)} different sizes or types: {', '.join(str(b.shape[1:]) for b in batches)} "
-                "as (C, H, W). Preprocess each size by itself, or call predict, which does so."
+                "as (C, H, W). Preprocess each size separately, or call predict, which does so."
             )
         return self._preprocess(batches[0])
 
@@ -194,34 +194,34 @@ class BaseInferenceRunner(ABC):
         """Run the network.
 
         Args:
-            inputs: (B, C, H, W) as `preprocess_image` leaves them.
+            inputs: (B, C, H, W) from `preprocess_image`.
 
         Returns:
-            The arrays of `sleap_infer.config.kinds` for this kind of model, with their maps if these are requested.
+            The arrays of `sleap_infer.config.kinds` for this kind of model, and maps if requested.
         """
         return self._check(self._predict(inputs))
 
     @final
     def start(self, inputs: Images) -> Pending:
-        """Begin to run the network, and come back before it is done where the backend can (`runs_beside`).
+        """Start the network; if the backend is asynchronous (`runs_beside`), return before it is done.
 
         Args:
-            inputs: as in `infer`; not to be changed before the candidates are there.
+            inputs: as in `infer`; not to be changed until the candidates are returned.
 
         Returns:
-            What waits for the candidates. Batches are worked on in the order in which they are started.
+            A function that waits for the candidates. Batches run in the order in which they are started.
         """
         return self._timed(lambda: self._start(inputs))
 
     @final
     def start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
-        """Begin to run the network on square crops of frames.
+        """Start the network on square crops of frames.
 
         Args:
             frames: (B, C, H, W) fitted frames.
             which: (I,) the frame of each crop, I from 1 up.
             first: (I, 2) its first pixel as (x, y), which may lie outside.
-            at_once: most crops that go through the network at once.
+            at_once: maximum number of crops per call.
 
         Returns:
             As in `start`, for all crops in order.
@@ -230,58 +230,58 @@ class BaseInferenceRunner(ABC):
 
     @final
     def postprocess_results(self, candidates: Candidates, geometry: Geometry) -> list[Outputs]:
-        """Turn candidates into instances, in pixels of the image; one `Outputs` per image."""
+        """Convert candidates to one `Outputs` per image, with points in pixels of the image."""
         return postprocess(candidates, geometry, self.spec, self.settings)
 
     @final
     def close(self) -> None:
-        """Give back what the backend holds. A closed runner cannot predict; closing twice does nothing."""
+        """Release the memory of the backend. A closed runner cannot predict; closing twice does nothing."""
         self._close()
 
     @final
     def __enter__(self) -> Self:
-        """Enter the lifetime of the runner."""
+        """Return the runner."""
         return self
 
     @final
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close the runner."""
         self.close()
 
     def count_with(self, stopwatch: Stopwatch) -> None:
-        """Add the seconds of every stage to a stopwatch from now on."""
+        """Count the time of every stage with a stopwatch from now on."""
         self.stopwatch = stopwatch
 
     @property
     def device(self) -> str:
-        """Where the network runs."""
+        """Return the device of the network."""
         return "cpu"
 
     @property
     def precision(self) -> str:
-        """What the network computes in."""
+        """Return the precision of the network."""
         return self.spec.exported.precision if self.spec.exported else "fp32"
 
     @property
     def runs_beside(self) -> bool:
-        """Whether `start` comes back before the work is done."""
+        """Return whether `start` is asynchronous."""
         return False
 
     @property
     def takes_device_images(self) -> bool:
-        """Whether `start` and `start_crops` take images that are tensors on `device`."""
+        """Return whether `start` and `start_crops` accept tensors on `device`."""
         return False
 
     @property
     def n_streams(self) -> int:
-        """How many images, or batches, are worked on at the same time."""
+        """Return the number of images, or batches, that run at the same time."""
         return 1
 
     @property
     def n_batches(self) -> int:
-        """How many batches at a time it takes to keep it busy."""
+        """Return the number of batches in flight that keep the runner busy."""
         return 1
 
     @classmethod
@@ -292,12 +292,12 @@ class BaseInferenceRunner(ABC):
 
     @classmethod
     def _require(cls, device: str) -> None:
-        """Check that the backend and the device are there."""
+        """Check that the backend and the device are available."""
         cls.facts.check_device(device)
 
     @classmethod
     def _open(cls, opening: Opening) -> Self:
-        """Make a runner from a model's files."""
+        """Create a runner from a model's files."""
         raise BackendError(f"A {cls.__name__} is not made from a model's files. Make one by its constructor.")
 
     @abstractmethod
@@ -305,23 +305,23 @@ class BaseInferenceRunner(ABC):
         """Run the network on a batch."""
 
     def _start(self, images: Images) -> Pending:
-        """Begin to run the network on a batch."""
+        """Start the network on a batch."""
         found = self._predict(images)
         return lambda: found
 
     def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
-        """Begin to run the network on crops."""
+        """Start the network on crops."""
         assert self.settings.crop_size is not None
         with self.stopwatch.timing("preprocess"):
             crops = take_crops(frames, which, first, self.settings.crop_size, self.settings.images)
-        parts = [self._start(crops[begin : begin + at_once]) for begin in range(0, len(crops), at_once)]
-        return lambda: join([part() for part in parts])
+        pending = [self._start(crops[begin : begin + at_once]) for begin in range(0, len(crops), at_once)]
+        return lambda: join([wait() for wait in pending])
 
     def _close(self) -> None:  # noqa: B027 - most backends hold nothing
-        """Give back what the backend holds."""
+        """Release what the backend holds."""
 
     def _timed(self, start: Callable[[], Pending]) -> Pending:
-        """Start, and check what comes of it. Of a device beside the host, the time that the host gives it counts."""
+        """Start, and check the candidates. For an asynchronous device, count the time that the host spends on it."""
         if not self.runs_beside or self.n_streams > 1:
             pending = start()
             return lambda: self._check(pending())

@@ -1,4 +1,4 @@
-"""How many images a batch is filled up to, for backends that make something ready for each number."""
+"""Padded batch sizes, for backends that compile for each size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 
 def padded_size(n_images: int, known: Iterable[int], at_once: int) -> int:
-    """How many images a batch is filled up to, so that little is compiled and little is computed for nothing.
+    """Return the padded size of a batch, a trade-off between compilations and wasted computation.
 
-    The smallest size that is there already; else a power of two, up to the size of a full batch.
+    This is the smallest known size; else a power of two, up to the size of a full batch.
 
     >>> padded_size(3, [8], 8), padded_size(3, [], 16), padded_size(5, [2, 4], 6), padded_size(20, [16], 16)
     (8, 4, 6, 20)

@@ -1,4 +1,4 @@
-"""A runner whose network is a function: for tests of everything around a network, in milliseconds."""
+"""A runner whose network is a function, for quick tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class FakeRunner(BaseInferenceRunner):
     """Runs a function instead of a network.
 
     Args:
-        function: preprocessed images (B, C, H, W) to candidates.
-        spec: the facts of the model that it stands for.
+        function: maps preprocessed images (B, C, H, W) to candidates.
+        spec: the facts of the model that it replaces.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry.
+        returned: the large arrays that outputs carry.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Time of each stage of a run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Item = TypeVar("Item")
 STAGES: Mapping[StageName, str] = {
     "decode": "decoding",
     "preprocess": "preprocessing",
-    "transfer": "the way to the device",
+    "transfer": "transfer to the device",
     "network": "the network",
     "candidates": "finding peaks",
     "grouping": "grouping",
     "writing": "writing",
 }
-"""What a frame goes through, in order, and how it is called in a sentence."""
+"""Stages in order, with their names in sentences."""
 
 
 class Stopwatch:
-    """Seconds that all threads together have spent at each stage."""
+    """Seconds of each stage, summed over all threads."""
 
     def __init__(self) -> None:
         self._seconds: dict[StageName, float] = dict.fromkeys(STAGES, 0.0)
@@ -40,7 +40,7 @@ class Stopwatch:
 
     @contextmanager
     def timing(self, stage: StageName) -> Iterator[None]:
-        """Add the time that a block takes."""
+        """Add the time of a block."""
         begin = perf_counter()
         try:
             yield
@@ -48,7 +48,7 @@ class Stopwatch:
             self.add(stage, perf_counter() - begin)
 
     def each(self, stage: StageName, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass items through, and add the time that it takes to get them."""
+        """Yield items, and add the time of their iterator."""
         source = iter(items)
         try:
             while True:
@@ -64,21 +64,21 @@ class Stopwatch:
                 close()
 
     def read(self) -> dict[StageName, float]:
-        """Seconds so far, by stage."""
+        """Return the seconds so far by stage."""
         with self._lock:
             return dict(self._seconds)
 
 
 @frozen
 class Profile:
-    """What kept a run busy.
+    """Busy times of a run.
 
     Attributes:
-        seconds: of work by stage, of all threads together. On a GPU, the network's are those that the host waited.
-        wall: seconds from the start to the end.
-        n_streams: images that the network works on at the same time.
-        precision: that it computes in.
-        device: that it runs on.
+        seconds: by stage, summed over all threads. On a GPU, the network's are those that the host waited.
+        wall: seconds from start to end.
+        n_streams: images that run at the same time.
+        precision: of the network.
+        device: of the network.
     """
 
     seconds: Mapping[StageName, float]
@@ -93,23 +93,20 @@ class Profile:
 
     @property
     def shares(self) -> dict[StageName, float]:
-        """How much of the time each stage was busy, from 0 to 1."""
+        """Return the busy fraction of each stage, from 0 to 1."""
         wall = max(self.wall, 1e-9)
         streams = {"network": self.n_streams, "candidates": self.n_streams}
         return {stage: min(spent / (wall * streams.get(stage, 1)), 1.0) for stage, spent in self.seconds.items()}
 
     @property
     def bound_by(self) -> StageName:
-        """The busiest stage."""
+        """Return the busiest stage."""
         shares = self.shares
         return max(shares, key=lambda stage: shares[stage])
 
     @property
     def verdict(self) -> str:
-        """One sentence: what the run waits for and, of one that took a minute or more, what makes it faster.
-
-        No advice changes a pose or leaves something out.
-        """
+        """Return a sentence with the bottleneck and, for runs of a minute or more, advice that changes no pose."""
         stage = self.bound_by
         advice = f": {ADVICE[stage]}" if self.wall >= SECONDS_WORTH_ADVICE else ""
         return f"bound by {STAGES[stage]} (busy {self.shares[stage]:.0%} of the time){advice}"
@@ -120,7 +117,7 @@ class Profile:
         return ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: seconds and shares by stage, and the verdict."""
+        """Return seconds and busy fractions by stage, and the result, for JSON."""
         return {
             "wall_seconds": round(self.wall, 3),
             "seconds": {stage: round(spent, 4) for stage, spent in self.seconds.items()},
@@ -131,10 +128,10 @@ class Profile:
 
 
 SECONDS_WORTH_ADVICE = 60.0
-"""Runs that are shorter get no advice: there is nothing to gain."""
+"""Shorter runs get no advice."""
 
 FASTER_DEVICE = "a faster device would help, or another backend (sleap-infer benchmark compares them)"
-MORE_PROCESSES = "more processes work in parallel where cores are idle (--workers)"
+MORE_PROCESSES = "more processes can use idle cores (--workers)"
 
 ADVICE: Mapping[StageName, str] = {
     "decode": MORE_PROCESSES,
@@ -145,4 +142,4 @@ ADVICE: Mapping[StageName, str] = {
     "grouping": MORE_PROCESSES,
     "writing": "a faster disk would help",
 }
-"""What makes a run faster whose busiest stage this is, with the same poses."""
+"""Advice by busiest stage."""

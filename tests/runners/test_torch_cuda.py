@@ -28,7 +28,7 @@ from sleap_infer.runners.torch.compiled_code import check_code_directory
 from sleap_infer.runners.torch.cuda_graphs import MOST, Replays
 from sleap_infer.runners.torch.cuda_queue import CudaQueue
 from sleap_infer.runners.torch.pose_network import PoseNetwork
-from sleap_infer.runners.torch.runner import LEAST_ROOM, InferenceRunnerTorch
+from sleap_infer.runners.torch.runner import LEAST_CAPACITY, InferenceRunnerTorch
 
 KINDS = model_kinds()
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
@@ -84,8 +84,8 @@ def test_poses_are_those_of_the_simple_way(kind: str, models: Path, frames: np.n
     queued.close()
 
 
-def test_more_peaks_than_there_is_room_for(models: Path, frames: np.ndarray, on_streams: Any) -> None:
-    """Such a batch is run again; one with few peaks after it has the larger room.
+def test_more_peaks_than_the_capacity(models: Path, frames: np.ndarray, on_streams: Any) -> None:
+    """Such a batch is run again; one with few peaks after it has the larger capacity.
 
     Peaks of the animals only: those of noise come, go and move with the last bits, as their patches sum to almost zero.
     """
@@ -93,9 +93,9 @@ def test_more_peaks_than_there_is_room_for(models: Path, frames: np.ndarray, on_
     expected = plain.predict(frames)
     assert max(np.isfinite(out.pred_peak_values).sum(axis=0).max() for out in expected) == 2, "two flies"
     queued = on_streams(find_runner("torch").from_model_path(models / "bottomup", device="cpu"))
-    queued._room = 1
+    queued._capacity = 1
     same(queued.predict(frames), expected)
-    assert queued._room == LEAST_ROOM
+    assert queued._capacity == LEAST_CAPACITY
     same(queued.predict(frames[:1]), expected[:1])
     limited = find_runner("torch").from_model_path(models / "bottomup", device="cpu", max_peaks_per_node=1)
     expected = limited.predict(frames)
@@ -107,15 +107,15 @@ def test_more_peaks_than_there_is_room_for(models: Path, frames: np.ndarray, on_
 def test_a_device_without_memory(models: Path, frames: np.ndarray, on_streams: Any) -> None:
     """A typed error, and the next batch goes through."""
     runner = on_streams(find_runner("torch").from_model_path(models / "bottomup", device="cpu"))
-    look = runner._look
+    look = runner._find
 
-    def full(images: torch.Tensor, room: int) -> Any:
+    def full(images: torch.Tensor, capacity: int) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    runner._look = full
+    runner._find = full
     with pytest.raises(DeviceMemoryError, match="smaller batch_size"):
         runner.predict(frames)
-    runner._look = look
+    runner._find = look
     assert len(runner.predict(frames[:1])) == 1
 
 
@@ -180,9 +180,9 @@ def test_nothing_waits_between_the_pixels_and_the_candidates(
     network = PoseNetwork(load_network(models / kind), spec, settings)
     images = torch.zeros(2, 1, 96, 96, dtype=torch.uint8)
     with torch.inference_mode():
-        network(images, room=8)  # constants are made once
+        network(images, capacity=8)  # constants are made once
         with Waits() as waits:
-            network(images, room=8)
+            network(images, capacity=8)
     assert waits.found == []
     with torch.inference_mode(), Waits() as waits:
         network(images)  # which counts the peaks, where there may be several
@@ -193,7 +193,7 @@ def test_a_short_batch_is_replayed_as_a_full_one(monkeypatch: pytest.MonkeyPatch
     pretend(monkeypatch)
     seen = []
 
-    def function(images: torch.Tensor, room: int) -> dict[str, torch.Tensor]:
+    def function(images: torch.Tensor, capacity: int) -> dict[str, torch.Tensor]:
         seen.append(tuple(images.shape))
         return {"mean": images.float().mean(dim=(1, 2, 3))}
 

@@ -1,4 +1,4 @@
-"""PyTorch, compiled: the same network made into machine code for its input size."""
+"""Compiled PyTorch: the network as machine code for its input size."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 COMPILERS = ("g++", "clang++", "c++")
 
 MOST_SIZES = 1024
-"""Models and sizes of images that a process may compile for."""
+"""Maximum number of models and image sizes that a process may compile for."""
 
 
 @attrs.frozen
 class CompileOptions:
-    """What `backend_options` may say.
+    """The `backend_options` of torch_compile.
 
     Attributes:
-        mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may gain some.
+        mode: of `torch.compile`; on CUDA, `"max-autotune-no-cudagraphs"` takes minutes and may be faster.
         cuda_graph: whether a batch is one launch on the GPU instead of hundreds.
-        at_once: images of a full batch; by default as many as the predictor gives.
+        at_once: images of a full batch; by default the predictor's batch size.
         streams: how a CPU's cores are divided, as in `InferenceRunnerTorch`.
     """
 
@@ -56,7 +56,7 @@ class CompileOptions:
 
     @classmethod
     def read(cls, opening: Opening) -> Self:
-        """Options by name.
+        """Read the options of an opening.
 
         Raises:
             OptionError: an unknown one, or a wrong value.
@@ -76,16 +76,16 @@ class CompileOptions:
 class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     """Runs the network through `torch.compile`: on CPUs with weights folded in, on CUDA as one launch per batch.
 
-    The first batch of each image size takes up to a minute; what is compiled is kept in a cache on disk
-    (`$TORCHINDUCTOR_CACHE_DIR`). A batch with fewer images is filled up to a size that is compiled already, and what
-    comes of the rest is dropped. Peaks are found by the same code as in eager mode.
+    The first batch of each image size takes up to a minute; compiled code is cached on disk
+    (`$TORCHINDUCTOR_CACHE_DIR`). A batch with fewer images is padded to a compiled size. Peaks are found by the same
+    code as in eager mode.
 
     Args:
         module: as in `InferenceRunnerTorch`, like all that follow.
         spec: the model's facts.
         settings: its resolved settings.
         device: where to run.
-        returned: the heavy things that outputs carry.
+        returned: the large arrays that outputs carry.
         precision: of the network.
         options: how to compile.
     """
@@ -94,7 +94,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
     facts: ClassVar[BackendFacts] = FACTS["torch_compile"]
     _call_costs: ClassVar[int] = 1
     _alone_on_all_cores: ClassVar[bool] = False
-    """It would be compiled for."""
+    """False: another number of threads would need another compilation."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
 
     def _compute(self, images: Images) -> Candidates:
         kind = (*images.shape[1:], images.dtype.str)
-        with self._compiling:  # by one stream, while the others wait for what it makes
+        with self._compiling:  # in one stream, while the others wait for the result
             sizes = self._batch_sizes.setdefault(kind, set())
             size = padded_size(len(images), sizes, self._images_at_once(images))
             if size not in sizes:
@@ -162,22 +162,22 @@ class InferenceRunnerTorchCompile(InferenceRunnerTorch):
         return self._compute_in(images, size)
 
     def _compute_in(self, images: Images, size: int) -> Candidates:
-        """Candidates of images, in a batch that is filled up to a size."""
+        """Return the candidates of images in a padded batch."""
         n_images, channels, height, width = images.shape
-        # Always copied: a batch with other strides would be compiled again, too.
+        # Always copied: other strides would need another compilation.
         batch = np.zeros((size, height, width, channels), images.dtype).transpose(0, 3, 1, 2)
         batch[:n_images] = images
         return {name: value[:n_images] for name, value in super()._compute(batch).items()}
 
-    def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
+    def _find(self, images: Tensor, capacity: int) -> Mapping[str, Tensor]:
         allow_many_sizes()
         with in_code_directory():
-            found: Mapping[str, Tensor] = self._replays(images, room)
+            found: Mapping[str, Tensor] = self._replays(images, capacity)
         return found
 
 
 def allow_many_sizes() -> None:
-    """Let this thread compile for many models and sizes, which count against one limit; beyond it PyTorch refuses."""
+    """Raise PyTorch's limit of compilations, which counts all models and sizes of this thread together."""
     import torch
 
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
@@ -186,7 +186,7 @@ def allow_many_sizes() -> None:
 
 
 def require_compiler() -> None:
-    """Check that there is a C++ compiler, which PyTorch needs to compile for the CPU.
+    """Check that there is a C++ compiler, which PyTorch needs for the CPU.
 
     Raises:
         BackendNotInstalledError: there is none.

@@ -1,12 +1,12 @@
-"""Batches in flight on one CUDA device: PyTorch's streams, pinned memory, and one small transfer back.
+"""Batches in flight on one CUDA device: PyTorch's streams, pinned memory, and one small download.
 
     host      fill ─┐                                        ┌─ wait for `done`, take the results
     copying         └─ upload ── uploaded ─┐                 │
     computing                              └─ run ── download ── done
 
-Who owns what: a slot's memory belongs to one batch from the moment it is filled until its results are taken. Slots go
-round; one that comes round again with results still in it gives them to their batch first. So nothing on the device is
-written while something older may still read it, and no other waiting is needed.
+A slot's memory belongs to one batch from the moment it is filled until its results are taken. Slots are used in
+rotation; before a slot is reused, results that are still in it are copied to their batch. So nothing on the device is
+overwritten while it may still be read, and no other synchronisation is needed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from sleap_infer.poses.candidates import Candidates
 from sleap_infer.runners.torch.tensors import to_tensor
 
 Run: TypeAlias = Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
-"""What is done on the device: uploaded arrays to named tensors."""
+"""Maps uploaded arrays to named tensors, on the device."""
 
 N_SLOTS = 3
-"""One batch is uploaded while one is worked on and one is taken."""
+"""One batch is uploaded while one is computed and one is downloaded."""
 
 _launching = threading.RLock()
-"""PyTorch's switches for exact arithmetic are the whole process's: they are set for one launch at a time."""
+"""PyTorch's switches for exact arithmetic apply to the process: they are set for one launch at a time."""
 
 
 @define
@@ -51,7 +51,7 @@ class Slot:
 
 @define
 class Flight:
-    """One batch on its way through a slot."""
+    """One batch in a slot."""
 
     queue: CudaQueue
     slot: Slot
@@ -62,7 +62,7 @@ class Flight:
     _lock: Any = field(factory=threading.Lock)
 
     def take(self) -> Candidates:
-        """Wait for the results, and take them out of the slot."""
+        """Wait for the results, and copy them from the slot."""
         with self._lock:
             if self._result is None:
                 self.slot.done.synchronize()
@@ -76,8 +76,8 @@ class CudaQueue:
 
     Args:
         device: of type cuda.
-        exactly: whether convolutions compute in true 32-bit floats, not in TF32.
-        n_slots: most batches in flight.
+        exactly: whether convolutions compute in true fp32, not TF32.
+        n_slots: maximum number of batches in flight.
     """
 
     def __init__(self, device: torch.device, exactly: bool, n_slots: int = N_SLOTS) -> None:
@@ -89,10 +89,10 @@ class CudaQueue:
         self._filling = threading.Lock()
 
     def start(self, run: Run, *arrays: NDArray[Any] | Tensor) -> Flight:
-        """Begin to run a function on arrays; those that are on the device already are not copied.
+        """Start a function on arrays; arrays on the device are not copied.
 
         Returns:
-            What the results are taken from.
+            The batch in flight.
 
         Raises:
             DeviceMemoryError: the device has too little memory.
@@ -123,7 +123,7 @@ class CudaQueue:
                 slot.done.record(self._computing)
 
     def close(self) -> None:
-        """Wait for the device, and give its memory back."""
+        """Wait for the device, and release its memory."""
         torch.cuda.synchronize(self._device)
         for slot in self._slots:
             if slot.flight is not None:
@@ -138,21 +138,21 @@ class CudaQueue:
             return array
         source = to_tensor(array)
         while number >= len(slot.uploads):
-            slot.uploads.append(self._room(0))
+            slot.uploads.append(self._memory(0))
         if slot.uploads[number][0].numel() < source.nbytes:
-            slot.uploads[number] = self._room(source.nbytes)
+            slot.uploads[number] = self._memory(source.nbytes)
         host, there = (like(memory, source) for memory in slot.uploads[number])
         host.copy_(source)
         return there.copy_(host, non_blocking=True)
 
-    def _room(self, n_bytes: int) -> tuple[Tensor, Tensor]:
-        """Memory on the host and on the device. The device's is used on two streams, and is not freed before both."""
+    def _memory(self, n_bytes: int) -> tuple[Tensor, Tensor]:
+        """Allocate memory on the host and on the device, where two streams use it."""
         there = torch.empty(n_bytes, dtype=torch.uint8, device=self._device)
         there.record_stream(self._computing)
         return pinned(n_bytes, torch.uint8), there
 
     def _download(self, flight: Flight, found: Mapping[str, Tensor]) -> None:
-        """All results as one array of floats."""
+        """Start the download of all results as one array of floats."""
         flight.shapes = {name: (value.shape, value.dtype) for name, value in found.items()}
         packed = torch.cat([value.reshape(-1).float() for value in found.values()])
         slot = flight.slot
@@ -162,7 +162,7 @@ class CudaQueue:
 
 
 def pinned(size: int, dtype: torch.dtype) -> Tensor:
-    """Memory of the host that a GPU reads and writes by itself."""
+    """Allocate page-locked memory of the host, which a GPU accesses directly."""
     return torch.empty(size, dtype=dtype, pin_memory=True)
 
 
@@ -181,7 +181,7 @@ def like(memory: Tensor, pattern: Tensor) -> Tensor:
 
 
 def unpack(packed: NDArray[np.float32], shapes: Mapping[str, tuple[torch.Size, torch.dtype]]) -> Candidates:
-    """Results by name, in memory of their own.
+    """Return results by name, in memory of their own.
 
     >>> shapes = {"a": (torch.Size([2]), torch.float32), "b": (torch.Size([1]), torch.bool)}
     >>> unpack(np.arange(3, dtype=np.float32), shapes)
@@ -197,7 +197,7 @@ def unpack(packed: NDArray[np.float32], shapes: Mapping[str, tuple[torch.Size, t
 
 
 def exact(wanted: bool) -> AbstractContextManager[None]:
-    """Convolutions in true 32-bit floats: by default CUDA rounds their inputs to 10 bits (TF32), which moves points."""
+    """Compute convolutions in true fp32. CUDA's default rounds inputs to 10 bits (TF32), which moves points."""
     if not wanted:
         return nullcontext()
     from torch.backends import cudnn

@@ -1,4 +1,4 @@
-"""The network from the first pixel to the candidates, as one torch module."""
+"""The network from preprocessed images to candidates, as one torch module."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MAP_HEADS: Mapping[str, str] = {
     "pafs": "PartAffinityFieldsHead",
     "class_maps": "ClassMapsHead",
 }
-"""Names of maps among the candidates, and how the heads end that draw them."""
+"""Names of maps among the candidates, and suffixes of their heads."""
 
 
 class PoseNetwork(nn.Module):
-    """Images as the preprocessing leaves them to candidates.
+    """Maps preprocessed images to candidates.
 
     Args:
         network: (B, C, H, W) float in [0, 1] to raw maps by head name.
         spec: the model's facts.
         settings: its resolved settings.
-        n_peaks: room for peaks per map; `None` sizes it to each batch.
-        keep: maps to give along with the candidates, of `MAP_HEADS`.
+        n_peaks: capacity for peaks per map; `None`: that of each batch.
+        keep: maps to return with the candidates, of `MAP_HEADS`.
     """
 
     def __init__(
@@ -46,13 +46,15 @@ class PoseNetwork(nn.Module):
         self.n_peaks = n_peaks
         self.keep = keep
 
-    def forward(self, images: Tensor, threshold: Tensor | None = None, room: int | None = None) -> dict[str, Tensor]:
-        """(B, C, H, W), uint8, or float in [0, 1] -> candidates, and the maps that are kept.
+    def forward(
+        self, images: Tensor, threshold: Tensor | None = None, capacity: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return the candidates of images (B, C, H, W), uint8 or float in [0, 1], and requested maps.
 
-        With `room` for so many peaks per map, which is not looked up on the device, also `n_candidates` (B,): how many
-        the fullest map of each image needs.
+        With a fixed `capacity` for peaks per map, which needs no synchronisation, also return `n_candidates` (B,): the
+        capacity that each image needs.
         """
-        return self.find(self.draw(images), threshold, room)
+        return self.find(self.draw(images), threshold, capacity)
 
     def draw(self, images: Tensor) -> dict[str, Tensor]:
         """Return maps by head name for images (B, C, H, W)."""
@@ -60,10 +62,12 @@ class PoseNetwork(nn.Module):
         return maps
 
     def find(
-        self, maps: dict[str, Tensor], threshold: Tensor | None = None, room: int | None = None
+        self, maps: dict[str, Tensor], threshold: Tensor | None = None, capacity: int | None = None
     ) -> dict[str, Tensor]:
-        """Candidates of maps, and the maps that are kept."""
-        found = to_candidates(maps, self.spec, self.settings, room or self.n_peaks, threshold, count=room is not None)
+        """Return the candidates of maps, and requested maps."""
+        found = to_candidates(
+            maps, self.spec, self.settings, capacity or self.n_peaks, threshold, count=capacity is not None
+        )
         heads = {name: _ending(maps, MAP_HEADS[name]) for name in self.keep}
         return {**found, **{name: maps[head] for name, head in heads.items() if head is not None}}
 
@@ -74,7 +78,7 @@ class ReducedNetwork(nn.Module):
     Args:
         network: (B, C, H, W) to maps by head name.
         dtype: `torch.float16` or `torch.bfloat16`.
-        full_heads: whether the heads stay in 32 bits.
+        full_heads: whether the heads stay in fp32.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16, full_heads: bool = False) -> None:
@@ -85,7 +89,7 @@ class ReducedNetwork(nn.Module):
             network.backbone = ReducedBackbone(network.get_submodule("backbone"), dtype)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, C, H, W) float32 -> maps by head name, float32."""
+        """Return maps by head name, float32, for images (B, C, H, W) float32."""
         return {name: values.float() for name, values in self.network(images.to(self.dtype)).items()}
 
 
@@ -103,13 +107,13 @@ class ReducedBackbone(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> Features:
-        """(B, C, H, W) float32 -> features, float32."""
+        """Return features, float32, for images (B, C, H, W) float32."""
         found = self.backbone(images.to(self.dtype))
         return Features(found.bottleneck.float(), {stride: values.float() for stride, values in found.maps.items()})
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 to float in [0, 1]; float as it is."""
+    """Convert uint8 to float in [0, 1]; float stays unchanged."""
     return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 

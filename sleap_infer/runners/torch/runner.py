@@ -1,4 +1,4 @@
-"""PyTorch, eager: the reference that every other backend is compared with."""
+"""PyTorch, eager: the reference for all other backends."""
 
 from __future__ import annotations
 
@@ -26,40 +26,39 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    Look: TypeAlias = Callable[[int, Sequence[Tensor]], Mapping[str, Tensor]]
-    """Arrays on the device to candidates, with room for so many peaks per map."""
+    Find: TypeAlias = Callable[[int, Sequence[Tensor]], Mapping[str, Tensor]]
+    """Maps a capacity (peaks per map) and arrays on the device to candidates."""
 
-LEAST_ROOM = 8
-"""Peaks per map that a GPU has room for at first."""
+LEAST_CAPACITY = 8
+"""Initial capacity of a GPU, in peaks per map."""
 
 
 class InferenceRunnerTorch(StreamedRunner):
     """Runs the network with PyTorch on `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    On CUDA, batches are uploaded, worked on and taken back at the same time (`torch_cuda`), crops are cut there, and
-    nothing but candidates comes back. How many peaks a batch has is not looked up in between: there is room for as many
-    as any batch so far had, and a batch with more is run again.
+    On CUDA, uploading, computing and downloading of batches overlap (`cuda_queue`), crops are cut on the GPU, and only
+    candidates are downloaded. The capacity for peaks is that of the largest batch so far; a batch with more peaks runs
+    again.
 
-    On a CPU, `backend_options={"streams": 1}` makes all cores work on one image, instead of each on its own, and
-    `num_threads` says how many cores work on each; where only that is given, there is one stream. A frame that comes
-    alone has all cores. Last bits depend on how many images go through the network together, so frames always do in
-    the same number.
+    On a CPU, `backend_options={"streams": 1}` makes all cores work on one image, and `num_threads` sets the number of
+    cores per image; if only that is given, there is one stream. A single frame gets all cores. The last bits depend on
+    the number of images per call, so frames always run in the same number.
 
     Args:
-        module: the bare network: (B, C, H, W) float in [0, 1] to a dict of raw maps by head name.
+        module: the network: (B, C, H, W) float in [0, 1] to raw maps by head name.
         spec: the model's facts.
         settings: its resolved settings.
-        device: where to run; `"auto"` takes the first of cuda, mps, cpu that is there.
-        returned: the heavy things that outputs carry.
+        device: where to run; `"auto"`: the first available of cuda, mps, cpu.
+        returned: the large arrays that outputs carry.
         precision: of the network: `"fp32"`, `"bf16"`, or on GPUs `"fp16"`.
-        streams: images on a CPU that are worked on at the same time; by default one, on as many cores as PyTorch takes.
+        streams: how CPU cores are divided; by default one stream with PyTorch's number of threads.
     """
 
     backend: ClassVar[str | None] = "torch"
     facts: ClassVar[BackendFacts] = FACTS["torch"]
     _call_costs: ClassVar[int] = 2
     _alone_on_all_cores: ClassVar[bool] = True
-    """Whether a frame that comes alone is not left to one stream."""
+    """Whether a single frame gets all cores."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class InferenceRunnerTorch(StreamedRunner):
         if precision != "fp32":
             module = ReducedNetwork(module, torch.float16 if precision == "fp16" else torch.bfloat16)
         self.module = PoseNetwork(self._prepare(module), spec, settings, keep=requested_maps(self.returned))
-        self._room = LEAST_ROOM
+        self._capacity = LEAST_CAPACITY
         self._queue: Any = None
         if self._device.type == "cuda":
             from sleap_infer.runners.torch.cuda_queue import CudaQueue
@@ -94,7 +93,7 @@ class InferenceRunnerTorch(StreamedRunner):
 
     @classmethod
     def summary(cls) -> str:
-        """Return PyTorch's version and the device that `"auto"` takes."""
+        """Return PyTorch's version and the device of `"auto"`."""
         cls.require()
         import torch
 
@@ -119,33 +118,33 @@ class InferenceRunnerTorch(StreamedRunner):
 
     @property
     def device(self) -> str:
-        """Where the network runs."""
+        """Return the device of the network."""
         return str(self._device)
 
     @property
     def precision(self) -> str:
-        """What the network computes in."""
+        """Return the precision of the network."""
         return self._precision
 
     @property
     def runs_beside(self) -> bool:
-        """On CUDA, and where there are several streams."""
+        """Return whether it runs on CUDA, or in several streams."""
         return self._queue is not None or super().runs_beside
 
     @property
     def takes_device_images(self) -> bool:
-        """On CUDA."""
+        """Return whether it runs on CUDA."""
         return self._queue is not None
 
     def _prepare(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Make the network ready on its device."""
+        """Prepare the network on its device."""
         return module
 
     def _work(self, images: Images) -> Candidates:
         self._limit_threads()
         n_images = len(images)
         if self._device.type == "cpu" and self._on_frames:
-            images = filled_up(images, self._images_at_once(images))
+            images = padded(images, self._images_at_once(images))
         return {name: values[:n_images] for name, values in self._compute(images).items()}
 
     def _limit_threads(self) -> None:
@@ -155,7 +154,7 @@ class InferenceRunnerTorch(StreamedRunner):
             limit_threads(self.streams.n_threads)
 
     def _compute(self, images: Images) -> Candidates:
-        """Candidates of images that go through the network together."""
+        """Return the candidates of images in one call."""
         import torch
 
         from sleap_infer.runners.torch.tensors import to_tensor
@@ -179,7 +178,7 @@ class InferenceRunnerTorch(StreamedRunner):
 
     def _start(self, images: Images) -> Pending:
         if self._queue is not None:
-            return self._launch(lambda room, inputs: self._look(inputs[0], room), images)
+            return self._launch(lambda capacity, inputs: self._find(inputs[0], capacity), images)
         takes_all_cores = self.n_streams == 1 or (self._alone_on_all_cores and self.streams.at_once > 1)
         if not (len(images) == 1 and self._on_frames and takes_all_cores):
             return super()._start(images)
@@ -191,15 +190,15 @@ class InferenceRunnerTorch(StreamedRunner):
     def _start_crops(self, frames: Images, which: NDArray[np.int64], first: NDArray[np.int64], at_once: int) -> Pending:
         if self._queue is None:
             return super()._start_crops(frames, which, first, at_once)
-        return self._launch(partial(self._look_at_crops, at_once), frames, which, first)
+        return self._launch(partial(self._find_at_crops, at_once), frames, which, first)
 
-    def _look(self, images: Tensor, room: int) -> Mapping[str, Tensor]:
-        """Candidates of images on the device, as tensors of their own."""
-        found: Mapping[str, Tensor] = self.module(images, room=room)
+    def _find(self, images: Tensor, capacity: int) -> Mapping[str, Tensor]:
+        """Return the candidates of images on the device, in memory of their own."""
+        found: Mapping[str, Tensor] = self.module(images, capacity=capacity)
         return found
 
-    def _look_at_crops(self, at_once: int, room: int, inputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
-        """Candidates of crops that are cut, scaled and padded on the device."""
+    def _find_at_crops(self, at_once: int, capacity: int, inputs: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """Cut, scale and pad crops on the device, and return their candidates."""
         import torch
 
         from sleap_infer.poses.preprocess import take_crops
@@ -210,23 +209,23 @@ class InferenceRunnerTorch(StreamedRunner):
         parts = []
         for begin in range(0, len(which), at_once):
             now = slice(begin, begin + at_once)
-            parts.append(self._look(take_crops(frames, which[now], first[now], side, images), room))
+            parts.append(self._find(take_crops(frames, which[now], first[now], side, images), capacity))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _launch(self, look: Look, *arrays: NDArray[Any]) -> Pending:
-        """Begin on the device; once more, with more room, where that turns out too small."""
+    def _launch(self, find: Find, *arrays: NDArray[Any]) -> Pending:
+        """Start on the device; run again with a larger capacity if it was too small."""
         limit = self.settings.peaks.max_peaks_per_node
-        room = min(self._room, limit or self._room)
-        flight = self._queue.start(partial(look, room), *arrays)
+        capacity = min(self._capacity, limit or self._capacity)
+        flight = self._queue.start(partial(find, capacity), *arrays)
 
         def take() -> Candidates:
             found: Candidates = flight.take()
             counts = found.pop("n_candidates", None)
             needed = 0 if counts is None else int(counts.max(initial=0))
-            if min(needed, limit or needed) <= room:
+            if min(needed, limit or needed) <= capacity:
                 return found
-            self._room = max(self._room, -(-needed // LEAST_ROOM) * LEAST_ROOM)
-            return self._launch(look, *arrays)()
+            self._capacity = max(self._capacity, -(-needed // LEAST_CAPACITY) * LEAST_CAPACITY)
+            return self._launch(find, *arrays)()
 
         return take
 
@@ -238,10 +237,10 @@ class InferenceRunnerTorch(StreamedRunner):
             return_freed_memory()
 
 
-def filled_up(images: Images, n_images: int) -> Images:
+def padded(images: Images, n_images: int) -> Images:
     """Pad a batch to at least `n_images` with empty images.
 
-    >>> filled_up(np.ones((3, 1, 2, 2)), 4)[:, 0, 0, 0]
+    >>> padded(np.ones((3, 1, 2, 2)), 4)[:, 0, 0, 0]
     array([1., 1., 1., 0.])
     """
     missing = n_images - len(images)
@@ -249,10 +248,10 @@ def filled_up(images: Images, n_images: int) -> Images:
 
 
 def read_streams(opening: Opening) -> tuple[Streams, dict[str, Any]]:
-    """How a CPU's cores are divided, and other options. One stream has as many threads as PyTorch takes by itself.
+    """Return the division of CPU cores, and the other options. One stream has PyTorch's number of threads.
 
     Raises:
-        OptionError: a number is none.
+        OptionError: a value is not a whole number.
     """
     if find_device(opening.device).type != "cpu":
         return Streams(at_once=opening.at_once), dict(opening.backend_options)
@@ -278,14 +277,14 @@ def require_torch() -> None:
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse what PyTorch does not compute in, or not at a speed that makes sense.
+    """Refuse precisions that PyTorch does not have, or that are much slower than fp32.
 
     Raises:
-        OptionError: it does not.
+        OptionError: for these.
     """
     if precision == "int8":
         raise OptionError(
-            "precision='int8' is made by exporting: sleap-infer export --precision int8. PyTorch runs trained models "
+            "precision='int8' needs an export: sleap-infer export --precision int8. PyTorch runs trained models "
             "in fp32, bf16 and, on GPUs, fp16."
         )
     if precision == "fp16" and device.type == "cpu":

@@ -1,4 +1,4 @@
-"""How many cores PyTorch uses for one of our threads, without a say about any other."""
+"""Set the number of PyTorch's threads for one of our threads only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def limit_threads(n_threads: int) -> None:
-    """Have PyTorch use so many cores for what this thread asks of it from now on.
+    """Have PyTorch use `n_threads` cores for calls of this thread.
 
-    `torch.set_num_threads` counts for the thread that calls it, but also for all threads that use PyTorch for the first
-    time after it; for these, what counted before is put back.
+    `torch.set_num_threads` applies to the calling thread and to all threads that use PyTorch for the first time later;
+    for these, the previous number is restored.
     """
     if torch.get_num_threads() == n_threads:
         return
