@@ -28,6 +28,7 @@ from production_models import CROP, write_models
 import sleap_infer
 from sleap_infer import Predictor, save_labels
 from sleap_infer.errors import SleapInferError
+from sleap_infer.poses.compare import compare_frames, points_of
 from sleap_infer.runners import find_runner
 
 ASSETS = Path(sleap_infer.__file__).parent / "assets"
@@ -96,25 +97,15 @@ def agreement(device: str, backend: str, precision: str) -> Iterator[dict[str, A
         except SleapInferError as error:
             yield {**row, "verdict": "none", "reason": str(error)[:300]}
             continue
-        pairs = list(zip(found, expected, strict=True))
-        away = [np.linalg.norm(points(a) - points(b), axis=-1) for a, b in pairs if same(a, b)]
-        changed = len(pairs) - len(away)
-        every = np.concatenate([part.ravel() for part in away]) if away else np.zeros(1)
-        worst, p95 = float(np.nanmax(every)), float(np.nanpercentile(every, 95))
+        compared = compare_frames([points_of(item) for item in found], [points_of(item) for item in expected])
+        worst, p95 = compared.percentile(100), compared.percentile(95)
+        changed = sum(
+            bool(frame.n_missed or frame.n_false or frame.missed_points.any() or frame.false_points.any())
+            for frame in compared.frames
+        )
         passed = changed == 0 and (worst if precision == "fp32" else p95) <= LIMIT_PX[precision]
         row |= {"max_px": worst, "p95_px": p95, "frames_changed": changed}
         yield {**row, "verdict": "PASS" if passed else "FAIL"}
-
-
-def points(outputs: Any) -> np.ndarray:
-    """Of one frame."""
-    return np.asarray(outputs.pred_centroids if outputs.pred_keypoints is None else outputs.pred_keypoints)
-
-
-def same(found: Any, expected: Any) -> bool:
-    """Whether a frame has the same instances and the same points missing."""
-    a, b = points(found), points(expected)
-    return a.shape == b.shape and np.array_equal(np.isnan(a), np.isnan(b))
 
 
 def compare(name: str, models: dict[str, Path], ways: list[tuple[str, str]], given: Any) -> Iterator[dict[str, Any]]:

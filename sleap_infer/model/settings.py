@@ -107,9 +107,9 @@ def pipeline_kind(specs: Sequence[ModelSpec]) -> str:
     found = ", ".join(f"{spec.kind} ({spec.path})" for spec in specs) or "none"
     twice = next((kind for kind in kinds if kinds.count(kind) > 1), None)
     reason = f"two models are of one kind, {twice}" if twice else "these do not make a pipeline"
+    second = " or ".join(row.stages[-1] for row in KINDS.values() if row.is_fused)
     raise ModelCombinationError(
-        f"Given models: {found}. {reason.capitalize()}: give one model, or a centroid model with a centered_instance "
-        "or multi_class_topdown model."
+        f"Given models: {found}. {reason.capitalize()}: give one model, or a centroid model with a {second} model."
     )
 
 
