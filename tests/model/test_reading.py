@@ -18,7 +18,7 @@ import pytest
 from tiny_model import tiny_config, write_model
 
 from sleap_infer.errors import ModelError, SourceFormatError
-from sleap_infer.jobs.plan.inputs import read_manifest
+from sleap_infer.jobs.plan.manifest import read_manifest
 from sleap_infer.model import find_model_files, load_network, read_spec
 from sleap_infer.model.readers.exported import hash_file
 from sleap_infer.model.readers.texts import LARGEST_TREE, parse_json, parse_yaml
@@ -51,7 +51,7 @@ READ_ALL = """
 import sys
 from pathlib import Path
 from sleap_infer.errors import SleapInferError
-from sleap_infer.jobs.plan.inputs import read_manifest
+from sleap_infer.jobs.plan.manifest import read_manifest
 from sleap_infer.model import read_spec
 for folder in sorted(Path('.').iterdir()):
     for read, path in ((read_spec, folder), (read_manifest, folder / 'videos.yaml')):

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from attrs import frozen
 
 from sleap_infer.choices import OutputFormat
 from sleap_infer.config.options import SourceOptions
 from sleap_infer.errors import (
-    EmptySourceError,
-    FrameSelectionError,
     OptionError,
     OutputError,
     SourceFormatError,
     SourceNotFoundError,
 )
-from sleap_infer.frames.indices import Indices
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing, is_glob, matching
 from sleap_infer.frames.readers.images import IMAGE_SUFFIXES, natural_order
 from sleap_infer.jobs.plan.check_outputs import check_targets
+from sleap_infer.jobs.plan.manifest import MANIFEST_SUFFIXES, Wanted, read_manifest
 from sleap_infer.jobs.plan.naming import (
     MERGED_NAME,
     Outputs,
@@ -32,36 +26,9 @@ from sleap_infer.jobs.plan.naming import (
     formats_of,
     output_path,
     settle,
-    with_ending,
 )
 from sleap_infer.jobs.plan.tasks import Frames, Task
 from sleap_infer.model import is_model
-from sleap_infer.model.readers.texts import check_unique, explain, parse_yaml
-
-LONGEST_INDEX = 15
-"""Maximum number of digits of the index of a frame."""
-
-MANIFEST_SUFFIXES = (".csv", ".yaml", ".yml")
-MANIFEST_COLUMNS = ("video", "output", "frames")
-
-
-@frozen
-class Wanted:
-    """A requested output.
-
-    Attributes:
-        sources: paths of its videos.
-        frames: indices.
-        output: file in a manifest, with its suffix.
-        formats: of this suffix.
-        manifests: files that name the sources.
-    """
-
-    sources: tuple[str, ...]
-    frames: Frames = None
-    output: Path | None = None
-    formats: tuple[OutputFormat, ...] = ()
-    manifests: tuple[str, ...] = ()
 
 
 def find_tasks(
@@ -142,40 +109,6 @@ def _check_models(sources: Iterable[str]) -> None:
         )
 
 
-def read_frames(text: str | None) -> Frames:
-    """Read a selection: single frames, ranges with both ends or to the end (`100-`), joined by commas; or `all`.
-
-    Raises:
-        FrameSelectionError: it is something else.
-
-    >>> read_frames("0-3,10"), read_frames("100-")
-    (Indices(0-3,10), Indices(100-))
-    """
-    if text is None:
-        return None
-    if text.strip() == "all":
-        return "all"
-    ranges: list[tuple[int, int]] = []
-    open_from: int | None = None
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.strip().partition("-"))
-        is_number = _is_index(first) and (not last or _is_index(last))
-        if not is_number or (last and int(last) < int(first)):
-            raise FrameSelectionError(
-                f"frames {text[:80]!r}: {part[:80]!r} is not understood. Expected e.g. 0-100,150, 100- (to the end) "
-                "or all."
-            )
-        if dash and not last:
-            open_from = int(first) if open_from is None else min(open_from, int(first))
-        else:
-            ranges.append((int(first), int(last or first) + 1))
-    return Indices.joined(ranges, open_from)
-
-
-def _is_index(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_INDEX
-
-
 def _expand(item: str, frames: Frames, formats: Sequence[OutputFormat]) -> Iterator[Wanted]:
     """Yield the outputs that one argument requests."""
     if is_glob(item):
@@ -203,62 +136,6 @@ def _videos_in(folder: Path) -> list[Path]:
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
         return []
     return sorted((file for file in files if file.suffix.lower() in VIDEO_SUFFIXES), key=natural_order)
-
-
-def read_manifest(path: Path, frames: Frames = None, formats: Sequence[OutputFormat] = ()) -> list[Wanted]:
-    """Read a list of videos: CSV with a header, or YAML with a list. Paths are relative to the manifest's folder.
-
-    Args:
-        path: of the file.
-        frames: of videos without frames in the manifest.
-        formats: requested formats.
-
-    Raises:
-        SourceFormatError: it is not understood.
-        OptionError: the name of an output is not understood.
-        EmptySourceError: it names no video.
-        FrameSelectionError: frames are not understood.
-    """
-    try:
-        rows = list(_rows(path))
-    except OSError as error:
-        raise SourceFormatError(f"The manifest {path} cannot be read: {explain(error)}.") from error
-    except (ValueError, csv.Error) as error:
-        raise SourceFormatError(f"The manifest {path} cannot be read: {error}") from error
-    if not rows:
-        raise EmptySourceError(f"The manifest {path} names no video.")
-    return [_read_row(row, f"{path}, entry {number}", path, frames, formats) for number, row in enumerate(rows, 1)]
-
-
-def _rows(path: Path) -> Iterable[Any]:
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix.lower() == ".csv":
-        rows = csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="more")
-        check_unique(rows.fieldnames or ())
-        return rows
-    data = parse_yaml(text) or []
-    found = data.get("videos") if isinstance(data, dict) else data
-    if not isinstance(found, list):
-        raise ValueError("expected a list, or `videos:` with a list")
-    return [{"video": row} if isinstance(row, str) else row for row in found]
-
-
-def _read_row(row: Any, where: str, manifest: Path, frames: Frames, formats: Sequence[OutputFormat]) -> Wanted:
-    if not isinstance(row, Mapping) or not row.get("video"):
-        raise SourceFormatError(f"{where}: expected a `video`, found {row!r:.80}.")
-    unknown = [name for name in row if name not in MANIFEST_COLUMNS]
-    if unknown:
-        raise SourceFormatError(f"{where}: {unknown[0]!r} is not understood. Expected: {', '.join(MANIFEST_COLUMNS)}.")
-    video, output, own = (row.get(name) for name in MANIFEST_COLUMNS)
-    try:
-        selection = read_frames(str(own)) if own is not None and str(own).strip() else frames
-    except FrameSelectionError as error:
-        raise FrameSelectionError(f"{where}: {error}") from error
-    source = str(manifest.parent / str(video).strip())
-    if not output:
-        return Wanted((source,), selection, manifests=(str(manifest),))
-    name = with_ending(str(output).strip(), formats, f"{where}: output")
-    return Wanted((source,), selection, manifest.parent / name, formats_of(name, formats), (str(manifest),))
 
 
 def _merged(wanted: Sequence[Wanted], outputs: Outputs) -> Wanted:
