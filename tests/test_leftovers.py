@@ -24,17 +24,15 @@ def single(models: Path, videos: Path) -> list[str]:
     return [str(videos / "one_fly.mp4"), "-m", str(models / "single_instance"), "-n", "4"]
 
 
-def test_a_job_on_openvino(models: Path, videos: Path, tmp_path: Path) -> None:
-    """Once its graph is cached, the worker ends within the seconds in which OpenVINO's report would hang."""
-    for number in range(2):
-        output = tmp_path / f"{number}.slp"
-        command = ["predict", *single(models, videos), "-r", "openvino", "-o", str(output)]
-        check(run(["-m", "sleap_infer", *command], tmp_path))
-        assert output.exists()
+def test_a_job_on_openvino(videos: Path, tmp_path: Path) -> None:
+    """A worker that opens an exported model ends within the seconds in which OpenVINO's report would hang."""
+    source, output = [str(videos / "two_flies.mp4"), "-m", str(videos.parent / "doctor"), "-n", "4"], tmp_path / "a.slp"
+    check(run(["-m", "sleap_infer", "predict", *source, "-r", "openvino", "-o", str(output)], tmp_path))
+    assert output.exists()
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("backend", ["torch", "onnx", "auto"])
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino", "auto"])
 def test_jobs(backend: str, models: Path, videos: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out.slp")
     check(run(["-m", "sleap_infer", "predict", *single(models, videos), "-r", backend, "-o", output], tmp_path))
