@@ -58,7 +58,7 @@ def test_decoding_on_the_cpu(models: Path, videos: Path) -> None:
 
 
 def test_a_remembered_backend_that_does_not_run(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "recall", lambda *_: Choice("openvino", None, 2, "it was the fastest"))
+    monkeypatch.setattr(select, "load", lambda *_: Choice("openvino", None, 2, "it was the fastest"))
 
     def gone(cls: type, device: str) -> None:
         raise DeviceError("the device is gone")
