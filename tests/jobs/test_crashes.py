@@ -1,4 +1,4 @@
-"""Real crashes of real processes: the job goes on, the guilty frames are marked, all others are as they should be."""
+"""Real crashes of real processes: the job goes on, the failing frames are marked, all others are as they should be."""
 
 from __future__ import annotations
 
@@ -123,15 +123,15 @@ def test_a_crash_that_comes_once_costs_nothing(
     assert own == expected, "also where batches were halved, since memory may have run out"
 
 
-def test_guilty_frames_are_found_and_marked(whole: Path, graph: Path, videos: Path, tmp_path: Path) -> None:
-    guilty = (9, 20)
-    broken = worker(tmp_path, guilty, "os.abort()", fps=fps_of(videos / "two_flies.mp4"))
+def test_failing_frames_are_found_and_marked(whole: Path, graph: Path, videos: Path, tmp_path: Path) -> None:
+    failing = (9, 20)
+    broken = worker(tmp_path, failing, "os.abort()", fps=fps_of(videos / "two_flies.mp4"))
     report, _ = run_with(broken, graph, videos, tmp_path)
     assert report.counts["predict_failed"] == 2
     assert report.n_frames == N_FRAMES
     assert places_of(report.files[0]) == list(range(N_FRAMES)), "they keep their places"
     marks = ledger(report.files[1])
-    assert {index for index, (status, _) in marks.items() if status == "predict_failed"} == set(guilty)
+    assert {index for index, (status, _) in marks.items() if status == "predict_failed"} == set(failing)
     assert "SIGABRT" in marks[9][1]
 
 
@@ -196,16 +196,16 @@ def test_a_worker_ends_with_whoever_asked() -> None:
 
 
 @pytest.mark.parametrize("bad", [set(), {0}, {7}, {3, 4}, {0, 1, 2, 3, 4, 5}, {2, 6}])
-def test_narrowing_finds_those_that_end_a_process_themselves(bad: set[int]) -> None:
-    narrowing, guilty, done = Bisection.of(Range(0, 8)), set(), set()
-    while (some := narrowing.next) is not None:
+def test_bisection_finds_those_that_end_a_process_themselves(bad: set[int]) -> None:
+    bisection, failing, done = Bisection.of(Range(0, 8)), set(), set()
+    while (some := bisection.next) is not None:
         end = next((place for place in range(some.start, some.stop or 0) if place in bad), None)
         done |= set(range(some.start, some.stop or 0 if end is None else end))
         if end is None:
-            narrowing.done()
+            bisection.done()
         else:
-            found = narrowing.crashed(end)
-            guilty |= set(range(found.start, found.stop or 0))
-    assert done | guilty == set(range(8))
-    assert not done & guilty
-    assert bad <= guilty
+            found = bisection.crashed(end)
+            failing |= set(range(found.start, found.stop or 0))
+    assert done | failing == set(range(8))
+    assert not done & failing
+    assert bad <= failing

@@ -320,11 +320,11 @@ def test_everything_in_one_output(models: Path, videos: Path, tmp_path: Path) ->
 def test_warnings_when_results_change(models: Path, tmp_path: Path) -> None:
     from sleap_infer.jobs.run.drift import DriftCheck, Window
 
-    sentinel = DriftCheck()
+    check = DriftCheck()
     usual = Window(500, 1000, 900.0, 1000, 1100)
-    assert [text for _ in range(4) for text in sentinel.watch(usual)] == []
+    assert [text for _ in range(4) for text in check.watch(usual)] == []
     nobody = Window(1000, 10, 3.0, 10, 20)
-    found = list(sentinel.watch(nobody))
+    found = list(check.watch(nobody))
     assert [text.split(" went")[0] for text in found] == [
         "instances per frame",
         "the mean score of points",

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from attrs import frozen
@@ -22,9 +22,6 @@ from sleap_infer.errors import FrameReadError, OptionError, SourceFormatError
 from sleap_infer.frames.live.feed import TIMEOUT, Clock, Feed, LiveFrame
 from sleap_infer.frames.paths import VIDEO_SUFFIXES, existing
 from sleap_infer.frames.source import Source, VideoPart
-
-if TYPE_CHECKING:
-    pass
 
 SECONDS_TO_END = 2.0
 """Seconds that closing waits for a device or a network that does not answer; its thread ends later."""
