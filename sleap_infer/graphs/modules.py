@@ -1,4 +1,4 @@
-"""The modules that are traced: one network, or the two of a top-down pipeline, from uint8 frames to candidates."""
+"""Traced modules: one network, or the two of a top-down pipeline, from uint8 frames to candidates."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from sleap_infer.runners.torch.pose_network import PoseNetwork
 Arrays: TypeAlias = dict[str, Tensor]
 
 POSITIONS = ("peaks", "centroids")
-"""Candidates that are positions."""
+"""Names of candidates that are positions."""
 
 
 @frozen
 class Frame:
-    """What a graph contains besides its networks.
+    """Contents of a graph besides its networks.
 
     Attributes:
-        kind: what it finds.
-        inside: how much of the preprocessing.
-        images: settings of that preprocessing, as far as it applies to whole frames.
+        kind: of the graph.
+        inside: how much of the preprocessing it contains.
+        images: settings of the preprocessing of whole frames.
         layout: of the outputs.
         before: applied to the uint8 images first, if given.
         after: applied to the outputs, a tuple of tensors, last, if given.
@@ -45,11 +45,11 @@ class Frame:
 
 
 class OneStage(nn.Module):
-    """One network, with its preprocessing as far as that is inside.
+    """One network, with the preprocessing that the graph contains.
 
     Args:
-        network: with a fixed number of places for peaks.
-        frame: what is around it.
+        network: with a fixed capacity for peaks.
+        frame: contents besides the network.
     """
 
     def __init__(self, network: PoseNetwork, frame: Frame) -> None:
@@ -62,7 +62,7 @@ class OneStage(nn.Module):
         self.fit, self.scale = FitFrames(frame.images), ScaleAndPad(images)
 
     def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
-        """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
+        """Return the candidates of images (B, C, H, W), integers from 0 to 255."""
         if self.inside == "network":
             return look(self.pose_network, images, thresholds["peak_threshold"])
         fitted, factor = self.fit(images)
@@ -73,12 +73,12 @@ class OneStage(nn.Module):
 
 
 class TopDown(nn.Module):
-    """Centroids, a fixed number of crops around them, and a second network on the crops; all preprocessing is inside.
+    """Centroids, a fixed number of crops around them, and a second network on the crops, with all preprocessing.
 
     Args:
-        centroid: finds centroids, with room for `max_instances`.
-        instance: looks at crops.
-        frame: what is around both.
+        centroid: finds centroids, at most `max_instances`.
+        instance: runs on crops.
+        frame: contents besides the networks.
     """
 
     def __init__(self, centroid: PoseNetwork, instance: PoseNetwork, frame: Frame) -> None:
@@ -95,10 +95,10 @@ class TopDown(nn.Module):
         self.cut = Crops(images, instance.settings.crop_size)
 
     def forward(self, images: Tensor, thresholds: Mapping[str, Tensor]) -> Arrays:
-        """(B, C, H, W), whole numbers from 0 to 255 -> candidates."""
+        """Return the candidates of images (B, C, H, W), integers from 0 to 255."""
         fitted, factor = self.fit(images)
         found = look(self.centroid, self.scale_frames(fitted), thresholds["centroid_threshold"])
-        if self.has_own_channels:  # crops keep the colours of the frame, as in a pipeline of two
+        if self.has_own_channels:  # crops have the colours of the frame, as with two graphs
             fitted, _ = self.fit_size(images)
         valid = found["instance_valid"]
         centroids = self.scale_frames.restored(found["centroids"])

@@ -1,4 +1,4 @@
-"""Tables of the flat layout (`graphs.layout`) back to candidates. numpy."""
+"""Convert tables of the flat layout (`graphs.layout`) to candidates. NumPy only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Table = NDArray[np.float32]
 
 
 def unflatten(tables: Mapping[str, NDArray[Any]], spec: ModelSpec, n_images: int) -> Candidates:
-    """Candidates (B, ...) of the tables that a graph gave for `n_images` images."""
+    """Return candidates (B, ...) for the tables of `n_images` images."""
     assert spec.exported is not None
     points, axes, n_places = tables["points"], spec.row.arrays, spec.exported.n_places
     found: Candidates = {}
@@ -34,8 +34,8 @@ def unflatten(tables: Mapping[str, NDArray[Any]], spec: ModelSpec, n_images: int
         found["class_probs"] = tables["class_probs"]
         if axes["class_probs"] == "BNKC":
             found["class_probs"] = np.zeros((*found["peak_mask"].shape, len(spec.classes)), np.float32)
-            image, place, node = _indices(points)
-            found["class_probs"][image, node, place] = tables["class_probs"]
+            image, peak, node = _indices(points)
+            found["class_probs"][image, node, peak] = tables["class_probs"]
         elif axes["class_probs"] == "BIC":
             found["class_probs"] = np.zeros((n_images, n_places, len(spec.classes)), np.float32)
             found["class_probs"][_indices(rows)[:2]] = tables["class_probs"]
@@ -52,7 +52,7 @@ def _peaks(points: Table, axes: str, shape: tuple[int, int, int]) -> Candidates:
 
 
 def _scatter(points: Table, shape: tuple[int, int, int]) -> tuple[Table, Table, NDArray[np.bool_]]:
-    """Rows (R, 6) into arrays (B, I, N, 2), (B, I, N) and a mask of what was set."""
+    """Scatter rows (R, 6) into positions (B, I, N, 2), values (B, I, N) and a mask (B, I, N)."""
     positions, values = np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32)
     mask = np.zeros(shape, bool)
     where = _indices(points)
@@ -61,11 +61,11 @@ def _scatter(points: Table, shape: tuple[int, int, int]) -> tuple[Table, Table, 
 
 
 def _connections(table: Table, shape: tuple[int, int, int]) -> Candidates:
-    n_images, n_edges, places = shape
-    scores = np.zeros((n_images, n_edges, places * places), np.float32)
+    n_images, n_edges, n_peaks = shape
+    scores = np.zeros((n_images, n_edges, n_peaks * n_peaks), np.float32)
     mask = np.zeros(scores.shape, bool)
     image, edge, source, destination = (column.astype(np.int64) for column in table[:, :4].T)
-    where = image, edge, source * places + destination
+    where = image, edge, source * n_peaks + destination
     scores[where], mask[where] = table[:, 4], True
     return {"line_scores": scores, "candidate_mask": mask}
 

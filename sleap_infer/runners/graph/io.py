@@ -1,4 +1,4 @@
-"""What the backends that run exported graphs share: images in the form a graph takes, its outputs as candidates."""
+"""Inputs and outputs of exported graphs, shared by the graph backends."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 IMAGE_INPUT = "image"
 CENTROID_THRESHOLD, PEAK_THRESHOLD = "centroid_threshold", "peak_threshold"
-"""Optional inputs; a graph has defaults for them."""
+"""Optional inputs with defaults in the graph."""
 
 OUTPUT_ALIASES: Mapping[str, str] = {"class_logits": "class_probs"}
 """Names in the graphs of other programs. sleap-nn's `class_logits` are probabilities."""
 
 
 def require_precision(spec: ModelSpec, wanted: Precision | None) -> None:
-    """Check that a graph was made in the precision that is asked for.
+    """Check that a graph was exported in the requested precision.
 
     Raises:
         OptionError: it was not.
@@ -46,7 +46,7 @@ def require_export(spec: ModelSpec, returned: ReturnOptions, backend: str) -> No
 
     Raises:
         UnsupportedModelError: it is a trained model.
-        OptionError: maps are asked for.
+        OptionError: maps are requested.
     """
     if spec.exported is None:
         raise UnsupportedModelError(
@@ -59,17 +59,13 @@ def require_export(spec: ModelSpec, returned: ReturnOptions, backend: str) -> No
 
 
 def thresholds(settings: StageSettings, input_names: list[str]) -> dict[str, NDArray[np.float32]]:
-    """Values for those of a graph's inputs that are thresholds.
-
-    Raises:
-        OptionError: another threshold is asked for than the graph has, and it has no input for it.
-    """
+    """Return the values of a graph's inputs that are thresholds."""
     values = {PEAK_THRESHOLD: settings.peak_threshold, CENTROID_THRESHOLD: settings.centroid_threshold}
     return {name: np.array(values[name], np.float32) for name in input_names if name in values}
 
 
 def run_graph(run: Callable[[Images], Arrays], images: Images, spec: ModelSpec) -> Candidates:
-    """Run a graph on a batch of any size; `run` is one call of the graph. Otherwise as `start_graph`."""
+    """Run a graph on a batch of any size; `run` is one call of the graph. See `start_graph`."""
 
     def done(part: Images) -> Callable[[], Arrays]:
         outputs = run(part)
@@ -85,21 +81,21 @@ def start_graph(
     most: int | None = None,
     padded: Callable[[int], int] = lambda n_images: n_images,
 ) -> Pending:
-    """Begin to run a graph on a batch of any size.
+    """Start a graph on a batch of any size.
 
     Args:
-        start: begins one call of the graph, (B, C, H, W) uint8; what it gives waits for the outputs by name.
+        start: starts one call of the graph on (B, C, H, W) uint8; the result waits for the outputs by name.
         images: (B, C, H, W), uint8, or floats in [0, 1], which are rounded.
         spec: of the exported model.
-        most: images that one call takes, if that is limited.
-        padded: how many images so many are filled up to.
+        most: maximum number of images per call, if limited.
+        padded: maps a number of images to the padded number.
 
     Returns:
-        What waits for the candidates of all images.
+        A function that waits for the candidates of all images.
 
     Raises:
-        ImageError: the graph takes another size.
-        ExportedModelError: the graph gives other outputs than its metadata say.
+        ImageError: the graph requires another size.
+        ExportedModelError: the outputs of the graph differ from its metadata.
     """
     facts = spec.exported
     assert facts is not None
@@ -138,13 +134,13 @@ def read_outputs(outputs: Arrays, spec: ModelSpec, n_fed: int, n_images: int) ->
 
 
 def check_size(shape: tuple[int, ...], expected: list[Any], spec: ModelSpec) -> None:
-    """Compare images (B, C, H, W) with the dimensions of a graph's input, numbers where they are fixed.
+    """Compare images (B, C, H, W) with the dimensions of a graph's input, numbers if fixed.
 
     Raises:
         ImageError: a fixed dimension differs.
     """
     if spec.exported is not None and spec.exported.made_by == "sleap-nn":
-        shape = (shape[0], spec.backbone.in_channels, *shape[2:])  # which run_graph will make of them
+        shape = (shape[0], spec.backbone.in_channels, *shape[2:])  # as converted by run_graph
     wrong = [axis for axis in (1, 2, 3) if isinstance(expected[axis], int) and expected[axis] != shape[axis]]
     if wrong:
         raise ImageError(
@@ -154,6 +150,6 @@ def check_size(shape: tuple[int, ...], expected: list[Any], spec: ModelSpec) -> 
 
 
 def _fill_up(images: Images, batch_size: int) -> Images:
-    """Black images behind the last, up to so many."""
+    """Append black images up to `batch_size`."""
     missing = batch_size - len(images)
     return np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images

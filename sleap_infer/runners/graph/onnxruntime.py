@@ -1,4 +1,4 @@
-"""ONNX Runtime: exported models, without torch."""
+"""ONNX Runtime: exported models without PyTorch."""
 
 from __future__ import annotations
 
@@ -31,22 +31,21 @@ CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "Tensorrt
 
 
 class InferenceRunnerONNX(StreamedRunner):
-    """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; asked for CUDA, it never falls back.
+    """Runs an exported graph with ONNX Runtime on `cpu`, `cuda` or `cuda:N`; with CUDA, it never falls back to the CPU.
 
     `backend_options` are attributes of `onnxruntime.SessionOptions` (`intra_op_num_threads=2`), or else options of the
     execution provider (`cudnn_conv_algo_search="HEURISTIC"`; `enable_cuda_graph=1` replays each size of batch as one
-    launch). `streams=1` makes all cores of a processor work on one image, instead of each on its own; where only
-    `intra_op_num_threads` is given, there is one stream. `provider="tensorrt"` runs the graph through
-    ONNX Runtime's TensorRT provider, which wants TensorRT 10. Graphs take uint8; images in floats are rounded to it.
-    On a GPU, inputs and outputs are in memory made once.
+    launch). `streams=1` makes all CPU cores work on one image; if only `intra_op_num_threads` is given, there is one
+    stream. `provider="tensorrt"` uses ONNX Runtime's TensorRT provider, which needs TensorRT 10. Graphs take uint8;
+    float images are rounded. On a GPU, memory of inputs and outputs is allocated once.
 
     Args:
         session: an opened `onnxruntime.InferenceSession` of an exported graph.
-        spec: the model's facts, with what is fixed in the graph.
+        spec: the exported model's facts.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry; a graph gives no maps.
+        returned: the large arrays that outputs carry; a graph has no maps.
         records: whether the session was opened with `enable_cuda_graph`.
-        streams: images on a processor that are worked on at the same time; the session has the threads of one.
+        streams: how CPU cores are divided; the session has the threads of one stream.
     """
 
     backend: ClassVar[str | None] = "onnx"
@@ -110,16 +109,16 @@ class InferenceRunnerONNX(StreamedRunner):
 
     @property
     def device(self) -> str:
-        """Where the graph runs."""
+        """Return the device of the graph."""
         if self.session.get_providers()[0] not in (CUDA, TENSORRT):
             return "cpu"
         return f"cuda:{self.session.get_provider_options()[CUDA].get('device_id', 0)}"
 
     def infer_bound(self, images: Any) -> dict[str, Any]:
-        """Run the graph on images that are where it runs, and leave its outputs there.
+        """Run the graph on images on its device, and leave the outputs there.
 
         Args:
-            images: (B, C, H, W) uint8 as `preprocess_image` leaves them; anything with `__dlpack__`, such as a CUDA
+            images: (B, C, H, W) uint8 from `preprocess_image`; anything with `__dlpack__`, such as a CUDA
                 tensor, or an `onnxruntime.OrtValue`.
 
         Returns:

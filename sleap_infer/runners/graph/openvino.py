@@ -42,15 +42,15 @@ class InferenceRunnerOpenVINO(StreamedRunner):
     behind them always does so in 32 bits.
 
     `backend_options` are properties of OpenVINO's compiled models (`INFERENCE_NUM_THREADS=2`,
-    `INFERENCE_PRECISION_HINT="bf16"`). `streams=1` makes all cores of a processor work on one image, instead of each on
-    its own; where only `INFERENCE_NUM_THREADS` is given, there is one stream.
+    `INFERENCE_PRECISION_HINT="bf16"`). `streams=1` makes all CPU cores work on one image; if only
+    `INFERENCE_NUM_THREADS` is given, there is one stream.
 
     Args:
         model: a compiled `openvino.CompiledModel` of an exported graph.
         spec: the model's facts, with what is fixed in the graph.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry; a graph gives no maps.
-        streams: images on a processor that are worked on at the same time.
+        returned: the large arrays that outputs carry; a graph gives no maps.
+        streams: how CPU cores are divided.
     """
 
     backend: ClassVar[str | None] = "openvino"
@@ -122,7 +122,7 @@ class InferenceRunnerOpenVINO(StreamedRunner):
 
     @property
     def device(self) -> str:
-        """Where the graph runs."""
+        """Return the device of the graph."""
         return str(self.model.get_property("EXECUTION_DEVICES")[0]).lower()
 
     def _work(self, images: Images) -> Candidates:
@@ -175,7 +175,7 @@ def find_device(core: Any, device: str) -> str:
 
 
 def _set_thresholds(model: Any, settings: StageSettings) -> None:
-    """Thresholds, which OpenVINO takes for constants: give them their value before the graph is compiled."""
+    """Set thresholds, which OpenVINO treats as constants, before the graph is compiled."""
     opset13 = import_runtime("openvino.opset13")
     replace_node = import_runtime("openvino.utils").replace_node
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
@@ -187,14 +187,14 @@ def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any
     """Return the model, marked if not fp32, and the arithmetic of its networks on a device."""
     facts, asked = opening.spec.exported, opening.backend_options.get(HINT)
     assert facts is not None
-    numbers = find_arithmetic(core, name, facts) if asked is None else str(asked)
-    if numbers == FULL:
+    arithmetic = find_arithmetic(core, name, facts) if asked is None else str(asked)
+    if arithmetic == FULL:
         return model, FULL
     marked = keep_precise(core, model, facts)
     if marked is not None:
-        return marked, numbers
+        return marked, arithmetic
     if asked is not None:
-        return model, numbers
+        return model, arithmetic
     message = (
         f"{opening.path} does not name the operations of its network: computing in 32-bit floats. To compute it in "
         f"{facts.precision}, export the model again."
@@ -204,7 +204,7 @@ def _in_numbers(core: Any, name: str, model: Any, opening: Opening) -> tuple[Any
 
 
 def computes_lower(precision: Precision) -> bool:
-    """Whether OpenVINO computes in 16 bits, on the processor here, what is not quantized of a network in a precision.
+    """Return whether OpenVINO computes blocks that are not quantized in 16 bits on this CPU.
 
     Raises:
         BackendNotInstalledError: OpenVINO is not installed.

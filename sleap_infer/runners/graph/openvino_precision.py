@@ -1,4 +1,4 @@
-"""In which numbers OpenVINO computes what: networks in 16 bits where the processor can, all else in 32."""
+"""Arithmetic of OpenVINO: networks in 16 bits if the CPU has it, everything else in fp32."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sleap_infer.reports import Fallback, reports
 from sleap_infer.system.runtimes import import_runtime
 
 ARITHMETIC: Mapping[Precision, str] = {"fp16": "f16", "bf16": "bf16", "int8": "f16"}
-"""What the network computes in where it is not quantized, if the processor has arithmetic for it."""
+"""Arithmetic of blocks that are not quantized, if the CPU has it."""
 
 CAPABILITIES: Mapping[str, str] = {"f16": "FP16", "bf16": "BF16"}
 FULL = "f32"
 
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""Variables that limit the instructions that oneDNN, and OpenVINO with it, uses."""
+"""Variables that limit the instructions of oneDNN, which OpenVINO uses."""
 
 HAS_BF16 = ("BF16", "FP16", "AMX", "AVX10", "VNNI_2", "ALL", "DEFAULT")
-"""Parts of the names of instruction sets with 16-bit arithmetic."""
+"""Substrings of names of instruction sets with 16-bit arithmetic."""
 
 SHAPE = "ShapeOf"
-"""Sees no numbers. OpenVINO gives biases their form by that of what they are added to, and adds them within the
-convolution only if nothing on that way is marked."""
+"""Reads no values. OpenVINO reshapes biases with it, and fuses them into the convolution only if nothing on that path
+is marked."""
 
 
 def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
@@ -37,7 +37,7 @@ def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
 
     Args:
         core: an `openvino.Core`.
-        device: OpenVINO's name of it.
+        device: in OpenVINO's notation.
         facts: of the export.
     """
     wanted = ARITHMETIC.get(facts.precision, FULL)
@@ -52,7 +52,7 @@ def find_arithmetic(core: Any, device: str, facts: ExportFacts) -> str:
 
 
 def has_arithmetic(core: Any, device: str, numbers: str) -> bool:
-    """Whether a device has arithmetic in `f16` or `bf16`; those that have not emulate it, slowly."""
+    """Return whether a device has arithmetic in `f16` or `bf16`; others emulate it slowly."""
     limit = next((os.environ[name].upper() for name in LIMITS if os.environ.get(name)), "")
     if device == "CPU" and limit and not any(part in limit for part in HAS_BF16):
         return False  # OpenVINO still reports bf16, and cannot compile for it
@@ -62,16 +62,16 @@ def has_arithmetic(core: Any, device: str, numbers: str) -> bool:
 def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
     """Return a model in which only the blocks of lower precision are computed in it, and all others in fp32.
 
-    That is marked as OpenVINO's model files mark it (`precise`), for there is no call for it. Peaks and places of crops
-    would else be found in 16 bits too.
+    Others are marked `precise` as in OpenVINO's model files, because there is no function for it. Otherwise peaks and
+    crop positions would be computed in 16 bits, too.
 
     Args:
         core: an `openvino.Core`.
         model: an `openvino.Model` of an exported graph.
-        facts: of the export. Kept blocks of int8 are those that are not quantized, and go with the 16-bit ones.
+        facts: of the export. Blocks excluded from int8 are computed in 16 bits.
 
     Returns:
-        The marked model, or `None` where the graph does not name blocks: other programs', and older ones.
+        The marked model, or `None` if the graph does not name blocks (other programs, old exports).
     """
     is_int8 = facts.precision == "int8"
     low = operations_in(model, lambda block: is_kept(block, facts.kept) == is_int8)
@@ -91,11 +91,11 @@ def keep_precise(core: Any, model: Any, facts: ExportFacts) -> Any:
 
 
 def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
-    """Names of the operations in some blocks of networks, with their constants, and with what stands between them.
+    """Return the names of operations in some blocks of networks, with constants and operations in between.
 
     Args:
         model: an `openvino.Model`.
-        is_wanted: tells by the name of a block.
+        is_wanted: whether a block, by name, is included.
     """
     operations = model.get_ordered_ops()
     constant: set[str] = set()
@@ -106,24 +106,24 @@ def operations_in(model: Any, is_wanted: Callable[[str], bool]) -> set[str]:
     found: dict[str, str] = {}
     for operation in reversed(operations):
         name = operation.get_friendly_name()
-        block = block_of(name) or _block_behind(operation, found, name in constant)
+        block = block_of(name) or _block_after(operation, found, name in constant)
         if block is not None and is_wanted(block):
             found[name] = block
     return set(found)
 
 
-def _block_behind(operation: Any, found: Mapping[str, str], is_constant: bool) -> str | None:
+def _block_after(operation: Any, found: Mapping[str, str], is_constant: bool) -> str | None:
     """Return the block of an operation without one of our names: the one of all its consumers."""
-    takers = [
+    consumers = [
         target.get_node().get_friendly_name()
         for out in operation.outputs()
         for target in out.get_target_inputs()
         if target.get_node().get_type_name() != SHAPE
     ]
-    if not takers or any(taker not in found for taker in takers):
+    if not consumers or any(name not in found for name in consumers):
         return None
     if not is_constant:
         sources = [source.get_source_output().get_node().get_friendly_name() for source in operation.inputs()]
         if all(block_of(source) is None for source in sources):
             return None
-    return found[takers[0]]
+    return found[consumers[0]]

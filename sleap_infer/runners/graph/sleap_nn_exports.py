@@ -1,4 +1,4 @@
-"""The ways of sleap-nn's own exports, undone: images as their graphs take them, outputs as candidates. numpy."""
+"""Inputs and outputs of sleap-nn's exports, converted to our conventions. NumPy only."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MASKED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "peak_mask": (("peaks", "class_probs"), ("peak_vals",)),
     "candidate_mask": (("line_scores",), ()),
 }
-"""What is NaN, and what is 0, where a mask is false."""
+"""Arrays that are NaN, and that are 0, where a mask is false."""
 
 
 def fit_images(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
-    """Give images the channels that a graph takes, and check their size where any other would be stretched to it.
+    """Convert channels for a graph, and check the size of images, because the graph would stretch others.
 
     Args:
         images: (B, C, H, W).
@@ -36,7 +36,7 @@ def fit_images(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
         (B, C', H, W).
 
     Raises:
-        ImageError: the graph takes another height or width.
+        ImageError: the graph requires another height or width.
     """
     assert spec.exported is not None
     size = spec.exported.input_size
@@ -51,11 +51,10 @@ def fit_images(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
 
 
 def undo_quirks(outputs: Mapping[str, NDArray[Any]], spec: ModelSpec) -> Candidates:
-    """Candidates as `sleap_infer.poses.candidates` has them, of what a graph of sleap-nn gave under these names.
+    """Convert the outputs of a sleap-nn graph to candidates as in `sleap_infer.poses.candidates`.
 
-    Positions are brought to pixels of the graph's input; places without a peak, which hold the first cells of the map
-    or zeros, to NaN positions and values of 0; and all places, which are sorted by value, to the order of reading.
-    `class_probs` are probabilities already.
+    Positions are scaled to pixels of the graph's input. Entries without a peak get NaN positions and values of 0.
+    Peaks, which are sorted by value, are sorted by row and column. `class_probs` are probabilities already.
 
     Args:
         outputs: by their names in the contract.
@@ -77,14 +76,14 @@ def undo_quirks(outputs: Mapping[str, NDArray[Any]], spec: ModelSpec) -> Candida
 
 
 def uncrop(peaks: Floats, centroids: Floats, spec: ModelSpec) -> Floats:
-    """Where points in crops that a graph cut itself are in the frame.
+    """Return the positions in the frame of points in crops that the graph cut.
 
     With S the side of a crop and D that of the frame, the graph samples column k of a crop around c at
 
         x(k) = c - S (D - 1) / (2 D) + k S (D - 1) / (D (S - 1))
 
-    but reports points as if it were c - S / 2 + k. And they count half a pixel further, as models are trained for it
-    (see `preprocess.place_crops`). Uncorrected, points are about one pixel too far to the left and to the top.
+    but reports points as if it were c - S / 2 + k. Half a pixel is added, as models are trained for it (see
+    `preprocess.place_crops`). Uncorrected, points are about one pixel too far to the left and to the top.
 
     Args:
         peaks: (B, I, N, 2) as the graph reports them.
@@ -99,23 +98,23 @@ def uncrop(peaks: Floats, centroids: Floats, spec: ModelSpec) -> Floats:
     assert spec.preprocessing.crop_size is not None
     side = np.float64(spec.preprocessing.crop_size)
     frame = np.array(spec.exported.input_size[::-1], np.float64)
-    reach, centres = side * (frame - 1) / frame, centroids[:, :, None].astype(np.float64)
+    extent, centres = side * (frame - 1) / frame, centroids[:, :, None].astype(np.float64)
     inside = peaks - (centres - side / 2)
-    points: Floats = (centres - reach / 2 + inside * reach / (side - 1) + 0.5).astype(np.float32)
+    points: Floats = (centres - extent / 2 + inside * extent / (side - 1) + 0.5).astype(np.float32)
     return points
 
 
 def in_reading_order(found: Candidates, spec: ModelSpec) -> Candidates:
-    """Candidates whose places stand row by row, from left to right, as `ops.peaks` has them; empty ones last.
+    """Sort candidates by row and column, as in `ops.peaks`, empty ones last.
 
-    Which of several equally probable assignments is taken depends on it.
+    The choice among equally probable assignments depends on the order.
     """
     key, mask = ("centroids", "instance_valid") if "centroids" in found else ("peaks", "peak_mask")
     if mask not in found:
         return found
-    # The mean of a flat top lies up to half a cell below its first row.
-    cell = 1 if spec.row.is_fused else spec.map_head("ConfmapsHead").output_stride
-    rows = np.floor(found[key][..., 1] / cell + 0.25)
+    # The mean of a plateau lies up to half a pixel of the map below its first row.
+    stride = 1 if spec.row.is_fused else spec.map_head("ConfmapsHead").output_stride
+    rows = np.floor(found[key][..., 1] / stride + 0.25)
     order = np.lexsort((found[key][..., 0], rows), axis=-1)
     lines = {
         name: _sorted_lines(found[name], order, spec) for name in ("line_scores", "candidate_mask") if name in found
@@ -124,13 +123,13 @@ def in_reading_order(found: Candidates, spec: ModelSpec) -> Candidates:
 
 
 def _sorted(values: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
-    """Values (..., K, more axes) in an order (..., K)."""
+    """Sort values (..., K, more axes) by an order (..., K)."""
     index = order.reshape(order.shape + (1,) * (values.ndim - order.ndim))
     return np.take_along_axis(values, index, axis=order.ndim - 1)
 
 
 def _sorted_lines(values: NDArray[Any], order: NDArray[np.int64], spec: ModelSpec) -> NDArray[Any]:
-    """Values (B, E, K * K) of connections, in an order (B, N, K) of the peaks of each node."""
+    """Sort values (B, E, K * K) of connections by an order (B, N, K) of the peaks of each node."""
     sources, destinations = (order[:, list(nodes)] for nodes in zip(*spec.paf_edges, strict=True))
     square = values.reshape(*sources.shape, -1)
     square = np.take_along_axis(square, sources[..., None], axis=2)
@@ -138,5 +137,5 @@ def _sorted_lines(values: NDArray[Any], order: NDArray[np.int64], spec: ModelSpe
 
 
 def _masked(values: NDArray[Any], mask: NDArray[np.bool_], empty: np.float32) -> NDArray[Any]:
-    """Values (..., more axes), and something else where the mask (...) is false."""
+    """Replace values (..., more axes) where the mask (...) is false."""
     return np.where(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values, empty)

@@ -1,6 +1,6 @@
-"""The little of CUDA that a runner without PyTorch needs, through cuda-python: memory, streams, events, graphs.
+"""CUDA without PyTorch, through cuda-python: memory, streams, events, graphs.
 
-Nothing here waits but `synchronize`. All sizes are in bytes; streams, events and graphs are opaque handles.
+Only `synchronize` and `synchronize_stream` wait. All sizes are in bytes; streams, events and graphs are opaque handles.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ NO_DRIVER, NO_DEVICE = 35, 100
 
 @frozen
 class Gpu:
-    """What a GPU is.
+    """Facts of a GPU.
 
     Attributes:
         index: on this machine.
         name: of the product.
         compute_capability: as in `"9.0"`.
-        driver: the newest CUDA that the driver knows, as in `"13.0"`.
+        driver: the newest CUDA version of the driver, as in `"13.0"`.
     """
 
     index: int
@@ -58,7 +58,7 @@ def require_cuda_python() -> Any:
 def find_gpu(device: str) -> Gpu:
     """Return the GPU of a name; `"auto"` and `"cuda"` are the first.
 
-    Asked of CUDA itself before any runtime is touched: without a driver some of these crash.
+    CUDA is queried before any runtime is used, because some crash without a driver.
 
     Raises:
         BackendNotInstalledError: cuda-python is not installed.
@@ -97,7 +97,7 @@ class Cuda:
         self._pinned: dict[int, Bytes] = {}
 
     def use(self) -> None:
-        """Make this the GPU of the calling thread."""
+        """Select this GPU for the calling thread."""
         self._do("cudaSetDevice", self.index)
 
     def stream(self) -> Handle:
@@ -110,50 +110,50 @@ class Cuda:
         return self._do("cudaEventCreateWithFlags", flags)
 
     def pinned(self, size: int) -> Bytes:
-        """Memory of the host that the GPU reads and writes by itself, to be given back by `free_pinned`."""
+        """Allocate page-locked memory of the host; release it with `free_pinned`."""
         address = int(self._do("cudaHostAlloc", max(size, 1), self._runtime.cudaHostAllocDefault))
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(address))
         self._pinned[address] = memory
         return memory
 
     def free_pinned(self, memory: Bytes) -> None:
-        """Give pinned memory back."""
+        """Release page-locked memory."""
         address = memory.ctypes.data
         del self._pinned[address]
         self._do("cudaFreeHost", address)
 
     def allocate(self, size: int) -> int:
-        """Address of new memory on the GPU, to be given back by `free`."""
+        """Allocate memory on the GPU and return its address; release it with `free`."""
         return int(self._do("cudaMalloc", max(size, 1)))
 
     def free(self, address: int) -> None:
-        """Give memory of the GPU back."""
+        """Release memory of the GPU."""
         self._do("cudaFree", address)
 
     def upload(self, address: int, source: Bytes, stream: Handle) -> None:
-        """Begin to copy from pinned memory to the GPU."""
+        """Start a copy from page-locked memory to the GPU."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._do("cudaMemcpyAsync", address, source.ctypes.data, source.nbytes, kind, stream)
 
     def download(self, target: Bytes, address: int, stream: Handle) -> None:
-        """Begin to copy from the GPU to pinned memory."""
+        """Start a copy from the GPU to page-locked memory."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._do("cudaMemcpyAsync", target.ctypes.data, address, target.nbytes, kind, stream)
 
     def record(self, event: Handle, stream: Handle) -> None:
-        """Let an event stand for all that a stream was given so far."""
+        """Record an event after all work of a stream so far."""
         self._do("cudaEventRecord", event, stream)
 
     def wait(self, stream: Handle, event: Handle) -> None:
-        """Let a stream go on only when an event has come to pass. The host goes on at once."""
+        """Make a stream wait for an event; the host does not wait."""
         self._do("cudaStreamWaitEvent", stream, event, 0)
 
     def synchronize(self, event: Handle) -> None:
-        """Wait for an event, here on the host."""
+        """Wait for an event on the host."""
         self._do("cudaEventSynchronize", event)
 
     def synchronize_stream(self, stream: Handle) -> None:
-        """Wait for all that a stream was given so far, here on the host."""
+        """Wait for all work of a stream so far on the host."""
         self._do("cudaStreamSynchronize", stream)
 
     def handle(self, stream: Handle) -> int:
@@ -161,10 +161,10 @@ class Cuda:
         return int(stream)
 
     def capture(self, stream: Handle, launch: Callable[[], None]) -> Handle:
-        """Record what a function gives to a stream, without doing it, as a graph.
+        """Record the launches of a function on a stream as a graph, without running them.
 
         Raises:
-            BackendError: it did something that cannot be recorded.
+            BackendError: the function cannot be recorded.
         """
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._do("cudaStreamBeginCapture", stream, mode)
@@ -177,11 +177,11 @@ class Cuda:
         return recorded
 
     def replay(self, graph: Handle, stream: Handle) -> None:
-        """Give all of a graph to a stream, as one launch."""
+        """Launch a graph on a stream."""
         self._do("cudaGraphLaunch", graph, stream)
 
     def destroy(self, *, streams: list[Handle], events: list[Handle], graphs: list[Handle]) -> None:
-        """Give handles back."""
+        """Destroy handles."""
         for name, handles in (
             ("cudaGraphExecDestroy", graphs),
             ("cudaEventDestroy", events),
@@ -191,7 +191,7 @@ class Cuda:
                 self._do(name, item)
 
     def _do(self, name: str, *arguments: Any) -> Any:
-        """Call CUDA; the first value it gives, if any.
+        """Call CUDA and return its first value, if any.
 
         Raises:
             DeviceMemoryError: there is too little memory.

@@ -1,8 +1,8 @@
-"""TensorRT engines of exported graphs: built from the ONNX beside them, kept, and built again when anything changes.
+"""TensorRT engines of exported graphs: built from the ONNX file, stored, and rebuilt when anything changes.
 
-An engine runs on the kind of GPU, the driver and the version of TensorRT it was built for. So it has a name made of all
-that, lies beside its graph (or, where that cannot be written, in the cache directory) with a JSON file that spells it
-out, and is only ever looked up by that name.
+An engine runs only on the type of GPU, the driver and the version of TensorRT it was built for. Its name is a digest of
+these facts. It is stored beside its graph (or in the cache directory, if that is read-only) with a JSON file of the
+facts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sleap_infer.system.files import replacing
 from sleap_infer.system.runtimes import NVIDIA_INDEX, import_runtime, install_command
 
 Range: TypeAlias = tuple[int, int, int]
-"""Least, best, most."""
+"""Minimum, optimum, maximum."""
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
-"""Modules with the same calls. The second is for consumer GPUs, and builds without one."""
+"""Modules with the same interface. The second is for consumer GPUs, and builds without a GPU."""
 
 ANY_GPU = "any"
-"""Of engines that tensorrt_rtx built on a machine without a GPU."""
+"""GPU of engines that tensorrt_rtx built on a machine without one."""
 
 WORKSPACE = 4 << 30
 
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @frozen
 class Profile:
-    """Sizes of images that an engine takes, each as least, best and most."""
+    """Sizes of images of an engine, each as minimum, optimum and maximum."""
 
     batch: Range
     channels: Range
@@ -56,17 +56,17 @@ class Profile:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """(B, C, H, W) of the least, the best and the most."""
+        """Return (B, C, H, W) of the minimum, the optimum and the maximum."""
         return tuple(zip(self.batch, self.channels, self.height, self.width, strict=True))
 
     def holds(self, shape: tuple[int, ...]) -> bool:
-        """Whether images (B, C, H, W) are within; a batch may be larger, and is then split."""
+        """Return whether images (B, C, H, W) are within the ranges; larger batches are split."""
         least, _, most = self.shapes
         return all(low <= side <= high for low, side, high in zip(least[1:], shape[1:], most[1:], strict=True))
 
     @classmethod
     def of(cls, shape: tuple[int, ...], at_once: int) -> Profile:
-        """For images of one size, up to `at_once` of them.
+        """Return the profile for images of one size, up to `at_once` per batch.
 
         >>> Profile.of((2, 1, 384, 512), 4).shapes
         ((1, 1, 384, 512), (4, 1, 384, 512), (4, 3, 384, 512))
@@ -78,7 +78,7 @@ class Profile:
 
 @frozen
 class EngineFacts:
-    """What an engine was built from and for.
+    """Facts of an engine: its graph and its target.
 
     Attributes:
         graph_sha256: of the ONNX file.
@@ -86,7 +86,7 @@ class EngineFacts:
         version: of that module.
         gpu: name of the GPU.
         compute_capability: of that GPU.
-        driver: newest CUDA that the driver knows.
+        driver: newest CUDA version of the driver.
         precision: of the graph.
         profile: sizes of images.
     """
@@ -102,7 +102,7 @@ class EngineFacts:
 
     @property
     def key(self) -> str:
-        """A name that is another one whenever anything differs."""
+        """Return a digest of the facts."""
         return digest(attrs.asdict(self), 16)
 
     def anywhere(self) -> EngineFacts:
@@ -114,7 +114,7 @@ def require_tensorrt(flavour: str | None = None) -> Any:
     """Import the module `tensorrt`, or else `tensorrt_rtx`.
 
     Args:
-        flavour: the one of the two that is wanted.
+        flavour: the requested module; `None`: the installed one.
 
     Raises:
         BackendNotInstalledError: neither can be imported.
@@ -126,7 +126,7 @@ def require_tensorrt(flavour: str | None = None) -> Any:
     for name in (flavour,) if flavour else FLAVOURS:
         try:
             return import_runtime(name)
-        except (ImportError, OSError) as error:  # its libraries may be missing although its bindings are there
+        except (ImportError, OSError) as error:  # its libraries may be missing
             reasons.append(f"{name}: {error}")
     raise BackendNotInstalledError(
         f"TensorRT cannot be imported ({'; '.join(reasons)}). Install it with: "
@@ -143,7 +143,7 @@ class EngineStore:
         graph: an ONNX file.
         sha256: of that file.
         precision: of the graph.
-        gpu: that engines are for; `None` for any, which only tensorrt_rtx can build.
+        gpu: target of the engines; `None`: any, which only tensorrt_rtx can build.
     """
 
     def __init__(self, trt: Any, graph: Path, sha256: str, precision: str, gpu: Gpu | None) -> None:
@@ -160,12 +160,12 @@ class EngineStore:
         }
 
     def facts(self, profile: Profile) -> EngineFacts:
-        """Of an engine for this GPU."""
+        """Return the facts of an engine for this GPU."""
         return EngineFacts(**self._common, profile=profile)
 
     def find(self, shape: tuple[int, ...]) -> tuple[Path, Profile] | None:
         """Return an engine for this GPU, driver and version, and images (B, C, H, W), if there is one."""
-        for path in self._kept():
+        for path in self._stored():
             facts = read_facts(path)
             if facts is not None and facts.profile.holds(shape) and path.stem.endswith(facts.key):
                 wanted = self.facts(facts.profile)
@@ -178,8 +178,8 @@ class EngineStore:
         """Return an engine for images (B, C, H, W); build one if there is none.
 
         Raises:
-            ExportedModelError: TensorRT does not take the graph.
-            BackendError: the engine cannot be built or kept.
+            ExportedModelError: TensorRT rejects the graph.
+            BackendError: the engine cannot be built or stored.
         CacheError: other users may write to the cache.
         """
         found = self.find(shape)
@@ -189,11 +189,11 @@ class EngineStore:
         return self.make(profile), profile
 
     def make(self, profile: Profile) -> Path:
-        """Build an engine and keep it.
+        """Build and store an engine.
 
         Raises:
-            ExportedModelError: TensorRT does not take the graph.
-            BackendError: the engine cannot be built or kept.
+            ExportedModelError: TensorRT rejects the graph.
+            BackendError: the engine cannot be built or stored.
         """
         facts = self.facts(profile)
         best = " x ".join(map(str, profile.shapes[1]))
@@ -203,11 +203,11 @@ class EngineStore:
         self._reports.progress(f"built in {time.perf_counter() - start:.1f} s")
         for folder in self._folders():
             try:
-                return _keep(folder, self.graph.stem, plan, facts)
+                return _store(folder, self.graph.stem, plan, facts)
             except OSError as error:
                 reason = error
         raise BackendError(
-            f"The engine cannot be kept: {reason}. Set SLEAP_INFER_CACHE to a directory that can be written."
+            f"The engine cannot be stored: {reason}. Set SLEAP_INFER_CACHE to a directory that can be written."
         )
 
     def _folders(self) -> Iterator[Path]:
@@ -217,7 +217,7 @@ class EngineStore:
         require_private(folder)
         yield folder
 
-    def _kept(self) -> Iterator[Path]:
+    def _stored(self) -> Iterator[Path]:
         for folder in self._folders():
             yield from sorted(folder.glob(f"{self.graph.stem}.*.engine"))
 
@@ -240,7 +240,7 @@ def build_engine(trt: Any, graph: Path, profile: Profile, timing_cache: Path | N
         timing_cache: a file with measurements of earlier builds, which is used and added to.
 
     Raises:
-        ExportedModelError: TensorRT does not take the graph.
+        ExportedModelError: TensorRT rejects the graph.
         BackendError: the engine cannot be built.
     """
     log = make_logger(trt)
@@ -318,7 +318,7 @@ def _fitting(network: Any, profile: Profile) -> list[tuple[int, ...]]:
     return [tuple(f if f >= 0 else side for f, side in zip(shape, wanted, strict=True)) for wanted in profile.shapes]
 
 
-def _keep(folder: Path, stem: str, plan: bytes, facts: EngineFacts) -> Path:
+def _store(folder: Path, stem: str, plan: bytes, facts: EngineFacts) -> Path:
     """Write an engine and its JSON; the engine last, so that what has its name is whole."""
     make_private(folder)
     engine = folder / f"{stem}.{facts.key}.engine"

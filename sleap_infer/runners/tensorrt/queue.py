@@ -34,21 +34,21 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 N_SLOTS = 3
 ALIGNMENT = 256
-"""Bytes that buffers on a GPU begin at multiples of."""
+"""Alignment of buffers on a GPU, in bytes."""
 
 MOST_PLANS = 8
-"""Shapes of images that a slot keeps contexts for."""
+"""Maximum number of image shapes with contexts per slot."""
 
 
 @define
 class Plan:
-    """How one shape of images goes through one slot. A context is never changed once it has been recorded.
+    """Execution of one image shape in one slot. A recorded context is never changed.
 
     Attributes:
-        context: that executes.
+        context: of the execution.
         shapes: of its outputs, by name.
-        graph: the recorded execution, once there is one.
-        was_executed: whether it was, which has to come before recording.
+        graph: the recorded execution, if there is one.
+        was_executed: whether it was executed, which is required before recording.
     """
 
     context: Any
@@ -86,7 +86,7 @@ class Slot:
 
 @define
 class Flight:
-    """One batch on its way through a slot."""
+    """One batch in a slot."""
 
     queue: EngineQueue
     slot: Slot
@@ -95,7 +95,7 @@ class Flight:
     _lock: Any = field(factory=threading.Lock)
 
     def take(self) -> Arrays:
-        """Wait for the results, and take them out of the slot."""
+        """Wait for the results, and copy them from the slot."""
         with self._lock:
             if self._result is None:
                 self._result = self.queue.take(self.slot, self.shapes)
@@ -111,8 +111,8 @@ class EngineQueue:
         engine: a deserialized engine.
         cuda: the GPU it is for.
         thresholds: values of its scalar inputs.
-        records: whether a batch size that comes again is replayed as a CUDA graph.
-        n_slots: most batches in flight.
+        records: whether repeated batch sizes are replayed as CUDA graphs.
+        n_slots: maximum number of batches in flight.
     """
 
     def __init__(
@@ -137,25 +137,25 @@ class EngineQueue:
         self._addresses = {name: self._constant(thresholds[name]) for name in self._inputs if name != IMAGE_INPUT}
         self._scratch_size = int(engine.device_memory_size_v2)
         self._scratch = cuda.allocate(self._scratch_size)
-        self._offsets, room = self._layout()
-        self._slots = [self._slot(room) for _ in range(n_slots)]
+        self._offsets, size = self._layout()
+        self._slots = [self._slot(size) for _ in range(n_slots)]
         self._turn = cycle(self._slots)
         self._sizes: set[int] = set()
         self._filling = threading.Lock()
 
     @property
     def max_batch(self) -> int:
-        """Most images at once."""
+        """Return the maximum number of images per call."""
         return int(self._most[0])
 
     def padded(self, n_images: int) -> int:
-        """How many images so many are to be filled up to."""
+        """Return the padded batch size."""
         size = max(padded_size(n_images, self._sizes, self.max_batch), self._least[0])
         self._sizes.add(size)
         return size
 
     def start(self, images: NDArray[np.uint8]) -> Flight:
-        """Begin to run the engine on images (B, C, H, W) that are within its profile."""
+        """Start the engine on images (B, C, H, W) within its profile."""
         with self._filling:
             self._cuda.use()
             slot = next(self._turn)
@@ -165,7 +165,7 @@ class EngineQueue:
             try:
                 self._launch(slot, plan, images)
             except BaseException:
-                self._synchronize()  # the slot may be in use although it holds no batch
+                self._synchronize()  # the slot may be in use
                 raise
             slot.flight = Flight(self, slot, plan.shapes)
             return slot.flight
@@ -187,7 +187,7 @@ class EngineQueue:
             self._cuda.synchronize_stream(stream)
 
     def take(self, slot: Slot, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-        """Wait for a slot's batch, and copy its results out of it."""
+        """Wait for a slot's batch, and copy its results."""
         self._cuda.use()
         self._cuda.synchronize(slot.done)
         found = {}
@@ -197,7 +197,7 @@ class EngineQueue:
         return found
 
     def close(self) -> None:
-        """Wait for what is in flight, and give everything back."""
+        """Wait for batches in flight, and release everything."""
         cuda = self._cuda
         cuda.use()
         self._synchronize()
@@ -217,13 +217,15 @@ class EngineQueue:
         cuda.destroy(streams=self._streams, events=[], graphs=[])
         self._slots, self._streams, self._engine = [], [], None
 
-    def _slot(self, room: int) -> Slot:
+    def _slot(self, output_size: int) -> Slot:
         cuda, size = self._cuda, math.prod(self._most)
         events = [cuda.event() for _ in range(3)]
-        return Slot(cuda.pinned(size), cuda.allocate(size), cuda.pinned(room), cuda.allocate(room), *events)
+        return Slot(
+            cuda.pinned(size), cuda.allocate(size), cuda.pinned(output_size), cuda.allocate(output_size), *events
+        )
 
     def _layout(self) -> tuple[dict[str, int], int]:
-        """Where each output lies in the memory for all of them, and how large that is."""
+        """Return the offset of each output in their common memory, and its size in bytes."""
         context = self._context(self._most)
         offsets, at = {}, 0
         for name in self._outputs:
@@ -242,7 +244,7 @@ class EngineQueue:
         return context
 
     def _plan(self, slot: Slot, shape: tuple[int, ...]) -> Plan:
-        """How images of a shape go through a slot; nothing of an earlier batch is in it any more."""
+        """Return the plan of an image shape in a slot that holds no batch."""
         if shape in slot.plans:
             return slot.plans[shape]
         while len(slot.plans) >= MOST_PLANS:
@@ -262,7 +264,7 @@ class EngineQueue:
             self._cuda.destroy(streams=[], events=[], graphs=[plan.graph])
 
     def _execute(self, plan: Plan, stream: Handle) -> None:
-        """Execute; a shape that comes a second time is recorded, and replayed from then on."""
+        """Execute; the second execution of a shape is recorded, and later ones replay it."""
         if plan.graph is None and plan.was_executed and self._records:
             plan.graph = self._cuda.capture(stream, lambda: self._enqueue(plan, stream))
         if plan.graph is not None:
@@ -275,7 +277,7 @@ class EngineQueue:
         _require(plan.context.execute_async_v3(self._cuda.handle(stream)), "execute_async_v3")
 
     def _constant(self, value: NDArray[np.float32]) -> int:
-        """Address on the GPU of a scalar."""
+        """Upload a scalar and return its address on the GPU."""
         cuda, stream = self._cuda, self._streams[0]
         address, pinned = cuda.allocate(value.nbytes), cuda.pinned(value.nbytes)
         pinned[:] = np.frombuffer(value.tobytes(), np.uint8)

@@ -1,4 +1,4 @@
-"""TensorRT: exported models on NVIDIA GPUs, without PyTorch. `tensorrt` 10, 11 and `tensorrt_rtx`: the same calls."""
+"""TensorRT: exported models on NVIDIA GPUs without PyTorch, with `tensorrt` 10 and 11 or `tensorrt_rtx`."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ logger = logging.getLogger(__name__)
 
 
 class InferenceRunnerTRT(BaseInferenceRunner):
-    """Runs an exported graph with TensorRT on `cuda` or `cuda:N`, in the precision that it was exported in.
+    """Runs an exported graph with TensorRT on `cuda` or `cuda:N`, in the precision of the export.
 
-    The engine for the GPU, driver and size of image is looked up beside the graph, and built, once, where there is
-    none; that may take minutes. `backend_options`: `flavour` (`"tensorrt"` or `"tensorrt_rtx"`; by default the one that
-    is installed) and `cuda_graph` (whether batches are replayed as one launch; by default they are).
+    The engine for the GPU, driver and image size is stored beside the graph, and built once if there is none, which may
+    take minutes. `backend_options`: `flavour` (`"tensorrt"` or `"tensorrt_rtx"`; default: the installed one) and
+    `cuda_graph` (whether batches are replayed as one launch; default: true).
 
     Args:
         store: engines of the graph.
         cuda: the GPU.
-        spec: the model's facts, with what is fixed in the graph.
+        spec: the exported model's facts.
         settings: its resolved settings.
-        returned: the heavy things that outputs carry; a graph gives no maps.
-        at_once: images that an engine is built for, where one is built.
+        returned: the large arrays that outputs carry; a graph has no maps.
+        at_once: batch size of engines that are built.
         records: whether batches are replayed as CUDA graphs.
     """
 
@@ -98,19 +98,19 @@ class InferenceRunnerTRT(BaseInferenceRunner):
                 "outputs. Export the trained model with: sleap-infer export MODEL --format tensorrt -o DIR"
             )
         trt = require_tensorrt(opening.backend_options.get("flavour"))
-        gpu = find_gpu(opening.device)  # before anything of TensorRT is made: it crashes without a driver
+        gpu = find_gpu(opening.device)  # first, because TensorRT crashes without a driver
         store = EngineStore(trt, find_model_files(opening.path).weights, facts.sha256, facts.precision, gpu)
         records = bool(opening.backend_options.get("cuda_graph", True))
         return cls(store, Cuda(gpu.index), opening.spec, opening.settings, opening.returned, opening.at_once, records)
 
     @property
     def device(self) -> str:
-        """Where the graph runs."""
+        """Return the device of the graph."""
         return f"cuda:{self._cuda.index}"
 
     @property
     def runs_beside(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def _predict(self, images: Images) -> Candidates:
