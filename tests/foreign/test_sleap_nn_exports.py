@@ -426,7 +426,7 @@ def test_metadata_are_not_enough_without_the_stride(damaged: Callable[[str], Pat
         ({"input_scale": "half"}, "input_scale"),
         ({"peak_threshold": None}, "peak_threshold is missing"),
         ({"max_peaks_per_node": None}, "max_instances and max_peaks_per_node are missing"),
-        ({"max_peaks_per_node": 0}, "places"),
+        ({"max_peaks_per_node": 0}, "capacity"),
         ({"edge_inds": [[1, 0, 2]]}, "malformed"),
         ({"edge_inds": [[0, 1], [1, 2], [1, 3], [1, 4]]}, "not of the same export"),
         ({"node_names": ["a", "b", "c", "d", "e"]}, "nodes.*not of the same export"),
