@@ -37,18 +37,18 @@ def cached_int8(models: Sequence[Path], frames: Any, inference_options: Mapping[
     ignore = inference_options.get("ignore_unknown_settings") is True
     if all(read_spec(path, ignore).exported for path in paths):
         return paths
-    place = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
-    if not is_ready(place):
+    directory = cache_directory("graphs") / f"int8-{_key(paths, inference_options)}"
+    if not is_ready(directory):
         report = reports().progress
-        report(f"exporting to int8 in {place}, once: some minutes")
-        with making(place) as work:
+        report(f"exporting to int8 in {directory}, once: some minutes")
+        with making(directory) as work:
             options, made = ExportOptions(precision="int8"), work / "export"
             for result in export(paths, made, options, frames, report, **inference_options):
-                report(str(result).replace(str(made), str(place)))
+                report(str(result).replace(str(made), str(directory)))
             for path in made.iterdir():
                 path.rename(work / path.name)
             made.rmdir()
-    return expand_model_path(place)
+    return expand_model_path(directory)
 
 
 def _key(paths: Sequence[Path], given: Mapping[str, Any]) -> str:

@@ -193,16 +193,16 @@ def _make_all(source: Source, work: Path, options: ExportOptions) -> list[BuiltG
         return [_make(source.models, source, work, options)]
     made = []
     for model in source.models:
-        place = work / model.spec.kind
-        place.mkdir()
-        made.append(_make([model], source, place, options))
+        directory = work / model.spec.kind
+        directory.mkdir()
+        made.append(_make([model], source, directory, options))
     return made
 
 
-def _make(models: Sequence[Trained], source: Source, place: Path, options: ExportOptions) -> BuiltGraph:
-    spec, inside = make_graph(models, source.settings.frames, place, options, source.given)
-    write_metadata(place, spec)
-    return BuiltGraph(place, spec, inside)
+def _make(models: Sequence[Trained], source: Source, directory: Path, options: ExportOptions) -> BuiltGraph:
+    spec, inside = make_graph(models, source.settings.frames, directory, options, source.given)
+    write_metadata(directory, spec)
+    return BuiltGraph(directory, spec, inside)
 
 
 def _judge(report: Report, source: Source, options: ExportOptions) -> None:
@@ -235,6 +235,8 @@ def _finish(made: BuiltGraph, report: Report | None) -> BuiltGraph:
 
 
 def _result(made: BuiltGraph, work: Path, output: Path, report: Report | None) -> ExportResult:
-    place = output / made.directory.relative_to(work)
-    engines = tuple(sorted(place.glob("*.engine")))
-    return ExportResult(place, place / GRAPH_NAME, attrs.evolve(made.spec, path=place), made.inside, report, engines)
+    directory = output / made.directory.relative_to(work)
+    engines = tuple(sorted(directory.glob("*.engine")))
+    return ExportResult(
+        directory, directory / GRAPH_NAME, attrs.evolve(made.spec, path=directory), made.inside, report, engines
+    )

@@ -73,8 +73,8 @@ def export_many(
     Yields:
         The result of each.
     """
-    for model, place in zip(models, distinct_names(models), strict=True):
-        target = output / place
+    for model, directory in zip(models, distinct_names(models), strict=True):
+        target = output / directory
         try:
             (result, *_) = export(model, target, options, frames, on_progress, **inference_options)
         except SleapInferError as error:
@@ -92,9 +92,9 @@ def distinct_names(models: list[Path]) -> list[str]:
     folders = [path.parent if path.suffix else path for path in models]
     names = [folder.name for folder in folders]
     for depth in range(2, 1 + max((len(folder.parts) for folder in folders), default=0)):
-        twice = {name for name in names if names.count(name) > 1}
+        repeated = {name for name in names if names.count(name) > 1}
         names = [
-            ".".join(folder.parts[-depth:]).lstrip("/.") if name in twice else name
+            ".".join(folder.parts[-depth:]).lstrip("/.") if name in repeated else name
             for folder, name in zip(folders, names, strict=True)
         ]
     return names

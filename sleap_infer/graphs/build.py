@@ -52,14 +52,14 @@ class Trained:
 
 
 def make_graph(
-    models: Sequence[Trained], frames: ImageSettings, place: Path, options: GraphOptions, given: dict[str, Any]
+    models: Sequence[Trained], frames: ImageSettings, directory: Path, options: GraphOptions, given: dict[str, Any]
 ) -> tuple[ModelSpec, dict[str, Any]]:
     """Trace one model, or two fused ones, and write the graph.
 
     Args:
         models: in execution order.
         frames: how whole frames are fitted.
-        place: an existing directory.
+        directory: existing, for the graph.
         options: of the graph.
         given: inference options that were given, by name.
 
@@ -76,7 +76,7 @@ def make_graph(
     require_export_packages()
     check_options(models, options)
     graph = build_graph(models, frames, options)
-    path = place / GRAPH_NAME
+    path = directory / GRAPH_NAME
     write_graph(graph, path, _input_form(models, frames, options), options.opset_version)
     spec = _exported_spec(models, frames, options, given)
     last = models[-1].settings

@@ -1,6 +1,6 @@
 """Cache of the graphs of trained models that run on graph backends.
 
-The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, places, and the
+The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, capacity, and the
 version of this package. Several processes may fill the cache at once (`entries.py`).
 """
 
@@ -70,14 +70,14 @@ def cached_graph(
     require_torch()
     reports().progress(f"exporting {model.path} to {entry}, once")
     try:
-        with making(entry) as place:
-            spec, _ = make_graph([model], frames, place, options, given)
+        with making(entry) as directory:
+            spec, _ = make_graph([model], frames, directory, options, given)
             if options.precision == "bf16":
-                round_weights(place / GRAPH_NAME, place / GRAPH_NAME)
-                restate(place, spec, "bf16", ())
+                round_weights(directory / GRAPH_NAME, directory / GRAPH_NAME)
+                restate(directory, spec, "bf16", ())
             else:
-                write_metadata(place, spec)
-            _check(model, frames, options, place)
+                write_metadata(directory, spec)
+            _check(model, frames, options, directory)
     except OSError as error:
         raise OutputError(
             f"The cache {entry.parent} cannot be written: {error.strerror}. Set {CACHE_VARIABLE} to a directory that "
@@ -95,7 +95,7 @@ def _options(given: dict[str, Any], precision: Precision | None) -> GraphOptions
     return GraphOptions(
         precision=precision or "fp32",
         max_peaks_per_node=given.get("max_peaks_per_node") or DEFAULT_PLACES,
-        max_instances=max(given.get("max_instances") or 0, DEFAULT_PLACES),  # fewer places would seem full
+        max_instances=max(given.get("max_instances") or 0, DEFAULT_PLACES),  # a smaller capacity would seem exhausted
     )
 
 
@@ -117,10 +117,10 @@ def _key(model: Trained, options: GraphOptions) -> str:
     return digest(facts)
 
 
-def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: Path) -> None:
+def _check(model: Trained, frames: ImageSettings, options: GraphOptions, directory: Path) -> None:
     """Compare the values of the highest peaks on one image; the full gate is `sleap-infer export`.
 
-    Values only: which of two nearly equal peaks takes the last place means nothing.
+    Values only: which of two nearly equal peaks is retained last is arbitrary.
     """
     import torch
 
@@ -130,7 +130,7 @@ def _check(model: Trained, frames: ImageSettings, options: GraphOptions, place: 
     graph = build_graph([model], frames, attrs.evolve(options, precision="fp32"))
     with torch.inference_mode():
         expected = graph(torch.from_numpy(image), *(torch.tensor(0.0) for _ in graph.threshold_names))
-    found = find_runner("onnx").from_model_path(place, device="cpu", peak_threshold=0.0).infer(image)
+    found = find_runner("onnx").from_model_path(directory, device="cpu", peak_threshold=0.0).infer(image)
     for name, values in zip(graph.output_names, expected, strict=True):
         if not name.endswith("_vals"):
             continue

@@ -1,8 +1,8 @@
-"""The flat layout of outputs: one row for each point that was found, for programs that want a table.
+"""The flat layout of outputs: one row per point, for programs that need a table.
 
-`points` is (R, 6) float32: image, instance (of bottom-up models: place among the node's peaks), node, x, y, value. A
+`points` is (R, 6) float32: image, instance (of bottom-up models: index among the node's peaks), node, x, y, value. A
 centroid's node is -1 where its pose follows, else 0. Bottom-up graphs also give `connections` (S, 5): image, edge,
-place of the source peak, place of the destination peak, score. `class_probs` are (R, C), row by row those of `points`,
+index of the source peak, index of the destination peak, score. `class_probs` are (R, C), row by row those of `points`,
 for multi-class bottom-up; (B, C) for crops; one row per centroid, in their order, for both networks in one graph.
 `runners.flat` reads them.
 """
@@ -59,9 +59,9 @@ def _class_table(probabilities: Tensor, axes: str, shown: dict[str, Tensor]) -> 
     return probabilities[shown[axes]] if axes in shown else probabilities
 
 
-def _rows(points: Tensor, values: Tensor, kept: Tensor) -> Tensor:
-    """(B, I, N, 2) and (B, I, N) -> (R, 6) of those that are kept."""
-    return torch.cat([_indices(kept), points, values[..., None]], dim=-1)[kept]
+def _rows(points: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Return rows (R, 6) of the points (B, I, N, 2) and values (B, I, N) in a mask (B, I, N)."""
+    return torch.cat([_indices(mask), points, values[..., None]], dim=-1)[mask]
 
 
 def _connections(scores: Tensor, kept: Tensor, n_places: int) -> Tensor:

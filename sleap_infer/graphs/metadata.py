@@ -22,14 +22,14 @@ PUBLISHED_BATCH = 8
 """Largest batch stated for other programs if the graph takes any; the default of sleap-nn."""
 
 
-def write_metadata(place: Path, spec: ModelSpec) -> None:
+def write_metadata(directory: Path, spec: ModelSpec) -> None:
     """Write the metadata of an exported model into its directory."""
     text = json.dumps({**published_fields(spec), OUR_KEY: spec_to_json(spec)}, indent=1)
-    (place / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
+    (directory / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def restate(
-    place: Path,
+    directory: Path,
     spec: ModelSpec,
     precision: Precision,
     kept: Sequence[str] = (),
@@ -37,7 +37,7 @@ def restate(
     """Write the metadata of a graph, inside and beside it, after its precision was reduced.
 
     Args:
-        place: its directory.
+        directory: of the graph.
         spec: its previous facts.
         precision: of its networks.
         kept: blocks that stay in fp32.
@@ -47,12 +47,12 @@ def restate(
     """
     from sleap_infer.graphs.onnx_file import set_metadata
 
-    graph = place / GRAPH_NAME
+    graph = directory / GRAPH_NAME
     assert spec.exported is not None
     facts = attrs.evolve(spec.exported, precision=precision, kept=tuple(kept), sha256="")
     set_metadata(graph, metadata_inside(attrs.evolve(spec, exported=facts)))
     stated: ModelSpec = attrs.evolve(spec, exported=attrs.evolve(facts, sha256=hash_file(graph)))
-    write_metadata(place, stated)
+    write_metadata(directory, stated)
     return stated
 
 

@@ -116,11 +116,11 @@ class TopDown(nn.Module):
 
 
 class Graph(nn.Module):
-    """What is traced: inputs and outputs in their published order around `OneStage` or `TopDown`.
+    """The traced module: inputs and outputs in their published order around `OneStage` or `TopDown`.
 
     Args:
         body: that finds candidates.
-        frame: what is around it.
+        frame: contents besides the networks.
     """
 
     def __init__(self, body: OneStage | TopDown, frame: Frame) -> None:
@@ -143,6 +143,6 @@ class Graph(nn.Module):
 
 
 def look(network: PoseNetwork, images: Tensor, threshold: Tensor) -> Arrays:
-    """Candidates of images that hold whole numbers from 0 to 255, of any channels."""
+    """Return the candidates of images with integers from 0 to 255 and any number of channels."""
     found: Arrays = network(fit_open_channels(images / 255.0, network.spec.backbone.in_channels), threshold)
     return found

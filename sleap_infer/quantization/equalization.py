@@ -44,7 +44,7 @@ class Link:
 
 
 def equalize(graph: Path, images: Sequence[NDArray[np.uint8]]) -> None:
-    """Equalize the networks of a 32-bit graph, in place.
+    """Equalize the networks of a graph in fp32, in place.
 
     Args:
         graph: an ONNX file.
