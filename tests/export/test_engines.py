@@ -146,7 +146,7 @@ def test_fp16_backs_off_to_what_keeps_the_budget(models: Path, videos: Path, tmp
         said: list[str] = []
         options = ExportOptions(precision="fp16", n_frames=4, max_error_px=budget, overwrite=True)
         (result,) = export(models / "centroid", tmp_path / "m", options, video, said.append)
-        return result, [line for line in said if line.startswith("over the budget")]
+        return result, [line for line in said if line.startswith("exceeds the error budget")]
 
     half, said = made(None)
     assert said == []
@@ -216,7 +216,7 @@ def test_an_engine_that_differs_is_not_put_in_place(
     said: list[str] = []
     with pytest.raises(ExportDiffersError, match="FAIL"):
         export(models / "centroid", tmp_path / "m", options, videos / "two_flies.mp4", said.append)
-    assert sum(line.startswith("over the budget") for line in said) == 2
+    assert sum(line.startswith("exceeds the error budget") for line in said) == 2
     assert len(gpu) == 3
     assert not (tmp_path / "m").exists()
 
