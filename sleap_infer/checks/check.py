@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sleap_infer.checks.figures import NodeErrors, PoseErrors, RawErrors, Worst
 from sleap_infer.checks.images import CheckFrames
-from sleap_infer.checks.report import NodeErrors, PoseErrors, RawErrors, Worst
 from sleap_infer.poses.candidates import Candidates
 from sleap_infer.poses.compare import FrameComparison, cautious_limit, compare_frames, points_of, similarity
 from sleap_infer.poses.outputs import Outputs

@@ -13,9 +13,10 @@ import sleap_io as sio
 import torch
 
 from sleap_infer import Outputs
+from sleap_infer.checks import limits
 from sleap_infer.checks.check import compare_poses
+from sleap_infer.checks.figures import PoseErrors, RawErrors
 from sleap_infer.checks.images import choose_frames, structured_images
-from sleap_infer.checks.report import PoseErrors, RawErrors
 from sleap_infer.checks.validate import Source
 from sleap_infer.errors import ExportDiffersError, ModelCombinationError, SourceNotFoundError, UnsupportedModelError
 from sleap_infer.export import ExportOptions, ExportResult, Report, export, validate
@@ -108,7 +109,7 @@ def test_the_budget_decides(moved: float, precision: str, verdict: str) -> None:
 )
 def test_limits_of_raw_values(row: RawErrors, precision: str, verdict: str, grade: str) -> None:
     found = report(SAME, precision, (row,))
-    assert (found.raw_verdict, row.grade) == (verdict, grade)
+    assert (found.raw_verdict, limits.grade(row)) == (verdict, grade)
     assert (found.verdict == "FAIL") == (verdict == "FAIL")
 
 

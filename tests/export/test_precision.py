@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from sleap_infer import Predictor
-from sleap_infer.checks.report import NodeErrors, PoseErrors
+from sleap_infer.checks.figures import NodeErrors, PoseErrors
 from sleap_infer.checks.validate import Checker, Source
 from sleap_infer.choices import Precision
 from sleap_infer.errors import OptionError
