@@ -104,7 +104,7 @@ class ExportOptions(GraphOptions):
         size_range: least, best and largest (height, width) of frames that engines are made for; `None` takes the fixed
             size, or that of the frames to compare on.
         validate: compare the export with its source before it is written.
-        n_frames: so many frames are compared; in lower precision up to eight times as many, until they hold 100
+        n_frames: so many frames are compared; in lower precision up to eight times as many, until they hold 200
             instances.
         max_error_px: distance in image pixels that points may have: all of them in fp32, 95 % of them else. `None`:
             0.01 in fp32, 0.5 else.

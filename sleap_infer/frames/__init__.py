@@ -1,7 +1,7 @@
 """Frames: what is read, in batches. `open_source` takes anything that holds frames.
 
 To add a reader: a class with `n_frames`, `read(frame_inds)` and `close()` as in `frames.reader`, and a line in
-`frames.parts`, which chooses readers.
+`frames.readers.choose`, which chooses readers.
 """
 
 from sleap_infer.frames.batch import FrameBatch, FrameRef

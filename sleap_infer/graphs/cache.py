@@ -1,7 +1,7 @@
 """Cache of the graphs of trained models that run on graph backends.
 
 The name of an entry is a hash of all that goes into the graph: weights, configuration, fixed options, capacity, and the
-version of this package. Several processes may fill the cache at once (`entries.py`).
+version of this package. Several processes may fill the cache at once (`system/cache_entries.py`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 centroid's node is -1 where its pose follows, else 0. Bottom-up graphs also give `connections` (S, 5): image, edge,
 index of the source peak, index of the destination peak, score. `class_probs` are (R, C), row by row those of `points`,
 for multi-class bottom-up; (B, C) for crops; one row per centroid, in their order, for both networks in one graph.
-`runners.flat` reads them.
+`runners.graph.flat` reads them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from sleap_infer.jobs.plan.tasks import CHUNK, Task
 from sleap_infer.jobs.store.columns import to_columns
 from sleap_infer.jobs.store.journal import Journal
 from sleap_infer.jobs.store.locks import hold_lock, remove_remains
-from sleap_infer.jobs.store.shard import Shard
+from sleap_infer.jobs.store.result_file import ResultFile
 from sleap_infer.jobs.write.results import Results, collect, write
 from sleap_infer.poses.labels import check_output, instance_skeleton
 from sleap_infer.poses.outputs import Outputs
@@ -74,7 +74,7 @@ class Recording:
         self._n_saved = 0
         self._failure: OutputError | None = None
         self._journal: Journal | None = None
-        self._shard: Shard | None = None
+        self._file: ResultFile | None = None
         self._thread = threading.Thread(target=self._save_now_and_then, name="sleap_infer recording", daemon=True)
         self._stack.callback(remove_remains, self._task.journal)
         try:
@@ -104,7 +104,7 @@ class Recording:
         facts = facts_of(predictor, source)
         facts["task"] = {**attrs.asdict(self._task), "sources": [facts["live"]["file"] or source.name]}
         self._journal = Journal.create(self._task.journal, facts)
-        self._shard = self._stack.enter_context(self._journal.shard(SHARD))
+        self._file = self._stack.enter_context(self._journal.result_file(SHARD))
         self._thread.start()
 
     def add(self, outputs: Outputs) -> None:
@@ -129,13 +129,13 @@ class Recording:
         """
         self.stop()
         assert self._journal is not None
-        assert self._shard is not None
+        assert self._file is not None
         if self._failure is not None:
             raise OutputError(f"{len(self._waiting)} frames could not be saved: {self._failure}")
-        self._shard.end(0, self._n_saved)
+        self._file.end(0, self._n_saved)
         results = collect_live(self._journal, {"live": report.as_dict()})
         write(results, {"slp": self.output}, {})
-        self._shard.close()
+        self._file.close()
         self._journal.delete()
         return self.output
 
@@ -147,8 +147,8 @@ class Recording:
         """Save what waits, and unlock; the journal stays unless the file was written."""
         self.stop()
         if self._journal is not None and self._n_saved == 0:
-            if self._shard is not None:
-                self._shard.close()
+            if self._file is not None:
+                self._file.close()
             self._journal.delete()
         self._stack.close()
 
@@ -177,10 +177,10 @@ class Recording:
         if not waiting:
             return
         assert self._journal is not None
-        assert self._shard is not None
+        assert self._file is not None
         try:
             columns = to_columns(waiting, self._journal.n_nodes, self._journal.facts["is_centroid"])
-            self._shard.add(0, self._n_saved, columns, 1)
+            self._file.add(0, self._n_saved, columns, 1)
         except Exception as error:
             if self._failure is None:
                 self._failure = error if isinstance(error, OutputError) else OutputError(explain(error))
@@ -204,8 +204,8 @@ def recover(journal: Journal, targets: Mapping[OutputFormat, Path]) -> tuple[Res
         OutputError: a file cannot be written.
     """
     if journal.missing():
-        with journal.shard(SHARD) as shard:
-            shard.end(0, journal.n_frames())
+        with journal.result_file(SHARD) as file:
+            file.end(0, journal.n_frames())
     results = collect_live(journal, {"live": {"source": journal.facts["live"]["source"], "broken_off": True}})
     return results, write(results, targets, {})
 

@@ -1,6 +1,6 @@
 """Facts of a trained model, read once from its files and never changed.
 
-A new backbone adds a class here, a network in `model.networks`, and a line in `model.config`.
+A new backbone adds a class here, a network in `model.networks`, and a line in `model.readers.sleap_nn`.
 """
 
 from __future__ import annotations

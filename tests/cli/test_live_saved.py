@@ -209,7 +209,7 @@ def test_poses_wait_until_they_can_be_saved(error: Exception, tmp_path: Path, mo
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     disk = Disk(error)
     with Recording(tmp_path / "session.slp") as recording:
-        recording._shard = disk  # type: ignore[assignment]
+        recording._file = disk  # type: ignore[assignment]
         recording._journal = Journal(tmp_path, {"n_nodes": 1, "is_centroid": False})
         for index in (3, 5):
             recording.add(Outputs(frame_idx=index))
@@ -220,13 +220,13 @@ def test_poses_wait_until_they_can_be_saved(error: Exception, tmp_path: Path, mo
         recording._save()
         assert disk.saved == [(0, [3, 5, 9])]
         assert recording._failure is None
-        recording._journal = recording._shard = None
+        recording._journal = recording._file = None
 
 
 def test_journals_of_other_jobs_are_not_taken_over(tmp_path: Path) -> None:
     facts = {"what": {}, "parts": [{"frames": None}], "n_nodes": 1, "how": {}, "chunk": 1, "is_centroid": False}
     journal = Journal.create(tmp_path / "session.journal", facts)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         from sleap_infer.jobs.store.columns import to_columns
 
         shard.add(0, 0, to_columns([Outputs(frame_idx=0)], 1), 1)

@@ -39,7 +39,7 @@ def _one(whole: Columns, index: int) -> Columns:
 
 def fill(journal: Journal) -> None:
     """Predict what is missing."""
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         for part, gaps in journal.missing().items():
             for gap in gaps:
                 length = LENGTH if part == 0 else OPEN_LENGTH
@@ -66,7 +66,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Colum
     whole = finish(folder / "a.journal")
     assert [len(columns) for columns in whole] == [LENGTH, OPEN_LENGTH]
     half = Journal.create(folder / "b.journal", FACTS)
-    with half.shard("0") as shard:
+    with half.result_file("0") as shard:
         for part, start in ((0, 0), (0, 4), (1, 0)):
             shard.add(part, start, of_part(part, start, start + CHUNK), CHUNK)
         shard.add(1, 4, of_part(1, 4, 6), CHUNK)
@@ -160,7 +160,7 @@ def test_any_field_of_a_journal(table: str, expected: tuple[Path, list[Columns]]
 def _swap_shards(folder: Path) -> None:
     """A file of another job under the name of this one's."""
     other = Journal.create(folder.with_name("other.journal"), {**FACTS, "what": {"a": 2}})
-    with other.shard("0") as shard:
+    with other.result_file("0") as shard:
         shard.add(0, 0, of_part(0, 0, 4), CHUNK)
     shutil.copy(other.path / "0.sqlite", folder / "0.sqlite")
 
@@ -186,7 +186,7 @@ def _truncate(folder: Path) -> None:
 
 def _frames_not_asked_for(folder: Path) -> None:
     """Written by this very job, as no version should."""
-    with Journal.open(folder).shard("1") as shard:
+    with Journal.open(folder).result_file("1") as shard:
         shard.add(0, 8, of_part(1, 8, 12), CHUNK)
 
 
@@ -201,7 +201,7 @@ def test_other_damage(damage: Callable[[Path], None], expected: tuple[Path, list
 
 def test_what_is_not_complete_is_not_written(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "a.journal", FACTS)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shard.add(0, 0, of_part(0, 0, 4), CHUNK)
     with pytest.raises(JournalError, match=r"video 0, positions 4 to 12; video 1, positions 0 to the end"):
         list(journal.read_complete())

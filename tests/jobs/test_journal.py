@@ -85,11 +85,11 @@ def test_a_tail_and_its_head_are_the_whole(skip: int) -> None:
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     journal = made(tmp_path / "j", 20, None)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shard.add(0, 8, poses(8, 4), 4)
         shard.add(1, 0, failed([0, 1], "decode_failed", "torn", N_NODES), 1)
         shard.add(0, 0, poses(0, 4), 4)
-    with journal.shard("1") as shard:
+    with journal.result_file("1") as shard:
         shard.add(0, 4, poses(4, 4), 4)
         shard.add(0, 10, poses(10, 10), 4)
     found = list(Journal.open(tmp_path / "j").read())
@@ -98,7 +98,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert same(whole, join([poses(0, 4), poses(4, 4), poses(8, 4), poses(10, 10).tail(2)])), "each frame once"
     assert found[-1][1].notes == {0: "torn", 1: "torn"}
     assert journal.missing() == {1: [Range(2, None)]}
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shard.end(1, 2)
     assert journal.missing() == {}
     assert journal.n_frames() == 22
@@ -106,7 +106,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 
 def test_frames_can_be_looked_at_with_any_sqlite(tmp_path: Path) -> None:
     journal = made(tmp_path / "j", 4)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shard.add(0, 0, poses(0, 4), 4)
     rows = sqlite3.connect(tmp_path / "j" / "0.sqlite").execute("SELECT frame_idx, status, n_instances FROM frames")
     assert rows.fetchall() == [(0, "empty", 0), (1, "ok", 1), (2, "ok", 2), (3, "empty", 0)]
@@ -114,10 +114,10 @@ def test_frames_can_be_looked_at_with_any_sqlite(tmp_path: Path) -> None:
 
 def test_a_piece_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = made(tmp_path / "j", 8)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shard.add(0, 0, poses(0, 4), 4)
         broken = poses(4, 4)
-        monkeypatch.setattr("sleap_infer.jobs.store.shard.STATUSES", ())
+        monkeypatch.setattr("sleap_infer.jobs.store.result_file.STATUSES", ())
         with pytest.raises(IndexError):
             shard.add(0, 4, broken, 4)
     assert journal.missing() == {0: [Range(4, 8)]}

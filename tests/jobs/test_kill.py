@@ -155,7 +155,7 @@ def test_a_file_that_may_not_grow(graph: Path, videos: Path, tmp_path: Path) -> 
     """A quota, as the system enforces it for one process."""
     task = task_in(tmp_path, videos / "two_flies.mp4")
     code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
     facts = {"sources": task.sources, "output": str(task.output), "models": [str(graph)], "workers": 0}
     ended = subprocess.run(
         [sys.executable, "-c", code + COMMAND, json.dumps(facts)], capture_output=True, text=True, check=False
@@ -233,7 +233,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, nearly without room."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=90k", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)]
     mounted = subprocess.run(command, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"NO SMALL DISK: {mounted.stderr.decode().strip()}")
@@ -294,7 +294,7 @@ with SingleInstancePredictor([FakeRunner(network, spec, settings.stages[0])], se
              "skeleton": attrs.asdict(skeleton), "settings": attrs.asdict(settings), "facts": {},
              "task": {"sources": ["many"]}}
     journal = Journal.create(place / "many.journal", facts)
-    with journal.shard("0") as shard:
+    with journal.result_file("0") as shard:
         shape = running.Shape(len(skeleton.nodes), False, 128)
         running.RangeRunner(predictor, many, shard, shape, kept).run(0, Range(0, None))
     results = finishing.collect(journal, many)

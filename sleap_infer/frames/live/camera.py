@@ -23,7 +23,7 @@ DEVICES = Path("/dev")
 
 
 class CameraFeed:
-    """Gives the frames of a camera as they come; see `frames.live.Feed`. One channel, until a frame has colour.
+    """Gives the frames of a camera as they come; see `frames.live.feed.Feed`. One channel, until a frame has colour.
 
     Args:
         camera: its index, counted from 0 by the system, or its device file.

@@ -29,7 +29,7 @@ USUAL_RATE = 25.0
 
 
 class FilePlayer:
-    """Gives the frames of a video file at the times at which they are shown; see `frames.live.Feed`.
+    """Gives the frames of a video file at the times at which they are shown; see `frames.live.feed.Feed`.
 
     If decoding is slower than the frame rate, playback is delayed; no frame is left out here.
 

@@ -28,7 +28,7 @@ meanwhile is kept (no `nobuffer`): thrown away, it would take the first keyframe
 
 
 class StreamFeed:
-    """Gives frames as they arrive; see `frames.live.Feed`. One channel, until a frame has colour.
+    """Gives frames as they arrive; see `frames.live.feed.Feed`. One channel, until a frame has colour.
 
     Args:
         address: that FFmpeg understands.

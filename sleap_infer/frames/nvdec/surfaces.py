@@ -1,7 +1,7 @@
 """Packets of a video for another decoder than FFmpeg's, with the interface of PyAV.
 
-FFmpeg still opens the file and gives its packets, with the time of each. So `frames.packets` and `frames.seeking` find
-the index of a frame in the same way, whatever decodes it.
+FFmpeg still opens the file and gives its packets, with the time of each. So `frames.readers.packets` and
+`frames.readers.seeking` find the index of a frame in the same way, whatever decodes it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class VideoFileReader:
-    """Reads a video file. Gray videos give one channel, as in sleap-io; see `frames.colour.settle`.
+    """Reads a video file. Gray videos give one channel, as in sleap-io; see `frames.pixels.colour.settle`.
 
     Args:
         path: of the file.

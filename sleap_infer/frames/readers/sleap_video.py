@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class SleapVideoReader(StoredReader):
     """Reads a `sleap_io.Video` through its own backend, frame by frame.
 
-    Whether it is gray is settled here (`frames.colour`), and not by sleap-io, which looks at the first frame only.
+    Whether it is gray is decided here (`frames.pixels.colour`), not by sleap-io, which looks at the first frame only.
 
     Args:
         video: to be read.

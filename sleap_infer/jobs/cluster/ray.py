@@ -146,8 +146,8 @@ def _do(opening: Open, run: Run | None, n_cpus: int) -> list[Answer]:
     if run is None:
         return answers or [_sessions[key].opened]
     own = attrs.evolve(run, shard=f"ray-{run.part:06d}-{run.places.start:09d}")
-    with Journal.open(run.task.journal).shard(own.shard) as shard:
-        there = union(places for part, places in shard.ranges() if part == run.part)
+    with Journal.open(run.task.journal).result_file(own.shard) as results:
+        there = union(places for part, places in results.ranges() if part == run.part)
     for gap in within(missing_between(there, None), run.places):
         _sessions[key].run(attrs.evolve(own, places=gap), tell)
     return [*(answer for answer in answers if not isinstance(answer, Done)), _sum(answers)]

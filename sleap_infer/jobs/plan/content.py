@@ -22,7 +22,7 @@ from sleap_infer.errors import OutputError
 from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.store.journal_files import CONTENT_FILE
-from sleap_infer.jobs.store.shard import translated
+from sleap_infer.jobs.store.result_file import translated
 from sleap_infer.system.digest import digest
 from sleap_infer.system.files import write_text
 

@@ -14,7 +14,7 @@ from sleap_infer.frames import Source
 from sleap_infer.frames.source import VideoPart
 from sleap_infer.jobs.store.columns import Columns, failed, to_columns
 from sleap_infer.jobs.store.ranges import Range
-from sleap_infer.jobs.store.shard import Shard
+from sleap_infer.jobs.store.result_file import ResultFile
 from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors import Predictor
 from sleap_infer.reports import Fallback
@@ -52,7 +52,7 @@ class RangeRunner:
     Attributes:
         predictor: that finds the poses.
         source: opened.
-        shard: of the journal.
+        results: file of the journal to write to.
         shape: of the rows.
         saved: called for each chunk saved in the journal with its part, its first position and its frames.
         ahead: called after a batch with the number of predicted frames that are not in the journal yet.
@@ -61,7 +61,7 @@ class RangeRunner:
 
     predictor: Predictor
     source: Source
-    shard: Shard
+    results: ResultFile
     shape: Shape
     saved: Callable[[int, int, Columns], None] = lambda part, start, columns: None
     ahead: Callable[[int], None] = lambda n_frames: None
@@ -89,7 +89,7 @@ class RangeRunner:
             except _StreamError as failure:
                 self._go_on(number, places.stop, failure.cause)
         if places.stop is None:
-            self.shard.end(number, self._place)
+            self.results.end(number, self._place)
 
     def run_singly(
         self, number: int, places: Range, cause: Exception | None = None, at: Callable[[int], None] | None = None
@@ -188,7 +188,7 @@ class RangeRunner:
     def _put(self, number: int, start: int, columns: Columns, batch_size: int) -> None:
         now = perf_counter()
         with self.predictor.stopwatch.timing("writing"):
-            self.shard.add(number, start, columns, batch_size, now - self._since)
+            self.results.add(number, start, columns, batch_size, now - self._since)
         self._since = now
         self.saved(number, start, columns)
 

@@ -66,7 +66,7 @@ class Session:
         """
         self.predictor.batch_size = request.batch_size or self._batch_size
         before = self.predictor.stopwatch.read()
-        with Journal.open(request.task.journal).shard(request.shard) as shard:
+        with Journal.open(request.task.journal).result_file(request.shard) as results:
 
             def saved(part: int, start: int, columns: Columns) -> None:
                 places = Range(start, start + len(columns))
@@ -76,7 +76,12 @@ class Session:
                 on_answer(Ahead(n_frames, resident_bytes()))
 
             runner = RangeRunner(
-                self.predictor, self._source(request.task, not request.after_crash), shard, request.shape, saved, ahead
+                self.predictor,
+                self._source(request.task, not request.after_crash),
+                results,
+                request.shape,
+                saved,
+                ahead,
             )
             for places, note in request.marks:
                 runner.mark(request.part, places, note)

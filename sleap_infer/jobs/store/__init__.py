@@ -1,1 +1,1 @@
-"""The journal: `job.json`, one SQLite file (shard) per process, locks and leases, and columns of poses."""
+"""The journal: `job.json`, one SQLite file of results per process, locks and leases, and columns of poses."""

@@ -1,4 +1,4 @@
-"""Chunks: frames of one video that a shard holds, in order and each frame once."""
+"""Chunks: frames of one video that a file holds, in order and each frame once."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from attrs import frozen
 
 from sleap_infer.jobs.store.ranges import Range
-from sleap_infer.jobs.store.shard import Entry
+from sleap_infer.jobs.store.result_file import Entry
 
 
 @frozen
 class Chunk:
-    """Frames of one video in one shard.
+    """Frames of one video in one file.
 
     Attributes:
-        entry: where they are in the shard.
-        shard: file.
+        entry: where they are in the file.
+        file: that holds it.
         skip: number of frames at the start that another chunk holds too.
     """
 
     entry: Entry
-    shard: Path
+    file: Path
     skip: int = 0
 
     @property
@@ -40,12 +40,12 @@ def each_once(chunks: Iterable[Chunk]) -> list[Chunk]:
     """Return chunks in order; a frame in several of them counts in the first only."""
     found: list[Chunk] = []
     part, reached = -1, 0
-    for chunk in sorted(chunks, key=lambda one: (one.part, one.positions.start, -len(one.positions), one.shard)):
+    for chunk in sorted(chunks, key=lambda one: (one.part, one.positions.start, -len(one.positions), one.file)):
         stop = chunk.positions.stop or 0
         if chunk.part != part:
             part, reached = chunk.part, 0
         if stop > reached:
-            found.append(Chunk(chunk.entry, chunk.shard, max(reached - chunk.positions.start, 0)))
+            found.append(Chunk(chunk.entry, chunk.file, max(reached - chunk.positions.start, 0)))
             reached = stop
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sleap_infer.errors import JournalError
 from sleap_infer.jobs.store.journal_files import JOB_FILE
-from sleap_infer.jobs.store.shard import translated
+from sleap_infer.jobs.store.result_file import translated
 from sleap_infer.system.files import write_text
 from sleap_infer.system.unexpected_errors import os_reason
 

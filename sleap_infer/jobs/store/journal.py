@@ -1,7 +1,7 @@
 """The journal: what was asked for, and the results as they came.
 
 A journal is a folder: `job.json` says what was asked for, and each process that works on the job adds its results to an
-SQLite file of its own (a shard), one chunk of a video at a time, each chunk completely or not at all. Entries are never
+result file (SQLite) of its own, one chunk of a video at a time, each chunk completely or not at all. Entries are never
 changed, so a process can be killed at any moment, and several processes can work on one job independently. Only these
 chunks say which frames are done. A folder without `job.json` is not a journal, whatever else is in it.
 """
@@ -21,9 +21,9 @@ from sleap_infer.frames.indices import Indices
 from sleap_infer.jobs.store.chunks import Chunk, each_once, listed
 from sleap_infer.jobs.store.columns import Columns
 from sleap_infer.jobs.store.job_file import WITHOUT_CHECKSUMS, job_key, read_facts, write_facts
-from sleap_infer.jobs.store.journal_files import JOB_FILE, delete_own, is_shard
+from sleap_infer.jobs.store.journal_files import JOB_FILE, delete_own, is_result_file
 from sleap_infer.jobs.store.ranges import Range, missing_between, union
-from sleap_infer.jobs.store.shard import Entry, Shard, remove_beside, translated
+from sleap_infer.jobs.store.result_file import Entry, ResultFile, remove_beside, translated
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ class Journal:
         """Whether its frames are those that were predicted of a live source: ascending, not consecutive."""
         return self.facts.get("live") is not None
 
-    def shard(self, name: str) -> Shard:
+    def result_file(self, name: str) -> ResultFile:
         """Open the file of one process, to write to."""
-        return self._shard(self.path / f"{name}.sqlite")
+        return self._result_file(self.path / f"{name}.sqlite")
 
     def chunks(self) -> tuple[list[Chunk], dict[int, int]]:
         """Return the chunks of all shards, in order and each frame once, and the lengths of videos that were read.
@@ -102,20 +102,20 @@ class Journal:
         found: list[Chunk] = []
         ends: dict[int, int] = {}
         with translated(self.path):
-            paths = sorted(path for path in self.path.iterdir() if is_shard(path))
+            paths = sorted(path for path in self.path.iterdir() if is_result_file(path))
         for path in paths:
-            with self._shard(path) as shard:
-                entries, own_ends = shard.entries(), shard.ends()
+            with self._result_file(path) as file:
+                entries, own_ends = file.entries(), file.ends()
                 for entry in entries:
-                    self._check_range(shard, entry)
+                    self._check_range(file, entry)
                 if not own_ends.keys() <= set(range(len(self.facts["parts"]))):
-                    raise shard.damaged(f"it has the length of a video that is not one of {len(self.facts['parts'])}")
+                    raise file.damaged(f"it has the length of a video that is not one of {len(self.facts['parts'])}")
                 found += [Chunk(entry, path) for entry in entries]
                 ends |= own_ends
         for chunk in found:
             if (chunk.positions.stop or 0) > ends.get(chunk.part, chunk.positions.stop or 0):
-                with self._shard(chunk.shard) as shard:
-                    raise shard.damaged(f"it has frames behind the end of video {chunk.part}")
+                with self._result_file(chunk.file) as file:
+                    raise file.damaged(f"it has frames behind the end of video {chunk.part}")
         return each_once(found), ends
 
     def length(self, part: int, ends: Mapping[int, int]) -> int | None:
@@ -190,7 +190,7 @@ class Journal:
         return sum(len(chunk.positions) - chunk.skip for chunk in self.chunks()[0])
 
     def drop(self, name: str) -> None:
-        """Remove the shard with a name, if it exists."""
+        """Remove the result file with a name, if it exists."""
         path = self.path / f"{name}.sqlite"
         with translated(path):
             path.unlink(missing_ok=True)
@@ -220,29 +220,29 @@ class Journal:
         return {part: found for part, found in gaps.items() if found}
 
     def _read(self, chunks: list[Chunk]) -> Iterator[tuple[int, Columns]]:
-        opened: dict[Path, Shard] = {}
+        opened: dict[Path, ResultFile] = {}
         with ExitStack() as stack:
             for chunk in chunks:
-                if chunk.shard not in opened:
-                    opened[chunk.shard] = stack.enter_context(self._shard(chunk.shard))
-                columns = opened[chunk.shard].read(chunk.entry)
-                self._check_frames(opened[chunk.shard], chunk.entry, columns)
+                if chunk.file not in opened:
+                    opened[chunk.file] = stack.enter_context(self._result_file(chunk.file))
+                columns = opened[chunk.file].read(chunk.entry)
+                self._check_frames(opened[chunk.file], chunk.entry, columns)
                 yield chunk.part, columns.tail(chunk.skip)
 
-    def _shard(self, path: Path) -> Shard:
-        return Shard(path, self.n_nodes, job_key(self.facts))
+    def _result_file(self, path: Path) -> ResultFile:
+        return ResultFile(path, self.n_nodes, job_key(self.facts))
 
-    def _check_range(self, shard: Shard, entry: Entry) -> None:
+    def _check_range(self, file: ResultFile, entry: Entry) -> None:
         """Check that a range was asked for."""
         parts, start, stop = self.facts["parts"], entry.positions.start, entry.positions.stop or 0
         if not 0 <= entry.part < len(parts):
-            raise shard.damaged(f"it has frames of video {entry.part}, and there are {len(parts)}")
+            raise file.damaged(f"it has frames of video {entry.part}, and there are {len(parts)}")
         length = self.length(entry.part, {})
         if not 0 <= start < stop or (length is not None and stop > length):
             asked = "all" if length is None else length
-            raise shard.damaged(f"it has frames {start} to {stop} of video {entry.part}, of {asked}")
+            raise file.damaged(f"it has frames {start} to {stop} of video {entry.part}, of {asked}")
 
-    def _check_frames(self, shard: Shard, entry: Entry, columns: Columns) -> None:
+    def _check_frames(self, file: ResultFile, entry: Entry, columns: Columns) -> None:
         """Check that frames have the indices that were asked for."""
         start, stop = entry.positions.start, entry.positions.stop
         frames = self.asked()[entry.part]
@@ -252,4 +252,4 @@ class Journal:
         else:
             asked = list(range(start, stop or start)) if frames is None else list(frames[start:stop])
         if found != asked:
-            raise shard.damaged(f"video {entry.part}, frames {start} to {stop}: these are not the frames asked for")
+            raise file.damaged(f"video {entry.part}, frames {start} to {stop}: these are not the frames asked for")

@@ -7,7 +7,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from sleap_infer.jobs.store.shard import translated
+from sleap_infer.jobs.store.result_file import translated
 from sleap_infer.system.files import PREFIX
 
 JOB_FILE = "job.json"
@@ -22,23 +22,23 @@ LEASES = "claims"
 """Folder of the leases of a job that runs in shards."""
 
 SKIPPED = "skipped"
-"""Name of the shard with the frames that `merge --partial` marks as skipped."""
+"""Name of the result file with the frames that `merge --partial` marks as skipped."""
 
-SHARDS = re.compile(rf"(\d+|shard-\d+|ray-\d+-\d+|live|{SKIPPED})\.sqlite")
+RESULT_FILES = re.compile(rf"(\d+|shard-\d+|ray-\d+-\d+|live|{SKIPPED})\.sqlite")
 OWN = re.compile(
-    rf"{SHARDS.pattern}(-wal|-shm|-journal)?|{re.escape(JOB_FILE)}|{re.escape(LABELS_FILE)}|{re.escape(CONTENT_FILE)}"
+    rf"{RESULT_FILES.pattern}(-wal|-shm|-journal)?|{re.escape(JOB_FILE)}|{re.escape(LABELS_FILE)}|{re.escape(CONTENT_FILE)}"
 )
 LOCKS = re.compile(r"lock|(shard-\d+|making)\.lock")
 OWN_LEASES = re.compile(r"\.?\d+-\d+\.(claim|done).*")
 
 
-def is_shard(path: Path) -> bool:
+def is_result_file(path: Path) -> bool:
     """Return whether a file holds results.
 
-    >>> [is_shard(Path(name)) for name in ("0.sqlite", "shard-3.sqlite", "notes.sqlite", "0.sqlite-wal")]
+    >>> [is_result_file(Path(name)) for name in ("0.sqlite", "shard-3.sqlite", "notes.sqlite", "0.sqlite-wal")]
     [True, True, False, False]
     """
-    return SHARDS.fullmatch(path.name) is not None
+    return RESULT_FILES.fullmatch(path.name) is not None
 
 
 def is_own(item: Path) -> bool:

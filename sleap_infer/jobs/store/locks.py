@@ -16,7 +16,7 @@ from attrs import define
 
 from sleap_infer.errors import JobBusyError, OutputError
 from sleap_infer.jobs.store.journal_files import JOB_FILE, delete_own
-from sleap_infer.jobs.store.shard import translated
+from sleap_infer.jobs.store.result_file import translated
 from sleap_infer.system.locks import LocksUnsupportedError, try_lock
 
 STALE_S = 300.0

@@ -203,7 +203,7 @@ def _merge_live(journal: Journal, task: Task, targets: dict[OutputFormat, Path],
 def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Range]]) -> None:
     if not missing:
         return
-    with journal.shard(SKIPPED) as shard:
+    with journal.result_file(SKIPPED) as file:
         for part, gaps in missing.items():
             video = source.parts[part]
             length = video.n_frames or 0
@@ -212,6 +212,6 @@ def _mark_missing(journal: Journal, source: Source, missing: dict[int, list[Rang
                 inds = range(gap.start, stop) if video.frame_inds is None else video.frame_inds[gap.start : stop]
                 if len(inds):
                     note = "not reached by any process"
-                    shard.add(part, gap.start, failed(list(inds), "skipped", note, journal.n_nodes), 1)
+                    file.add(part, gap.start, failed(list(inds), "skipped", note, journal.n_nodes), 1)
                 if gap.stop is None:
-                    shard.end(part, stop)
+                    file.end(part, stop)

@@ -53,7 +53,7 @@ CANNOT_WRITE = tuple(
 
 @frozen
 class Entry:
-    """A chunk in its shard.
+    """A chunk in its file.
 
     Attributes:
         part: number of the video.
@@ -68,7 +68,7 @@ class Entry:
     content: str
 
 
-class Shard:
+class ResultFile:
     """The file of one process; a context manager.
 
     Args:
@@ -78,7 +78,7 @@ class Shard:
 
     Raises:
         OutputError: it cannot be written.
-        JournalError: it is damaged, or not a shard.
+        JournalError: it is damaged, or not a result file.
     """
 
     def __init__(self, path: Path, n_nodes: int, key: str = "") -> None:
@@ -220,8 +220,8 @@ class Shard:
         """Close the file."""
         self._database.close()
 
-    def __enter__(self) -> Shard:
-        """Return the shard."""
+    def __enter__(self) -> ResultFile:
+        """Return the file."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -286,7 +286,7 @@ def translated(path: Path) -> Iterator[None]:
 
     Raises:
         OutputError: something cannot be written.
-        JournalError: a file is damaged, or not a shard.
+        JournalError: a file is damaged, or not a result file.
     """
     try:
         yield
