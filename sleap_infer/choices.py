@@ -46,7 +46,7 @@ Decoder: TypeAlias = Literal["cpu", "nvdec"]
 """What decodes video files: FFmpeg on the host, or an NVIDIA GPU, on which the frames then stay."""
 
 Aim: TypeAlias = Literal["throughput", "latency"]
-"""What a processor's cores are divided for: many frames, or the next one."""
+"""What CPU threading is optimised for: throughput or latency."""
 
 StageName: TypeAlias = Literal["decode", "preprocess", "transfer", "network", "candidates", "grouping", "writing"]
 """What a frame goes through, in order."""

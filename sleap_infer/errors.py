@@ -4,7 +4,7 @@
     ├── ModelError                  a model cannot be used
     │   ├── ModelNotFoundError          nothing there
     │   ├── ModelConfigError            the configuration is unreadable or contradicts itself
-    │   ├── CheckpointError             the weights file is truncated, foreign or unsafe
+    │   ├── CheckpointError             the weights file is truncated, of another program or unsafe
     │   ├── WeightsMismatchError        the weights are not those of the configuration
     │   ├── ExportedModelError          an exported model was changed, is damaged or unknown
     │   │   └── ExportDiffersError          an export gives other poses than its source

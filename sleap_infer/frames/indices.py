@@ -43,7 +43,7 @@ class Indices(Sequence[int]):
         """Return any indices as ranges, sorted, without repeats.
 
         Raises:
-            FrameSelectionError: they are no whole numbers, or not those of frames.
+            FrameSelectionError: they are not integers, or not indices of frames.
         """
         if isinstance(frames, Indices):
             return frames
@@ -54,7 +54,7 @@ class Indices(Sequence[int]):
         try:
             numbers = sorted({frame.__index__() for frame in given})
         except (AttributeError, TypeError) as error:
-            raise FrameSelectionError("frames: expected whole numbers, 'all' or None.") from error
+            raise FrameSelectionError("frames: expected integers, 'all' or None.") from error
         if any(isinstance(frame, bool) for frame in given):
             raise FrameSelectionError("frames holds True or False: give indices. Of a mask: np.flatnonzero(mask).")
         return cls.joined((number, number + 1) for number in numbers)

@@ -128,7 +128,7 @@ def _check_selection(frames: FrameSelection) -> Indices | Literal["all"] | None:
     try:
         wanted = Indices.of(frames)
     except TypeError as error:
-        raise FrameSelectionError(f"frames={frames!r}: expected whole numbers, 'all' or None.") from error
+        raise FrameSelectionError(f"frames={frames!r}: expected integers, 'all' or None.") from error
     if not wanted and wanted.open_from is None:
         raise FrameSelectionError("No frame is asked for: the selection is empty. Leave it out to take all.")
     return None if wanted.open_from == 0 else wanted

@@ -14,7 +14,7 @@ from torch import Tensor
 from sleap_infer.ops.constants import indices
 
 SAMPLES_AT_ONCE = 1 << 18
-"""Samples that a processor takes at once: what is computed of them stays in its cache."""
+"""Samples per step, so that intermediate results stay in the CPU cache."""
 
 
 @frozen

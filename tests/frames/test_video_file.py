@@ -182,9 +182,9 @@ def test_frames_that_an_edit_list_hides_are_not_there(tmp_path, encode, read, sa
     [
         ([3, 200], "Frame 200 is asked for, but the video has frames 0 to 199"),
         ([-1], "Frame -1 is negative"),
-        ([1.5], "whole numbers"),
-        (["1"], "whole numbers"),
-        (7, "whole numbers"),
+        ([1.5], "expected integers"),
+        (["1"], "expected integers"),
+        (7, "expected integers"),
         ([], "selection is empty"),
         ("some", "expected indices, 'all' or None"),
         ([False, True], r"True or False.*np\.flatnonzero"),

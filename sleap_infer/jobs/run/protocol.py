@@ -43,7 +43,7 @@ class Run:
         shard: name of the journal's file to write to.
         shape: of the rows.
         batch_size: frames at once, where that is less than before.
-        singly: whether each frame is announced and run by itself.
+        singly: whether frames run one at a time, each announced before it runs.
         marks: frames that ended a process before: they are noted, not run; with the reason.
         after_crash: whether a process has ended before: then no frame is read that was not asked for.
     """

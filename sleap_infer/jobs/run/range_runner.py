@@ -180,9 +180,9 @@ class RangeRunner:
 
     def _save_whole_batches(self, number: int) -> None:
         """Save waiting frames up to the end of a batch and continue from there."""
-        surplus = min(self._place % self.predictor.batch_size, len(self._waiting))
-        self._place -= surplus
-        self._waiting = self._waiting[: len(self._waiting) - surplus]
+        n_extra = min(self._place % self.predictor.batch_size, len(self._waiting))
+        self._place -= n_extra
+        self._waiting = self._waiting[: len(self._waiting) - n_extra]
         self._save(number)
 
     def _put(self, number: int, start: int, columns: Columns, batch_size: int) -> None:
