@@ -62,6 +62,9 @@ def _common(
 ) -> None:
     """Run pose models trained with SLEAP and sleap-nn on videos.
 
+    Begin with demo, then show your models with info, then predict your videos.
+    Documentation: README.md and docs/index.md of the source code.
+
     Examples:
       sleap-infer demo
       sleap-infer info models/bottomup

@@ -21,7 +21,7 @@ class CacheFlags:
 
 @command
 def cache(given: CacheFlags) -> None:
-    """Show or clear the cache: exported graphs, engines, compiled code, choices of a backend.
+    """Show or clear the cache: graphs, engines (graphs compiled for one GPU), compiled code, choices of a backend.
 
     Examples:
       sleap-infer cache

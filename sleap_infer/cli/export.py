@@ -12,6 +12,7 @@ from sleap_infer.cli.flags import argument, command, flag
 from sleap_infer.cli.groups import FRAMES_HELP, IGNORE_UNKNOWN_HELP, SourceFlags
 from sleap_infer.cli.output.terminal import print_line, print_lines
 from sleap_infer.cli.parameters import ExportFlags
+from sleap_infer.config.graph_options import GRAPH
 from sleap_infer.config.options import SourceSpec
 from sleap_infer.errors import OptionError
 
@@ -26,8 +27,8 @@ FIXED = "Settings that become part of the graph"
 class What:
     """What is exported, and where to."""
 
-    model: list[Path] | None = argument(None, "Model directory; two for top-down.")
-    output: Path | None = flag(None, "Directory to create.", "-o", "--output", "--output-dir")
+    model: list[Path] | None = argument(None, "Model directory; two for top-down. Required without --pattern.")
+    output: Path | None = flag(None, "Directory to create. Required.", "-o", "--output", "--output-dir")
     pattern: str | None = flag(
         None, "Export all models that match, such as 'runs/*/best.ckpt', each into its own directory in -o."
     )
@@ -39,9 +40,17 @@ class What:
 class Fixed:
     """Settings that become part of the graph, or its defaults."""
 
-    peak_threshold: float | None = flag(None, "Default of the graph's peak threshold.", panel=FIXED)
-    input_scale: float | None = flag(None, "Scale of the frames before the network.", panel=FIXED)
-    integral_patch_size: int | None = flag(None, "Side of the patch for integral refinement, in bins.", panel=FIXED)
+    peak_threshold: float | None = flag(
+        None,
+        "Default of the graph for the minimum confidence of a peak; it can be changed when the graph runs.",
+        panel=GRAPH,
+    )
+    input_scale: float | None = flag(
+        None, "Scale of the frames before the network.", "--input-scaling", "--input-scale", panel=FIXED
+    )
+    integral_patch_size: int | None = flag(
+        None, "Side of the patch for integral refinement, in pixels of the confidence map.", panel=FIXED
+    )
     n_points: int | None = flag(None, "Points sampled along each connection (bottom-up).", panel=FIXED)
 
 
@@ -53,6 +62,10 @@ def export(what: What, options: ExportFlags, fixed: Fixed, sources: SourceFlags)
       sleap-infer export models/bottomup -o exported
       sleap-infer export models/centroid models/centered_instance -o exported --fused --frames video.mp4
       sleap-infer export models/bottomup -o exported-int8 -p int8 --calibration video.mp4
+
+    The check compares raw values (network outputs before grouping) and poses.
+    `sleap-infer validate --help` defines its results PASS, WARN and FAIL.
+    -n and -b are not those of predict: here they are --max-instances and --max-batch-size.
 
     Exit codes: 0 exported and checked, 1 an export differs from its source or one of many failed, 2 wrong usage.
     """

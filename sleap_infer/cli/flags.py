@@ -78,13 +78,30 @@ def parameter(item: attrs.Attribute[Any], kind: Any, help: str, panel: str | Non
         panel: heading in the help.
     """
     flags = item.metadata.get("flags", ())
-    settings = {"help": help, "rich_help_panel": panel, **item.metadata.get("settings", {})}
+    settings = {
+        "help": help + default_text(item.default),
+        "show_default": False,
+        "rich_help_panel": panel,
+        **item.metadata.get("settings", {}),
+    }
     if flags is None:
         annotation: Any = Annotated[kind, typer.Argument(**settings)]
     else:
         annotation = Annotated[kind, typer.Option(*_names(item.name, kind, item.default, flags), **settings)]
     default = inspect.Parameter.empty if item.default is REQUIRED else item.default
     return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def default_text(default: Any) -> str:
+    """Return the sentence on a default at the end of a help text; none if nothing is given or a switch is off.
+
+    >>> default_text(4), default_text(3600.0), default_text(True), default_text(False)
+    (' Default: 4.', ' Default: 3600.', ' Default: on.', '')
+    """
+    if default is REQUIRED or default is None or default is False:
+        return ""
+    shown = "on" if default is True else f"{default:g}" if isinstance(default, float) else str(default)
+    return f" Default: {shown}."
 
 
 def _names(name: str, kind: Any, default: Any, flags: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import attrs
 from attrs import frozen
 
@@ -11,6 +13,7 @@ from sleap_infer.cli.parameters import BackendChoice
 from sleap_infer.cli.selection import read_pairs, read_roots
 from sleap_infer.config.options import SourceOptions, SourceSpec, option_fields
 from sleap_infer.errors import OptionError
+from sleap_infer.runners.registry import backend_names
 
 BACKEND, SOURCES = "Backend", "Sources"
 """Headings in the help."""
@@ -18,9 +21,14 @@ BACKEND, SOURCES = "Backend", "Sources"
 MODEL_HELP = "Model directory. A top-down model has two: repeat -m."
 OVERWRITE_HELP = "Replace existing output."
 KEEP_JOURNAL_HELP = "Do not delete the journal when the output is written."
-PROGRESS_HELP = "Form of the progress report on stderr; json writes one object per line."
+PROGRESS_HELP = (
+    "Progress report on stderr: auto (bar on a terminal, else lines), bar, lines, json (one object per line), none."
+)
 JSON_HELP = "Print everything as JSON."
 DEVICE_HELP = "auto, cpu, cuda, cuda:1 or mps."
+
+PRECISION_HELP = f"Precision of the networks: {', '.join(get_args(PrecisionChoice))}."
+BACKENDS_HELP = f"What runs the networks: auto, {', '.join(backend_names())}."
 
 IGNORE_UNKNOWN_HELP = option_fields()["ignore_unknown_settings"].metadata["help"]
 FRAMES_HELP = "Video or .slp file to compare on. Default: labelled frames beside the model, else generated images."
@@ -34,20 +42,23 @@ class BackendFlags:
 
     backend: BackendChoice = flag(
         "auto",
-        "What runs the networks. auto: the fastest backend with correct poses, measured for a few seconds on the first "
-        "frames and remembered. onnx and openvino export a trained model once, to the cache.",
+        f"{BACKENDS_HELP} auto: the fastest backend with correct poses, measured for a few seconds on the first frames "
+        "and remembered. onnx, openvino and tensorrt export a trained model once, to the cache; tensorrt also builds "
+        "engines (graphs compiled for one GPU).",
         "-r",
         "--backend",
         "--runtime",
+        metavar="<backend>",
         panel=BACKEND,
     )
     device: str = flag("auto", DEVICE_HELP, "-d", "--device", panel=BACKEND)
     precision: PrecisionChoice | None = flag(
         None,
-        "Precision of the networks. auto: the fastest whose poses stay within 0.5 px. Default: fp32, or that of the "
-        "export.",
+        f"{PRECISION_HELP} auto: the fastest whose poses stay within 0.5 px. int8: a trained model is first calibrated "
+        "on the video, once. Default: fp32, or that of the export.",
         "-p",
         "--precision",
+        metavar="<precision>",
         panel=BACKEND,
     )
     backend_option: list[str] | None = flag(

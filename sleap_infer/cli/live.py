@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from inspect import Parameter
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from attrs import frozen
 
+from sleap_infer.choices import PrecisionChoice
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
-from sleap_infer.cli.groups import BACKEND, MODEL_HELP, OVERWRITE_HELP, BackendFlags
+from sleap_infer.cli.groups import BACKEND, BACKENDS_HELP, MODEL_HELP, OVERWRITE_HELP, PRECISION_HELP, BackendFlags
 from sleap_infer.cli.output.terminal import discard_output, print_line
-from sleap_infer.cli.parameters import BackendChoice, InferenceFlags
+from sleap_infer.cli.parameters import BackendChoice, inference_parameters, with_values
 from sleap_infer.cli.signals import stop_requested
 from sleap_infer.errors import OptionError, SourceError
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 WITHOUT_EFFECT = ("decoder", "queue_size", "on_frame_error")
 """Options of `predict` that do not apply to live frames."""
+
+DEFAULTS = {"aim": "latency"}
+"""Values of options of `predict` that differ here."""
 
 CLOSED = (errno.EPIPE, errno.EIO)
 """Errors of writing to a closed pipe or terminal."""
@@ -66,17 +71,36 @@ class LiveBackendFlags(BackendFlags):
 
     backend: BackendChoice = flag(
         "auto",
-        "What runs the networks. auto: the result of an earlier `predict -b 1 --aim latency`; otherwise torch, or onnx "
-        "for exported models.",
+        f"{BACKENDS_HELP} auto: the result of an earlier `predict -b 1 --aim latency`; otherwise torch, or onnx for "
+        "exported models.",
         "-r",
         "--backend",
         "--runtime",
+        metavar="<backend>",
+        panel=BACKEND,
+    )
+    precision: PrecisionChoice | None = flag(
+        None,
+        f"{PRECISION_HELP} auto: the result of an earlier `predict -b 1 --aim latency -p auto`, because live measures "
+        "nothing. int8: only for models exported in int8. Default: fp32, or that of the export.",
+        "-p",
+        "--precision",
+        metavar="<precision>",
         panel=BACKEND,
     )
 
 
+def live_parameters() -> list[Parameter]:
+    """Return the inference options that have an effect on live frames; the others are hidden, and refused."""
+    return inference_parameters(WITHOUT_EFFECT, DEFAULTS)
+
+
+LiveOptions: TypeAlias = Annotated[dict[str, Any], live_parameters, with_values]
+"""Inference options that were given, by name."""
+
+
 @command
-def live(what: What, options: InferenceFlags, run: RunFlags, backend: LiveBackendFlags) -> None:
+def live(what: What, options: LiveOptions, run: RunFlags, backend: LiveBackendFlags) -> None:
     """Predict the newest frame of a camera or stream continuously; stop with Ctrl-C.
 
     Examples:
@@ -107,7 +131,7 @@ def live(what: What, options: InferenceFlags, run: RunFlags, backend: LiveBacken
                 batch_size=1,
                 precision=backend.precision,
                 backend_options=backend.backend_options,
-                **{"aim": "latency", **options},
+                **{**DEFAULTS, **options},
             )
         )
         session = stack.enter_context(LiveSession(predictor))

@@ -22,12 +22,12 @@ class MergeFlags:
     partial: bool = flag(False, "Write what exists; mark frames without a result as skipped.")
     overwrite: bool = flag(False, OVERWRITE_HELP)
     keep_journal: bool = flag(False, KEEP_JOURNAL_HELP)
-    progress: ProgressForm = flag("auto", PROGRESS_HELP)
+    progress: ProgressForm = flag("auto", PROGRESS_HELP, metavar="<form>")
 
 
 @command
 def merge(given: MergeFlags) -> None:
-    """Combine the shards of a job (`predict --shard`) into its outputs.
+    """Combine the shards of a job, its parts that ran separately (`predict --shard`), into its outputs.
 
     Examples:
       sleap-infer merge poses/

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 
 import attrs
 
-from sleap_infer.cli.flags import parameter, plain
+from sleap_infer.cli.flags import default_text, parameter, plain
 from sleap_infer.config.graph_options import ExportOptions
 from sleap_infer.config.kinds import pipeline_kinds
 from sleap_infer.config.options import applies_to, option_groups
 from sleap_infer.errors import OptionError
+from sleap_infer.runners.facts import FACTS
 from sleap_infer.runners.registry import backend_names
 
 PANELS = {
@@ -112,20 +113,45 @@ METAVARS = {
     "peak_threshold": "<number>",
     "min_instance_peaks": "<number>",
     "input_size": "<height>x<width>",
-    "batch_size": "<number>",
+    "batch_size": "<n|min,best,max>",
+    "precision": "<precision>",
+    "format": "<format>",
 }
-"""How the help shows these forms."""
+"""How the help shows these forms, and lists that are too long for their column."""
+
+ALIASES = {"input_scaling": ("--input-scale", "--input-scaling")}
+"""All names of options that also have that of another command."""
+
+OFF = {"max_overlap": "off"}
+"""Words for defaults of `None`."""
+
+HIDDEN = ("second_look",)
+"""Options that the help does not show."""
 
 
-def inference_parameters() -> list[inspect.Parameter]:
-    """Return all inference options as parameters of a command, `None` unless they are given."""
+def backends_of_graphs() -> str:
+    """Return the names of the backends that run exported graphs, for the help; those of other packages may."""
+    return ", ".join(name for name in backend_names() if name not in FACTS or FACTS[name].runs_exports)
+
+
+def inference_parameters(
+    hidden: tuple[str, ...] = (), defaults: Mapping[str, Any] | None = None
+) -> list[inspect.Parameter]:
+    """Return all inference options as parameters of a command, `None` unless they are given.
+
+    Args:
+        hidden: names of options that the help does not show.
+        defaults: by name, where those of the command differ from those of the options.
+    """
+    given = defaults or {}
     found = {}
     for group, heading in PANELS.items():
         options = option_groups()[group]
         hints = get_type_hints(options)
         for option in attrs.fields(options):
             panel = None if option.name in FIRST else heading
-            found[option.name] = _unless_given(option, hints[option.name], _help(option), panel)
+            text = _help(option, given.get(option.name, option.default))
+            found[option.name] = _unless_given(option, hints[option.name], text, panel, option.name in hidden)
     return [found.pop(name) for name in FIRST] + list(found.values())
 
 
@@ -135,9 +161,9 @@ def export_parameters() -> list[inspect.Parameter]:
     found = []
     for option in attrs.fields(ExportOptions):
         if "help" in option.metadata:
-            default = "" if option.default in (None, False) else f" Default: {option.default}."
-            text = f"{option.metadata['help']}{default}"
-            found.append(_unless_given(option, hints[option.name], text, option.metadata["panel"]))
+            text = f"{option.metadata['help']}{default_text(option.default)}"
+            panel, hidden = option.metadata["panel"], option.name in HIDDEN
+            found.append(_unless_given(option, hints[option.name], text, panel, hidden))
     return found
 
 
@@ -161,17 +187,18 @@ ValidationFlags: TypeAlias = Annotated[dict[str, Any], validation_parameters, wi
 """Options of a comparison that were given, by name."""
 
 
-def _unless_given(option: attrs.Attribute[Any], hint: Any, text: str, panel: str | None) -> inspect.Parameter:
+def _unless_given(
+    option: attrs.Attribute[Any], hint: Any, text: str, panel: str | None, hidden: bool
+) -> inspect.Parameter:
     kind = str if option.name in READERS else plain(hint)
-    settings = {"metavar": METAVARS[option.name]} if option.name in METAVARS else {}
-    metadata = {"flags": option.metadata.get("flags", ()), "settings": settings}
+    settings = {"hidden": hidden, **({"metavar": METAVARS[option.name]} if option.name in METAVARS else {})}
+    metadata = {"flags": ALIASES.get(option.name, option.metadata.get("flags", ())), "settings": settings}
     return parameter(option.evolve(default=None, metadata=metadata), kind | None, text, panel)
 
 
-def _help(option: Any) -> str:
+def _help(option: Any, default: Any) -> str:
     applies, every = applies_to(option), pipeline_kinds()
-    default = "" if option.default is None else f" Default: {option.default}."
     others = [kind for kind in every if kind not in applies]
     only = f" Not for {', '.join(others)}." if len(others) < len(applies) else f" Only for {', '.join(applies)}."
     kinds = "" if applies == every else only
-    return f"{option.metadata['help']}{kinds}{default}"
+    return f"{option.metadata['help']}{kinds}{default_text(OFF.get(option.name, default))}"

@@ -15,6 +15,7 @@ from sleap_infer.choices import Engine, ProgressForm
 from sleap_infer.cli.flags import REQUIRED, argument, command, flag
 from sleap_infer.cli.groups import (
     BACKEND,
+    DEVICE_HELP,
     KEEP_JOURNAL_HELP,
     MODEL_HELP,
     OVERWRITE_HELP,
@@ -49,8 +50,9 @@ class What:
     model: list[Path] = flag(REQUIRED, MODEL_HELP, "-m", "--model")
     output: str | None = flag(
         None,
-        "Output file (.slp, .h5, .csv, .parquet, .ledger.csv) for all sources; or a pattern with {stem}, {name} or "
-        "{parent} for one file each; or a folder that ends in /. Default: {stem}.predictions.slp beside each source.",
+        "Output file (.slp, .h5, .csv, .parquet, .ledger.csv) for all sources; or a pattern for one file each, with "
+        "{stem} or {name} (name of the video without or with its suffix) or {parent} (name of its folder); or a folder "
+        "that ends in /. Default: {stem}.predictions.slp beside each source.",
         "-o",
         "--output",
     )
@@ -69,7 +71,7 @@ class RunFlags:
     formats: list[str] | None = flag(None, FORMATS_HELP, "-f", "--format")
     overwrite: bool = flag(False, f"{OVERWRITE_HELP} Without it, finished outputs are skipped.")
     dry_run: bool = flag(False, "Show the plan and the expected duration; write nothing.")
-    progress: ProgressForm = flag("auto", PROGRESS_HELP)
+    progress: ProgressForm = flag("auto", PROGRESS_HELP, metavar="<form>")
 
 
 @frozen
@@ -77,7 +79,11 @@ class OutputFlags:
     """Where results go."""
 
     out_dir: Path | None = flag(None, "Folder for the outputs; created if it does not exist.", panel=OUTPUTS)
-    merge: bool = flag(False, "Write all sources to one output.", panel=OUTPUTS)
+    merge: bool = flag(
+        False,
+        "Write all sources to one output file. (The command merge combines the shards of one job.)",
+        panel=OUTPUTS,
+    )
     restore_source_videos: bool = flag(
         False,
         "Store the paths of the original videos, not that of the package (.pkg.slp) with their frames.",
@@ -91,6 +97,13 @@ class PredictBackendFlags(BackendFlags):
 
     batch_size: int | None = flag(
         None, "Frames per batch. Default: the fastest measured, else 4.", "-b", "--batch-size", min=1, panel=BACKEND
+    )
+    device: str = flag(
+        "auto",
+        f"{DEVICE_HELP.removesuffix('.')}; with --workers also several GPUs, such as cuda:0,1.",
+        "-d",
+        "--device",
+        panel=BACKEND,
     )
     no_cache: bool = flag(False, "Measure backends again; do not store the result.", panel=BACKEND)
 
@@ -112,7 +125,7 @@ class JobFlags:
     )
     shard: str | None = flag(
         None,
-        "I/N: run shard I (from 0) of N, for example in a job array. Then run `sleap-infer merge`.",
+        "I/N: run shard (part) I of N, counted from 0, for example in a job array. Then run `sleap-infer merge`.",
         panel=WORKERS,
     )
     slurm: int | None = flag(
@@ -143,6 +156,7 @@ def predict(
     An interrupted run resumes where it stopped: repeat the command.
 
     Exit codes: 0 all frames predicted, 1 some frames or videos failed, 2 wrong usage.
+    Interrupted: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (closed terminal).
     """
     from sleap_infer.jobs import JobOptions, Models, Outputs, find_tasks, read_frames
     from sleap_infer.jobs.plan.check_outputs import check_targets

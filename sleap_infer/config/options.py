@@ -105,7 +105,7 @@ class PeakOptions:
     )
     integral_patch_size: int = option(
         5,
-        "Side of the patch for integral refinement, in bins of the confidence map.",
+        "Side of the patch for integral refinement, in pixels of the confidence map.",
         None,
         gt(0),
         idle=("refinement", "none"),
@@ -146,7 +146,7 @@ class FilterOptions:
     min_instance_score: float = option(0.0, "Minimum score of an instance.", "several", ge(0))
     min_mean_node_score: float = option(0.0, "Minimum mean score of the points of an instance.", "points", ge(0))
     max_overlap: float | None = option(
-        None, "Remove the weaker of two instances that overlap more than this.", "several", optional(ge(0))
+        None, "Remove the weaker of two instances that overlap more than this (0 to 1).", "several", optional(ge(0))
     )
     overlap_method: OverlapMethod = option(
         "iou", "Measure of overlap: bounding boxes (iou) or keypoints (oks).", "several", idle=("max_overlap", None)
@@ -184,7 +184,9 @@ class StreamOptions:
 class SourceOptions:
     """Options of opening sources. They are independent of models, so they are not in `InferenceOptions`."""
 
-    dataset: str | None = option(None, "Dataset with the frames in an HDF5 file, such as images or a/b.")
+    dataset: str | None = option(
+        None, "Name of the dataset with the frames in an HDF5 file, such as 'images' or 'group/images'."
+    )
     channels_first: bool | None = option(
         None,
         "Axes of frames in HDF5 files: (N, C, H, W), or with --channels-last (N, H, W, C). Default: from the shape.",

@@ -159,3 +159,41 @@ def test_nothing_in_brackets_is_lost_as_markup(name: str) -> None:
 def test_every_option_of_earlier_versions_stays(name: str) -> None:
     given = {flag for item in command(name).params for flag in (*item.opts, *item.secondary_opts)}
     assert set(FLAGS[name].split()) <= given
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_defaults_have_one_form(name: str) -> None:
+    text = shown(name)
+    assert not re.search(r"\[default|Default: (True|False|None)|Default: \d+\.0\b", text)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_lists_of_choices_are_not_broken_inside_a_word(name: str) -> None:
+    """On a terminal of the usual width."""
+    text = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).output
+    for choices in re.findall(r"<[\w,]+\|[\w|,]*", text):
+        assert choices + ">" in text, choices
+
+
+def test_live_shows_only_options_with_an_effect_there() -> None:
+    text = shown("live")
+    for flag, value in (("--decoder", "nvdec"), ("--queue-size", "3"), ("--on-frame-error", "raise")):
+        assert flag not in text
+        result = CliRunner().invoke(app, ["live", "a.mp4", "-m", "b", flag, value])
+        assert isinstance(result.exception, OptionError)
+    assert re.search(r"--aim .*Default: latency\.", text)
+
+
+def test_the_scale_of_frames_has_the_same_names_in_all_commands() -> None:
+    for name in ("predict", "live", "export"):
+        flags = {flag for item in command(name).params for flag in item.opts}
+        assert {"--input-scale", "--input-scaling"} <= flags, name
+
+
+def test_validate_lists_the_backends_of_graphs() -> None:
+    assert re.search(r"--backend,--runtime .* onnx, openvino, tensorrt\b", shown("validate"))
+    assert "torch_compile" not in shown("validate")
+
+
+def test_deprecated_options_are_hidden() -> None:
+    assert "second-look" not in shown("export")

@@ -348,7 +348,7 @@ def test_a_deadline(models: Path) -> None:
     assert (report.n_seen, report.n_predicted, report.n_dropped, report.n_too_late) == (4, 3, 0, 1)
     assert (report.n_late_results, report.n_late) == (1, 2)
     assert report.as_dict()["predictor"]["n_frames"] == 3
-    assert "4 frames seen, 3 predicted, 0 dropped, 2 late (1 of them left out); latency: p50 125.0" in report.line()
+    assert "4 frames seen, 3 predicted, 0 dropped, 2 late (1 not predicted); latency: p50 125.0" in report.line()
 
 
 def test_without_a_deadline_nothing_is_late(models: Path) -> None:

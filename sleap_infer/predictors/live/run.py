@@ -66,10 +66,11 @@ class LiveReport:
 
     def line(self) -> str:
         """Return a one-line summary for people."""
+        skipped = f" ({self.n_too_late} not predicted)" if self.n_late else ""
         failed = f", {self.n_failed} damaged" if self.n_failed else ""
         return (
             f"{self.source}: {self.n_seen} frames seen, {self.n_predicted} predicted, {self.n_dropped} dropped, "
-            f"{self.n_late} late ({self.n_too_late} of them left out){failed}; latency: {self.latency.line()}"
+            f"{self.n_late} late{skipped}{failed}; latency: {self.latency.line()}"
         )
 
     def as_dict(self) -> dict[str, Any]:
