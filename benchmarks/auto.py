@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def read_arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", type=Path)
     parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
@@ -87,7 +87,7 @@ def measure(models: list[Path], video: Path, given: argparse.Namespace) -> dict[
 
 
 def choose(models: list[Path], video: Path) -> Choice:
-    """What is chosen for a video so long that exporting pays, measured anew."""
+    """Return what `auto` chooses for a video so long that exporting pays, measured anew."""
     clip = read_clip(video)
     assert clip is not None
     clip = attrs.evolve(clip, remember=False, n_frames=MANY_FRAMES)

@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def installed(root: str, python: Path) -> dict[str, Any]:
-    """What a requirement brings into an environment: megabytes (millions of bytes) and distributions."""
+    """Return the size of a requirement in an environment: megabytes (millions of bytes) and distributions."""
     scheme = sysconfig.get_preferred_scheme("prefix")
     ask = f"import sysconfig; print(sysconfig.get_path('platlib', {scheme!r}))"
     place = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
@@ -137,7 +137,7 @@ def installed(root: str, python: Path) -> dict[str, Any]:
 
 
 def closure(root: str, found: Mapping[str, Distribution]) -> tuple[set[str], set[str]]:
-    """The distributions that a requirement brings, itself included, and the required ones that are not there."""
+    """Return the distributions that a requirement installs, itself included, and the required ones that are missing."""
     waiting, seen, missing = [Requirement(root)], set[tuple[str, str]](), set[str]()
     while waiting:
         wanted = waiting.pop()
@@ -160,7 +160,7 @@ def megabytes(item: Distribution, suffix: str = "") -> float:
 
 
 def our_starts(extra: str, python: Path, folder: Path) -> list[Start]:
-    """The first pose from Python, and from the command line."""
+    """Measure the first pose from Python, and from the command line."""
     models = MODELS
     if extra != "torch":
         place = folder / "exported"
@@ -178,7 +178,7 @@ def our_starts(extra: str, python: Path, folder: Path) -> list[Start]:
 
 
 def rival_starts(command: Sequence[str], export: Path | None, folder: Path) -> list[Start]:
-    """The first pose from sleap-nn's command line, with the trained models and with what it exported."""
+    """Measure the first pose of sleap-nn's command line, with trained models and with its own exports."""
     pipelines = {"sleap-nn: command": [word for model in MODELS for word in ("-m", model)]}
     if export:
         pipelines["sleap-nn, its ONNX export: command"] = ["-m", str(export.absolute()), "--runtime", "onnx"]

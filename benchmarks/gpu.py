@@ -145,7 +145,7 @@ def compare(name: str, models: dict[str, Path], ways: list[tuple[str, str]], giv
 def opened(
     stack: ExitStack, name: str, models: dict[str, Path], way: tuple[str, str], given: Any, batch: int
 ) -> Callable[[np.ndarray], Callable[[], Any]]:
-    """What begins to run a pipeline's networks on a batch of frames."""
+    """Return the function that starts a pipeline's networks on a batch of frames."""
     predictor = stack.enter_context(
         Predictor.from_model_paths(
             [models[part] for part in PIPELINES[name]],
@@ -212,7 +212,7 @@ def end_to_end(model: Path, folder: Path, way: tuple[str, str], given: Any) -> d
 
 
 def write_video(path: Path, size: tuple[int, int], n_frames: int) -> None:
-    """A video of noise that moves, as compressible as a real one."""
+    """Write a video of moving noise, as compressible as a real one."""
     height, width = size
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (width, height))
     still = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (height, width * 2), dtype=np.uint8), (0, 0), 5)
@@ -237,14 +237,14 @@ def machine() -> dict[str, Any]:
 
 
 def show_agreement(rows: list[dict[str, Any]]) -> None:
-    """A line per pipeline, backend and precision."""
+    """Return one line per pipeline, backend and precision."""
     for row in rows:
         rest = row.get("reason") or "max {max_px:.4f} px, 95 % {p95_px:.4f} px, {frames_changed} changed".format(**row)
         print(f"{row['verdict']:<5}{row['pipeline']:<22}{row['backend']:<14}{row['precision']:<6}{rest}", flush=True)
 
 
 def show(timed: list[dict[str, Any]], whole: list[dict[str, Any]]) -> None:
-    """The table: frames per second, and how many times those of PyTorch in 32-bit floats."""
+    """Return the table: frames per second, and their ratio to those of PyTorch in fp32."""
     plain = [row for row in timed if (row["backend"], row["precision"]) == ("torch", "fp32")]
     base = {(row["pipeline"], row["batch"]): row["fps"] for row in plain}
     columns = ("frames/s", "x torch fp32", "latency ms")

@@ -191,7 +191,7 @@ def postprocess_case(name: str, kind: str, scenes: Sequence[Candidates], n_anima
 
 
 def stack(scenes: Sequence[Candidates], kind: str) -> Candidates:
-    """A batch of what one kind of model gives; of crops in a graph, per animal and not per node."""
+    """Return a batch of candidates of one kind of model; of crops in a graph, per animal and not per node."""
     batch = {name: np.stack([one[name] for one in scenes]) for name in KINDS[kind].arrays}
     if "centroids" in batch and "peaks" in batch:
         batch |= {name: np.ascontiguousarray(batch[name].swapaxes(1, 2)) for name in ("peaks", "peak_vals")}
@@ -215,7 +215,7 @@ def lines_case(places: int) -> Case:
 
 
 def output_cases(found: Sequence[Outputs]) -> Iterator[Case]:
-    """What the outputs of each frame are asked for."""
+    """Return the work that is measured on the outputs of each frame."""
     none, two = FilterOptions(), FilterOptions(min_visible_nodes=2, min_instance_score=0.1)
     n_frames = len(found)
     yield Case("n_instances", n_frames, "frames", lambda: [outputs.n_instances for outputs in found])
@@ -224,7 +224,7 @@ def output_cases(found: Sequence[Outputs]) -> Iterator[Case]:
 
 
 def label_cases(found: Sequence[Outputs], folder: Path) -> Iterator[Case]:
-    """Outputs to labels and to a file."""
+    """Convert outputs to labels and write a file."""
     source, path = open_source(np.zeros((1, 8, 8), np.uint8)), folder / "poses.slp"
     n_instances, n_frames = sum(outputs.n_instances for outputs in found), len(found)
 
@@ -243,7 +243,7 @@ def label_cases(found: Sequence[Outputs], folder: Path) -> Iterator[Case]:
 
 
 def make_builder() -> LabelsBuilder:
-    """A builder for poses of a bottom-up model."""
+    """Return a builder for poses of a bottom-up model."""
     groups = FilterOptions(), ReturnOptions(), StreamOptions()
     settings = PipelineSettings("bottomup", ImageSettings(), (StageSettings("bottomup"),), *groups)
     return LabelsBuilder(model("bottomup", 2), settings, {})

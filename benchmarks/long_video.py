@@ -8,7 +8,7 @@ import av
 
 
 def of_length(video: Path, n_frames: int, folder: Path) -> Path:
-    """A video of at least so many frames.
+    """Return a video with at least a number of frames.
 
     Args:
         video: that is long enough, or is repeated.

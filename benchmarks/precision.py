@@ -123,7 +123,7 @@ def describe(
 def open_with_inputs(
     place: Path, backend: str, video: Path
 ) -> tuple[Sequence[BaseInferenceRunner], list[list[np.ndarray]], int]:
-    """The runners of an export, what each sees of a video, and how many frames that is."""
+    """Return the runners of an export, their inputs from a video, and the number of frames."""
     predictor = Predictor.from_model_paths(place, backend=backend, device="cpu", batch_size=BATCH_SIZE)
     recording, recorders = record(predictor)
     frames = spread(video, 32)
@@ -132,7 +132,7 @@ def open_with_inputs(
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table in docs/quantization.md."""
+    """Return a row of the table in docs/quantization.md."""
     time = row["ms_per_frame"]
     kept = ", ".join(row["kept"]) or "-"
     return (

@@ -95,7 +95,7 @@ def run(n_frames: int, n_animals: int, n_nodes: int) -> float:
 
 
 def model(n_nodes: int) -> ModelSpec:
-    """A chain of nodes."""
+    """Return a chain of nodes."""
     names = tuple(f"node{number}" for number in range(n_nodes))
     edges = tuple((number, number + 1) for number in range(n_nodes - 1))
     skeleton = SkeletonSpec(names, tuple((names[a], names[b]) for a, b in edges))
@@ -103,7 +103,7 @@ def model(n_nodes: int) -> ModelSpec:
 
 
 def network(spec: ModelSpec, n_animals: int) -> Callable[[object], Candidates]:
-    """What gives the same animals for every frame, and scores their connections each time as torch backends do."""
+    """Return a network with the same animals in every frame, whose connections are scored as by torch backends."""
     dice = np.random.default_rng(0)
     rows, columns = np.divmod(np.arange(n_animals), 10)
     centres = np.stack([60 + 95 * columns, 60 + 95 * rows], axis=-1)[:, None].astype(np.float32)
@@ -145,7 +145,7 @@ class Black:
 
 
 def video(n_frames: int) -> Source:
-    """A video of black frames."""
+    """Write a video of black frames."""
     described = open_source(np.zeros((1, 64, 64), np.uint8)).parts[0].video
     return Source("black", (VideoPart(Black(n_frames), described),))
 

@@ -264,7 +264,7 @@ def rate(turn: Turn, n_frames: int) -> float | None:
 
 
 def figures(turns: Sequence[Turn], n_frames: int) -> dict[str, Any]:
-    """What a program costs: medians and quartiles over its turns, and the seconds themselves.
+    """Summarise a program's turns: medians and quartiles, and the seconds themselves.
 
     Returns:
         frames_per_second, first_pose_s (a process of one frame), start_up_s (the same less the frame), whole_s (a

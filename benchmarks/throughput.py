@@ -97,7 +97,7 @@ def write_report(path: Path, name: str, format_version: int, rows: list[dict[str
 
 
 def read_arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", type=Path)
     parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
@@ -232,7 +232,7 @@ def frames_for(predictor: Predictor, video: Path) -> int:
 
 
 def video_length(video: Path) -> int:
-    """Number of frames of a video."""
+    """Return the number of frames of a video."""
     with open_source(video) as source:
         return source.n_frames or 0
 
@@ -265,7 +265,7 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package."""
+    """Return the version of a package."""
     try:
         return version(package)
     except PackageNotFoundError:

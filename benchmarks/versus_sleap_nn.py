@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read_earlier(output: Path, ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, Any]:
-    """What a file holds that rows are to be added to; nothing where there is none.
+    """Return the content of a results file to which rows are added; empty if there is none.
 
     Raises:
         SystemExit: it was made with other versions.
@@ -256,7 +256,7 @@ def write_json(
 
 
 def way(text: str) -> tuple[str, str]:
-    """A backend and a precision, as words of the command line.
+    """Return a backend and a precision as arguments of the command line.
 
     >>> way("onnx:int8")
     ('onnx', 'int8')
@@ -283,7 +283,7 @@ def find_rival(parser: argparse.ArgumentParser, python: Path | None, command: st
 
 
 def find_cases(given: argparse.Namespace, folder: Path) -> Iterator[Case]:
-    """The cases that were asked for, made when their turn comes."""
+    """Yield the requested cases, each made when its turn comes."""
     wanted: dict[str, Any] = {"ways": given.ways} if given.ways else {}
     wanted |= {} if given.batch_sizes is None else {"batch_sizes": given.batch_sizes}
     wanted |= {"n_frames": given.frames} if given.frames else {}
@@ -304,7 +304,7 @@ def find_cases(given: argparse.Namespace, folder: Path) -> Iterator[Case]:
 
 
 def own_case(models: Sequence[Path], video: Path, wanted: Mapping[str, Any]) -> Case:
-    """A case of somebody's own models and video."""
+    """Return a case of a user's own models and video."""
     case = Case(models[-1].name, tuple(model.absolute() for model in models), video.absolute(), 97)
     case = evolve(case, **wanted)
     with open_source(video) as source:
@@ -313,7 +313,7 @@ def own_case(models: Sequence[Path], video: Path, wanted: Mapping[str, Any]) -> 
 
 
 def large_case(name: str, folder: Path, wanted: Mapping[str, Any]) -> Case:
-    """A case of random models, written into a folder."""
+    """Return a case of random models, written into a folder."""
     from production_models import write_model, write_video  # torch, which takes its time
 
     large, place = LARGE_CASES[name], folder / name.replace(" ", "_")
@@ -441,7 +441,7 @@ def describe(
 
 
 def against_goals(precision: str, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was wanted, what was found, and whether that is enough; nothing is said where there is no figure."""
+    """Return goal, figure, and whether the goal is met; rows without a figure are left out."""
     limits = {"frames_per_second": ("at_least", GOALS[precision])}
     limits |= {name: ("at_most", round(share, 3)) for name, share in SHARE_GOALS.items()}
     goals = {}
@@ -454,7 +454,7 @@ def against_goals(precision: str, found: Mapping[str, Any]) -> dict[str, dict[st
 
 
 def facts_of(case: Case) -> dict[str, Any]:
-    """What a case is, in JSON."""
+    """Return a case as plain data for JSON."""
     return {
         "case": case.name,
         "models": [model.name for model in case.models],
@@ -469,7 +469,7 @@ def our_versions() -> dict[str, str]:
 
 
 def line(row: Mapping[str, Any]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     start_of = f"{row['case']:<25}{row.get('backend', ''):<9} {row.get('precision', ''):<5}"
     if "sleap_infer" not in row:
         return f"{start_of}{row['verdict']}: {row['reason']}"

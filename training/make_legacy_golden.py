@@ -65,7 +65,7 @@ PARTS = {"part_names": NODES, "sigma": 2.0, "output_stride": 2}
 
 
 def heads(kind: str, offsets: bool) -> Any:
-    """The configuration of the heads of one kind of model."""
+    """Return the configuration of the heads of one kind of model."""
     parts = {**PARTS, "offset_refinement": offsets}
     confmaps = MultiInstanceConfmapsHeadConfig(**parts)
     return {
@@ -88,7 +88,7 @@ def heads(kind: str, offsets: bool) -> Any:
 def make_model(
     folder: Path, kind: str, seed: int, offsets: bool, channels: int, crop: int | None, **given: Any
 ) -> Path:
-    """A model with random weights whose maps reach about from -1 to 1."""
+    """Build a model with random weights whose maps range from about -1 to 1."""
     skeleton = sleap.Skeleton.from_names_and_edge_inds(NODES, [(0, 1), (0, 2)])
     config = TrainingJobConfig()
     config.data.labels.skeletons = [skeleton]
@@ -185,7 +185,7 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def resized_by_tensorflow() -> dict[str, np.ndarray]:
-    """A small image, resized, fitted, cropped and turned gray by TensorFlow and by SLEAP's functions around it."""
+    """Return a small image resized, fitted, cropped and converted to gray by TensorFlow and SLEAP."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (2, 37, 53, 1), dtype=np.uint8)
     colour = rng.integers(0, 256, (2, 12, 9, 3), dtype=np.uint8)

@@ -74,7 +74,7 @@ class Arena:
         ]
 
     def draw(self, flies: list[Fly], rng: np.random.Generator, light: float = 1.0) -> NDArray[np.uint8]:
-        """The picture, (height, width, 3 or 1)."""
+        """Return the picture, (height, width, 3 or 1)."""
         canvas = self._floor(light)
         for fly in flies:
             self._draw_fly(canvas, fly, light)

@@ -28,7 +28,7 @@ def confmaps(points: Points, size: tuple[int, int], stride: int, sigma: float = 
 
 
 def pafs(points: Points, size: tuple[int, int], stride: int) -> Maps:
-    """Unit vectors along each edge, fading with distance: (instances, nodes, 2) -> (2 * edges, height, width)."""
+    """Draw unit vectors along each edge, fading with distance: (instances, nodes, 2) -> (2 * edges, height, width)."""
     cells = grid(size, stride)
     out = np.zeros((len(EDGES), 2, *cells.shape[:2]), np.float32)
     for number, (source, destination) in enumerate(EDGES):

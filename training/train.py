@@ -48,7 +48,7 @@ class Recipe:
 
 
 def head_config(recipe: Recipe) -> dict[str, Any]:
-    """The `head_configs` section."""
+    """Return the `head_configs` section."""
     parts = {"part_names": list(NODES)}
     common = {"sigma": CONFMAP_SIGMA, "output_stride": recipe.output_stride}
     heads: dict[str, dict[str, Any]] = {
@@ -89,7 +89,7 @@ def head_config(recipe: Recipe) -> dict[str, Any]:
 
 
 def trainer_config(recipe: Recipe) -> dict[str, Any]:
-    """The part that only training uses, and that sleap-nn wants to see also when it predicts."""
+    """Return the part that only training uses, which sleap-nn also needs when it predicts."""
     return {
         "max_epochs": 1,
         "seed": 0,
@@ -108,7 +108,7 @@ def trainer_config(recipe: Recipe) -> dict[str, Any]:
 
 
 def config(recipe: Recipe, n_params: int = 0) -> dict[str, Any]:
-    """A whole `training_config.yaml`."""
+    """Return a complete `training_config.yaml`."""
     finest = min(recipe.output_stride, recipe.second_stride if recipe.kind in PAIRED else recipe.output_stride)
     unet = {
         "in_channels": 3 if recipe.colour else 1,
@@ -165,7 +165,7 @@ def is_cropped(kind: str) -> bool:
 
 
 def model_spec(recipe: Recipe) -> ModelSpec:
-    """The facts that the configuration of a recipe holds."""
+    """Return the facts that the configuration of a recipe holds."""
     model = Section(config(recipe)["model_config"], "recipe")
     skeleton = SkeletonSpec(NODES, EDGES, SYMMETRIES, "fly")
     heads = read_heads(recipe.kind, model.section("head_configs").section(recipe.kind), skeleton)
@@ -266,7 +266,7 @@ def train(recipe: Recipe, directory: Path, seed: int) -> None:
 
 
 def batch(recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, list[Tensor]]:
-    """A batch of images in [0, 1] and of targets."""
+    """Return a batch of images in [0, 1] and of targets."""
     pairs = [example(recipe, rng) for _ in range(recipe.batch)]
     images = torch.from_numpy(np.stack([image for image, _ in pairs])).float() / 255
     stack: Callable[[int], Tensor] = lambda i: torch.from_numpy(np.stack([wanted[i] for _, wanted in pairs]))  # noqa: E731

@@ -110,6 +110,6 @@ def _to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _fixed(point: NDArray[np.floating[Any]]) -> tuple[int, int]:
-    """A point in OpenCV's fixed-point coordinates; far outside is brought near, so that it cannot overflow."""
+    """Convert a point to OpenCV's fixed-point coordinates, clipped so that they cannot overflow."""
     x, y = np.clip(np.round(point * (1 << SUBPIXEL_BITS)), -(1 << 24), 1 << 24).astype(int)
     return int(x), int(y)
