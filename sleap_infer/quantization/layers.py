@@ -33,7 +33,9 @@ class Layer:
         bias: name of its bias, or `None`.
         axis: output axis of the weights; for transposed convolutions, outputs of a group.
         n_groups: of channels.
-        strides, dilations, kernel: (vertical, horizontal).
+        strides: (vertical, horizontal).
+        dilations: (vertical, horizontal).
+        kernel: (height, width).
         pads: (top, left, bottom, right), zeros around the input.
     """
 
