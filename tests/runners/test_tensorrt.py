@@ -220,14 +220,14 @@ def test_engines_that_cannot_be_trusted(
 def test_where_the_graph_lies_cannot_be_written(
     model: Path, frames: np.ndarray, gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = trt_engines._keep
+    store = trt_engines._store
 
     def only_the_cache(folder: Path, *given: Any) -> Path:
         if folder == model:
             raise PermissionError(13, "Permission denied")
-        return keep(folder, *given)
+        return store(folder, *given)
 
-    monkeypatch.setattr(trt_engines, "_keep", only_the_cache)
+    monkeypatch.setattr(trt_engines, "_store", only_the_cache)
     for _ in range(2):
         with find_runner("tensorrt").from_model_path(model) as runner:
             assert len(runner.predict(frames[:1])) == 1
