@@ -18,6 +18,9 @@ from sleap_infer.config.kinds import model_kinds
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
 
+collect_ignore = ["toy_backend"]
+"""A package of another distribution: collecting it for doctests would put it on `sys.path` of every test."""
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ASSETS = REPOSITORY / "sleap_infer" / "assets"
 
