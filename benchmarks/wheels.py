@@ -4,7 +4,7 @@
 
 For each extra, system and version of Python, `uv pip compile` resolves the package with this extra from wheels only. It
 evaluates markers for that system, which `pip download --platform` does not. Nothing is downloaded but metadata. The
-table is printed in Markdown, as in `docs/troubleshooting.md`.
+table is printed in Markdown, as summarised in `docs/backends.md`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 SYSTEMS = {
     "Linux x86-64": "x86_64-manylinux_2_28",
-    "Linux aarch64": "aarch64-manylinux_2_28",
+    "Linux aarch64": "aarch64-manylinux_2_34",
     "Windows x86-64": "x86_64-pc-windows-msvc",
     "macOS arm64": "aarch64-apple-darwin",
 }
