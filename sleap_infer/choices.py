@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 BackboneKind: TypeAlias = Literal["unet", "convnext", "swint"]
 
 ModelFormat: TypeAlias = Literal["sleap-nn", "sleap", "onnx"]
-"""What a model directory holds: weights of sleap-nn (PyTorch) or of SLEAP up to 1.4 (Keras), or an exported graph."""
+"""Content of a model directory: weights of sleap-nn (PyTorch) or of SLEAP up to 1.4 (Keras), or an exported graph."""
 
 CentroidMethod: TypeAlias = Literal["center_of_mass", "bbox_center", "geometric_median"]
-"""What stands for the centre of an animal whose points are known: their mean, the middle of their bounding box, or the
+"""Centre of an animal whose points are known: their mean, the middle of their bounding box, or the
 point with the smallest sum of distances to them."""
 
 TransposeAlignment: TypeAlias = Literal["sleap-nn", "tensorflow"]
@@ -24,45 +24,45 @@ PrecisionChoice: TypeAlias = Literal["auto", Precision]
 """A precision, or the fastest that keeps within the budget."""
 
 GraphInside: TypeAlias = Literal["network", "scaling", "fitting"]
-"""How much of the preprocessing an exported graph contains: none; scaling and padding; these and fitting to a size."""
+"""Preprocessing inside an exported graph: none; scaling and padding; these and fitting to a size."""
 
 Layout: TypeAlias = Literal["batched", "flat"]
 """Outputs of a graph: arrays with a fixed number of places for each image, or one row for each point that was found."""
 
 ExportFormat: TypeAlias = Literal["onnx", "tensorrt", "both"]
-"""What an export holds besides its graph: nothing; TensorRT engines, with a graph that is right for them; the same, and
+"""Content of an export besides its graph: nothing; TensorRT engines, with a graph that is right for them; the same, and
 the graph is checked on its own as well."""
 
 Exporter: TypeAlias = Literal["sleap-infer", "sleap-nn"]
 """The program that made an exported graph. Those of sleap-nn have ways of their own, which are undone."""
 
 Refinement: TypeAlias = Literal["integral", "none"]
-"""How a peak is placed between pixels: by the centre of mass around it, or not at all."""
+"""Sub-pixel refinement of a peak: the centre of mass around it, or none."""
 
 OverlapMethod: TypeAlias = Literal["iou", "oks"]
-"""How much two instances overlap: by the boxes around their points, or by their points."""
+"""Measure of the overlap of two instances: bounding boxes, or keypoints."""
 
 Decoder: TypeAlias = Literal["cpu", "nvdec"]
-"""What decodes video files: FFmpeg on the host, or an NVIDIA GPU, on which the frames then stay."""
+"""Decoder of video files: FFmpeg on the CPU, or an NVIDIA GPU, where the frames stay."""
 
 Aim: TypeAlias = Literal["throughput", "latency"]
-"""What CPU threading is optimised for: throughput or latency."""
+"""Goal of CPU threading: throughput or latency."""
 
 StageName: TypeAlias = Literal["decode", "preprocess", "transfer", "network", "candidates", "grouping", "writing"]
-"""What a frame goes through, in order."""
+"""Stages of the processing of a frame, in order."""
 
 ProgressForm: TypeAlias = Literal["auto", "bar", "lines", "json", "none"]
-"""How the progress of a command is shown."""
+"""Forms of progress reports."""
 
 OnFrameError: TypeAlias = Literal["keep_place", "raise"]
-"""What an unreadable frame does: leave its place empty and go on, or end the run with an error."""
+"""Effect of an unreadable frame: a frame without instances, or an error that ends the run."""
 
 FrameStatus: TypeAlias = Literal["ok", "empty", "decode_failed", "predict_failed", "skipped"]
-"""What a frame of a job ends with: poses; none, since nobody is there; unreadable; without a result, since the network
+"""Status of a frame of a job: poses; none, since nobody is there; unreadable; without a result, since the network
 or the process failed on it; or never tried."""
 
 OutputFormat: TypeAlias = Literal["slp", "analysis_h5", "csv", "parquet", "ledger"]
-"""What the results of a job are written as."""
+"""Formats of results."""
 
 Engine: TypeAlias = Literal["local", "ray"]
 """Where the workers of a job run: on this machine, or on a Ray cluster."""

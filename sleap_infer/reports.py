@@ -1,4 +1,4 @@
-"""What is reported while models are opened and run: fallbacks as facts, progress as lines of text.
+"""Reports while models are opened and run: fallbacks as facts, progress as lines of text.
 
 A fallback is also a warning in the log; progress is INFO of the logger `sleap_infer.progress`.
 """
@@ -9,8 +9,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from attrs import frozen
 
 OnProgress: TypeAlias = Callable[[str], object]
 """Takes a line such as "compiling for 4 images of 96 x 96, once: up to a minute", in any thread."""
@@ -21,7 +22,7 @@ PROGRESS = "sleap_infer.progress"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@frozen
 class Fallback:
     """Something else is used than what was asked for.
 

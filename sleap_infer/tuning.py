@@ -28,7 +28,7 @@ GLIBC_TUNABLES, MALLOC_TUNABLES = "GLIBC_TUNABLES", "glibc.malloc."
 """The variable for all of glibc, and the prefix of the names in it that configure `malloc`."""
 
 SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
-"""How long a thread of GNU's OpenMP busy-waits; read when PyTorch is imported."""
+"""Number of iterations for which a thread of GNU's OpenMP busy-waits; read when PyTorch is imported."""
 
 
 @cache

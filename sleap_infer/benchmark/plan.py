@@ -45,7 +45,7 @@ def _batch_sizes(options: Any, attribute: attrs.Attribute[Any], values: tuple[in
 
 @frozen(kw_only=True)
 class BenchmarkOptions:
-    """What to measure.
+    """The measurements that a user asks for.
 
     Attributes:
         models: one model directory, or two of a top-down pipeline.
@@ -98,7 +98,7 @@ class Configuration:
 
     @property
     def compiles(self) -> bool:
-        """Whether its first batch is slow once, because the backend compiles and caches the result."""
+        """Return whether its first batch is slow once, because the backend compiles and caches the result."""
         return find_facts(self.backend).setup_s > 0
 
 
@@ -122,7 +122,7 @@ class Export:
 
 @frozen
 class FrameUse:
-    """Which frames are used for what.
+    """The frames for warming up, for comparing poses and for measuring speed.
 
     Attributes:
         n_timed: number of frames, from the start, that are timed.

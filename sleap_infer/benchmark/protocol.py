@@ -11,7 +11,7 @@ from sleap_infer.config.options import SourceSpec, as_spec
 
 @frozen
 class Setup:
-    """How to open a predictor.
+    """The arguments that open a predictor.
 
     Attributes:
         models: paths of the models.

@@ -1,4 +1,4 @@
-"""What the export check measures: differences of network outputs, and of poses."""
+"""The measurements of the export check: differences of network outputs, and of poses."""
 
 from __future__ import annotations
 

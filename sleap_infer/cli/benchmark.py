@@ -37,7 +37,7 @@ DEFAULTS = BenchmarkOptions(models=())
 
 @frozen
 class Subject:
-    """What is measured."""
+    """Models and video of a benchmark."""
 
     model: str | None = argument(None, "Model directory, trained or exported.")
     video: str | None = argument(None, "Video. Default: one that comes with the package.")
@@ -46,7 +46,7 @@ class Subject:
 
 @frozen
 class Measurement:
-    """What is varied, and how it is measured."""
+    """Backends, batch sizes and repeats of a benchmark."""
 
     backends: str = flag(EVERY, f"Backends, separated by commas: {', '.join(backend_names())}.", "-r", "--backends")
     precision: str | None = flag(

@@ -12,7 +12,7 @@ from sleap_infer.cli.flags import command, flag
 
 @frozen
 class CacheFlags:
-    """What is deleted."""
+    """Options of deleting."""
 
     clear: list[str] | None = flag(
         None, "Delete these entries: choices, graphs, engines, compiled; or all. Repeatable.", "--clear"

@@ -26,7 +26,7 @@ LONGEST_NAME = len("opencv-python-headless")
 
 @frozen
 class DoctorFlags:
-    """What is checked, and how it is shown."""
+    """Selection of checks, and the form of the report."""
 
     only: list[str] | None = flag(None, "Check only this backend or reader. Repeatable.", "--only")
     timeout: float = flag(TIMEOUT_S, "Maximum time of one check, in seconds.", min=1)

@@ -25,7 +25,7 @@ FIXED = "Settings that become part of the graph"
 
 @frozen
 class What:
-    """What is exported, and where to."""
+    """Models and directory of an export."""
 
     model: list[Path] | None = argument(None, "Model directory; two for top-down. Required without --pattern.")
     output: Path | None = flag(None, "Directory to create. Required.", "-o", "--output", "--output-dir")

@@ -38,7 +38,7 @@ SOURCE_HELP = {item.name: item.metadata["help"] for item in attrs.fields(SourceO
 
 @frozen
 class BackendFlags:
-    """What runs the networks."""
+    """Backend, device and precision."""
 
     backend: BackendChoice = flag(
         "auto",
@@ -73,7 +73,7 @@ class BackendFlags:
 
 @frozen
 class SourceFlags:
-    """How sources are opened."""
+    """Options for opening sources."""
 
     dataset: str | None = flag(None, SOURCE_HELP["dataset"], panel=SOURCES)
     channels_first: bool | None = flag(

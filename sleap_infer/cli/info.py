@@ -28,7 +28,7 @@ CENTRES: Mapping[CentroidMethod, str] = {
 
 @frozen
 class InfoFlags:
-    """Which models are shown."""
+    """Models to show."""
 
     models: list[Path] = argument(REQUIRED, "Model directories.")
     ignore_unknown_settings: bool = flag(False, IGNORE_UNKNOWN_HELP)

@@ -44,7 +44,7 @@ SECONDS_TO_WAIT = 0.1
 
 @frozen
 class What:
-    """What is predicted, with which models, and where poses go."""
+    """Source, models and output of a live session."""
 
     source: str = argument(
         REQUIRED, "Camera (0), address (rtsp://, http://, udp://), or a video file, played at its own frame rate."
@@ -55,7 +55,7 @@ class What:
 
 @frozen
 class RunFlags:
-    """How the run behaves."""
+    """Limits and output of the run."""
 
     n_frames: int = flag(0, "Stop after this number of predicted frames (0 = never).", "-n", "--n-frames", min=0)
     duration: float = flag(0.0, "Stop after this number of seconds (0 = never).", min=0)
@@ -67,7 +67,7 @@ class RunFlags:
 
 @frozen
 class LiveBackendFlags(BackendFlags):
-    """What runs the networks of a live session."""
+    """Backend of a live session."""
 
     backend: BackendChoice = flag(
         "auto",

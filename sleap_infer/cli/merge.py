@@ -15,7 +15,7 @@ from sleap_infer.cli.selection import FORMATS_HELP, read_formats
 
 @frozen
 class MergeFlags:
-    """What is merged, and how."""
+    """Journals to merge, and options of merging."""
 
     journals: list[Path] = argument(REQUIRED, "Journals of shards (folders that end in .journal), or folders of them.")
     formats: list[str] | None = flag(None, FORMATS_HELP, "-f", "--format")

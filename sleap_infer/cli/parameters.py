@@ -117,7 +117,7 @@ METAVARS = {
     "precision": "<precision>",
     "format": "<format>",
 }
-"""How the help shows these forms, and lists that are too long for their column."""
+"""Forms of values in the help, and lists that are too long for their column."""
 
 ALIASES = {"input_scaling": ("--input-scale", "--input-scaling")}
 """All names of options that also have that of another command."""

@@ -44,7 +44,7 @@ SHOWN = 3
 
 @frozen
 class What:
-    """What is predicted, and with which models."""
+    """Sources and models of a job."""
 
     source: list[str] = argument(REQUIRED, "Videos, folders, quoted globs, .slp files, manifests (.csv, .yaml).")
     model: list[Path] = flag(REQUIRED, MODEL_HELP, "-m", "--model")
@@ -60,7 +60,7 @@ class What:
 
 @frozen
 class RunFlags:
-    """Which frames are predicted, and how the run behaves."""
+    """Frames to predict, output, and progress."""
 
     frames: str | None = flag(
         None,
@@ -93,7 +93,7 @@ class OutputFlags:
 
 @frozen
 class PredictBackendFlags(BackendFlags):
-    """What runs the networks of a job."""
+    """Backend of a job."""
 
     batch_size: int | None = flag(
         None, "Frames per batch. Default: the fastest measured, else 4.", "-b", "--batch-size", min=1, panel=BACKEND
@@ -110,7 +110,7 @@ class PredictBackendFlags(BackendFlags):
 
 @frozen
 class JobFlags:
-    """How the job runs: after interruptions and failures, and in which processes."""
+    """Resuming, failures, and processes of a job."""
 
     resume: bool = flag(True, "Resume an interrupted run, or start anew.", "--resume/--no-resume", panel=JOB)
     keep_journal: bool = flag(False, KEEP_JOURNAL_HELP, panel=JOB)

@@ -14,7 +14,7 @@ from sleap_infer.cli.parameters import BackendName, ValidationFlags, backends_of
 
 @frozen
 class What:
-    """What is compared."""
+    """Export and source to compare."""
 
     exported: Path = argument(REQUIRED, "Exported directory, or model.onnx.")
     against: list[Path] = flag(REQUIRED, "Trained model of the export; repeat for top-down.", "--against", "-m")

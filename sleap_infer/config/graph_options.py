@@ -162,7 +162,7 @@ class ExportOptions(GraphOptions):
 
     @property
     def has_engines(self) -> bool:
-        """Whether TensorRT engines are made."""
+        """Return whether TensorRT engines are made."""
         return self.format != "onnx"
 
     @property

@@ -88,27 +88,27 @@ class Kind:
 
     @property
     def is_fused(self) -> bool:
-        """Whether several networks are in one graph."""
+        """Return whether several networks are in one graph."""
         return len(self.stages) > 1
 
     @property
     def uses_crops(self) -> bool:
-        """Whether the last of its networks looks at crops."""
+        """Return whether the last of its networks looks at crops."""
         return self.on_crops or KINDS[self.stages[-1]].on_crops
 
     @property
     def finds_points(self) -> bool:
-        """Whether it finds the points of instances, not only their centroids."""
+        """Return whether it finds the points of instances, not only their centroids."""
         return "peaks" in self.arrays
 
     @property
     def finds_centroids(self) -> bool:
-        """Whether it finds the centroids of instances, alone or with their points."""
+        """Return whether it finds the centroids of instances, alone or with their points."""
         return "centroids" in self.arrays
 
     @property
     def finds_edges(self) -> bool:
-        """Whether a head draws part affinity fields."""
+        """Return whether a head draws part affinity fields."""
         return any(head.channels == "edges" for head in self.heads)
 
     @property

@@ -73,7 +73,7 @@ def _plan(components: Sequence[Component], machine: Machine) -> Iterator[tuple[C
 
 @frozen
 class Examination:
-    """What all checks have in common.
+    """State that all checks share.
 
     Attributes:
         machine: facts about the machine.

@@ -1,4 +1,4 @@
-"""What is checked: backends and readers, with the packages they need and how to install these."""
+"""Components to check: backends and readers, the packages they need, and how to install these."""
 
 from __future__ import annotations
 

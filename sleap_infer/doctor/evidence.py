@@ -47,7 +47,7 @@ class Evidence:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the check ran on a CUDA device of this machine."""
+        """Return whether the check ran on a CUDA device of this machine."""
         return self.device.startswith("cuda") and bool(self.machine.gpus)
 
     @property

@@ -29,7 +29,7 @@ class Gpu:
 
 @frozen
 class Machine:
-    """What the checks were made on.
+    """Facts of the machine that was checked.
 
     Attributes:
         os: name and version.

@@ -20,7 +20,7 @@ MODULE = "sleap_infer.doctor.probe_main"
 
 @frozen
 class Ending:
-    """How a probe ended.
+    """The end of a probe.
 
     Attributes:
         answer: its answer; `None` if it ended before.

@@ -81,7 +81,7 @@ def as_video(value: Any, channels_first: bool | None = None) -> Images:
 
 
 def is_array(value: object) -> bool:
-    """Whether something is a numpy array or a torch tensor."""
+    """Return whether something is a numpy array or a torch tensor."""
     return isinstance(value, np.ndarray) or _is_tensor(value)
 
 

@@ -1,4 +1,4 @@
-"""How videos are described in `sleap_io.Labels`: by facts, so that sleap-io opens nothing. Paths are absolute."""
+"""Describe videos in `sleap_io.Labels` by facts, so that sleap-io opens nothing. Paths are absolute."""
 
 from __future__ import annotations
 

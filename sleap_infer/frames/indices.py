@@ -1,4 +1,4 @@
-"""Which frames are wanted, as ranges: a thousand million of them take no more memory than one."""
+"""Indices of frames as ranges: a billion of them take no more memory than one."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Indices(Sequence[int]):
         return chain.from_iterable(self._ranges)
 
     def __contains__(self, index: object) -> bool:
-        """Whether a frame is among them."""
+        """Return whether a frame is among them."""
         if self.open_from is not None and isinstance(index, int) and index >= self.open_from:
             return True
         return any(index in one for one in self._ranges)

@@ -1,4 +1,4 @@
-"""Which files a path or a glob stands for."""
+"""Find the files that a path or a glob names."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _is_encodable(path: Path) -> bool:
 
 
 def is_glob(path: str | Path) -> bool:
-    """Whether a path is a pattern, and not the name of something."""
+    """Return whether a path is a pattern, and not the name of something."""
     try:
         return glob.has_magic(str(path)) and not Path(path).exists()
     except OSError:  # no name of anything, e.g. too long

@@ -13,7 +13,7 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Old and new roots, as `SourceOptions.replace_paths` holds them."""
 
 WINDOWS = re.compile(r"[A-Za-z]:|//|\\\\|[^/].*\\")
-"""How only paths of Windows begin; sleap-io may have turned their slashes."""
+"""Beginning of a Windows path; sleap-io may have replaced its backslashes."""
 
 
 def read_pairs(given: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

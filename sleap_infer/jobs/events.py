@@ -1,4 +1,4 @@
-"""How a job is asked for, and what it tells while it runs."""
+"""Options of a job, and the events that it reports while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sleap_infer.runners.profile import Profile
 
 @frozen
 class JobOptions:
-    """How a job is run.
+    """Options of a job.
 
     Attributes:
         formats: that results are written as.
@@ -39,7 +39,7 @@ class JobOptions:
 
 @frozen
 class TaskReport:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
         task: which.

@@ -34,8 +34,8 @@ from sleap_infer.jobs.store.result_file import ResultFile
 from sleap_infer.jobs.write.results import Results, collect, write
 from sleap_infer.poses.labels import check_output, instance_skeleton
 from sleap_infer.poses.outputs import Outputs
+from sleap_infer.predictors.batches import BatchPredictor
 from sleap_infer.predictors.live.run import LiveReport
-from sleap_infer.predictors.steps import Steps
 from sleap_infer.system.files import check_writable
 from sleap_infer.system.unexpected_errors import explain
 
@@ -91,7 +91,7 @@ class Recording:
             return ""
         return f"The poses of {self._n_saved} frames are saved. To write {self.output}: {command(self._task.journal)}"
 
-    def begin(self, predictor: Steps, source: LiveSource) -> None:
+    def begin(self, predictor: BatchPredictor, source: LiveSource) -> None:
         """Begin the journal.
 
         Args:
@@ -223,7 +223,7 @@ def collect_live(journal: Journal, facts: Mapping[str, Any]) -> Results:
     return collect(with_facts, source)
 
 
-def facts_of(predictor: Steps, source: LiveSource) -> dict[str, Any]:
+def facts_of(predictor: BatchPredictor, source: LiveSource) -> dict[str, Any]:
     """Return what `job.json` says of a session."""
     spec = predictor.runners[-1].spec
     skeleton = instance_skeleton(spec)

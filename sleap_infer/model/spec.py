@@ -267,7 +267,7 @@ class ModelSpec:
 
     @property
     def has_offsets(self) -> bool:
-        """Whether a head gives the offsets of points from the bins of the confidence maps."""
+        """Return whether a head gives the offsets of points from the bins of the confidence maps."""
         return any(head.name == OFFSET_HEAD for head in self.heads)
 
     def map_head(self, suffix: str) -> MapHeadSpec:

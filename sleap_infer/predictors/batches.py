@@ -65,7 +65,7 @@ class BatchPredictor(ABC):
 
     @property
     def reads_colour(self) -> bool:
-        """Whether frames are read with three channels."""
+        """Return whether frames are read with three channels."""
         return self.settings.frames.ensure_rgb or any(
             runner.spec.backbone.in_channels == RGB for runner in self.runners
         )

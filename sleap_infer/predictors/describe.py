@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sleap_infer.predictors.steps import Steps
+from sleap_infer.predictors.batches import BatchPredictor
 
 
-def describe_stages(predictor: Steps) -> list[str]:
+def describe_stages(predictor: BatchPredictor) -> list[str]:
     """Return lines on how the backend was chosen, and on the resolved settings of each stage."""
     facts, choice = predictor.describe(), predictor.choice
     runtime = f"{facts['backend']} ({facts['device']}, {facts['precision']})"

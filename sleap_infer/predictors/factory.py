@@ -45,13 +45,13 @@ class Plan:
 
     @property
     def is_exported(self) -> bool:
-        """Whether every model is an exported graph."""
+        """Return whether every model is an exported graph."""
         return all(spec.exported for spec in self.specs)
 
 
 @frozen
 class Runtime:
-    """What runs the networks of a pipeline.
+    """Backend, device, precision and batch size of a pipeline.
 
     Attributes:
         backend: name, or a runner class.

@@ -1,9 +1,9 @@
-"""The state of a batch in a predictor, and the protocol of its steps."""
+"""The state of one batch on its way through a predictor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, Self, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -11,13 +11,10 @@ from attrs import define
 from numpy.typing import NDArray
 
 from sleap_infer.config.options import ReturnOptions
-from sleap_infer.frames import FrameBatch, Source
-from sleap_infer.frames.opening import FrameSelection
-from sleap_infer.model.settings import PipelineSettings
+from sleap_infer.frames import FrameBatch
 from sleap_infer.poses.geometry import Geometry
 from sleap_infer.poses.outputs import Outputs
-from sleap_infer.predictors.auto.cache import Choice
-from sleap_infer.runners.base import BaseInferenceRunner, Pending
+from sleap_infer.runners.base import Pending
 
 
 @define
@@ -49,48 +46,6 @@ class Work:
 
 Step: TypeAlias = Callable[[Work], Work]
 """Start one network on a batch."""
-
-
-class Steps(Protocol):
-    """What live sessions, `auto` and benchmarks use of a predictor. `Predictor` implements it.
-
-    A batch goes through `prepare`, each of `steps`, and `finish`.
-    """
-
-    runners: tuple[BaseInferenceRunner, ...]
-    settings: PipelineSettings
-    choice: Choice | None
-
-    @property
-    def reads_colour(self) -> bool:
-        """Return whether frames are read with three channels."""
-
-    def describe(self) -> dict[str, Any]:
-        """Return what runs: backend, device, precision, batch size, models."""
-
-    def check_source(self, source: Source) -> None:
-        """Raise an error if the predictor cannot run on a source."""
-
-    def prepare(self, batch: FrameBatch) -> Work:
-        """Convert frames to the input of the first network."""
-
-    def steps(self) -> Sequence[Step]:
-        """Return one function per network, which starts it."""
-
-    def finish(self, work: Work) -> list[Outputs]:
-        """Wait for the networks and return one `Outputs` per frame of the batch."""
-
-    def stream(self, source: Any, frames: FrameSelection = None) -> Generator[Outputs, None, None]:
-        """Predict a source frame by frame."""
-
-    def close(self) -> None:
-        """Release the memory of the runners."""
-
-    def __enter__(self) -> Self:
-        """Enter the lifetime of the predictor."""
-
-    def __exit__(self, *error: Any) -> None:
-        """Close the predictor."""
 
 
 def place(work: Work, found: Sequence[Outputs], returned: ReturnOptions) -> list[Outputs]:

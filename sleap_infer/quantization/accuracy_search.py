@@ -85,7 +85,7 @@ class Attempt:
 
     @property
     def is_within_budget(self) -> bool:
-        """Whether the poses pass, and the upper 95 % confidence limit of the error is within the budget.
+        """Return whether the poses pass, and the upper 95 % confidence limit of the error is within the budget.
 
         New frames have slightly larger errors. A centroid that moves by little can shift a crop by a whole pixel, so
         errors have two sizes, and the fraction of the larger one differs between videos.

@@ -16,7 +16,7 @@ from sleap_infer.system.runtimes import NVIDIA_INDEX, install_command
 
 @frozen(kw_only=True)
 class BackendFacts:
-    """What the package has to know about a backend before it opens a model on it.
+    """Facts about a backend that are known before a model is opened on it.
 
     `auto`, `doctor`, `info`, `benchmark` and the command line read these facts. They import no runtime.
 
@@ -60,7 +60,7 @@ class BackendFacts:
 
     @property
     def runs_exports(self) -> bool:
-        """Whether it runs exported graphs; trained models are exported for it first."""
+        """Return whether it runs exported graphs; trained models are exported for it first."""
         return self.export_format is not None
 
     def module(self) -> str:

@@ -38,7 +38,7 @@ OLD_NAME = "lanes"
 
 @frozen
 class Streams:
-    """How cores are divided.
+    """Division of the CPU cores.
 
     Attributes:
         n_streams: number of images, or parts of a batch, that run at the same time.

@@ -1,1 +1,1 @@
-"""What differs between systems, and what the package needs of them: files, locks, caches, processes, cores, text."""
+"""Everything that differs between operating systems: files, locks, caches, processes, cores, text for terminals."""

@@ -49,7 +49,7 @@ _jobs: dict[int, Any] = {}
 
 @frozen
 class ProcessEnd:
-    """How a child process ended.
+    """The end of a child process.
 
     Attributes:
         code: exit code; negative for a signal; `None` if it did not end on its own.
@@ -63,12 +63,12 @@ class ProcessEnd:
 
     @property
     def is_out_of_memory(self) -> bool:
-        """Whether memory may have run out."""
+        """Return whether memory may have run out."""
         return self.code in OUT_OF_MEMORY
 
     @property
     def reason(self) -> str:
-        """How it ended, as text for people that follows the name of a process.
+        """Return how it ended, as text for people that follows the name of a process.
 
         >>> ProcessEnd(3).reason, ProcessEnd(-9).reason
         ('ended with exit code 3', 'ended by SIGKILL (as when memory runs out)')

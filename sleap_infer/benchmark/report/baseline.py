@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether speed and memory were compared."""
+        """Return whether speed and memory were compared."""
         return not self.differences
 
 

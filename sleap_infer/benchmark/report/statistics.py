@@ -51,7 +51,7 @@ class Spread:
 
     @property
     def has_quartiles(self) -> bool:
-        """Whether there were several measurements, so that the quartiles have a meaning."""
+        """Return whether there were several measurements, so that the quartiles have a meaning."""
         return len(self.values) != 1
 
     def overlaps(self, other: Spread) -> bool:

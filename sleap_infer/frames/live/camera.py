@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceNotFoundError
-from sleap_infer.frames.live.feed import Clock, LiveFrame, without_file
+from sleap_infer.frames.live.feed import Clock, DeviceFeed, LiveFrame
 from sleap_infer.frames.pixels.colour import is_gray, with_channels
 from sleap_infer.frames.reader import Image
 
 if TYPE_CHECKING:
-    import sleap_io as sio
+    pass
 
 DEVICES = Path("/dev")
 
 
-class CameraFeed:
+class CameraFeed(DeviceFeed):
     """Gives the frames of a camera as they come; see `frames.live.feed.Feed`. One channel, until a frame has colour.
 
     Args:
@@ -37,12 +37,9 @@ class CameraFeed:
         EmptySourceError: it gives no frame.
     """
 
-    must_be_read = True
-
     def __init__(self, camera: int | str, clock: Clock = perf_counter) -> None:
         self.name = f"camera {camera}"
         self._clock = clock
-        self._grayscale = True
         self._index = -1
         self._capture = self._open(camera)
         waiting = self._read()
@@ -65,15 +62,6 @@ class CameraFeed:
                     "another program."
                 )
             yield frame
-
-    def video(self, n_frames: int) -> sio.Video:
-        """Return a name and a size, without a file; see `Feed`."""
-        return without_file(self.name, (n_frames, *self.first.shape))
-
-    def in_colour(self) -> None:
-        """Give three channels from the next frame on; see `Feed`."""
-        self._grayscale = False
-        self.first = with_channels(self.first, grayscale=False)
 
     def close(self) -> None:
         """Give the camera back."""

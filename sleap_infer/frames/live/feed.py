@@ -11,6 +11,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from sleap_infer.errors import FrameReadError
+from sleap_infer.frames.pixels.colour import with_channels
 from sleap_infer.frames.reader import Image
 
 if TYPE_CHECKING:
@@ -72,6 +73,24 @@ class Feed(Protocol):
 
     def close(self) -> None:
         """Give the device, the connection or the file back."""
+
+
+class DeviceFeed:
+    """Shared by feeds without a file, which have one channel until three are requested."""
+
+    name: str
+    first: Image
+    must_be_read = True
+    _grayscale = True
+
+    def video(self, n_frames: int) -> sio.Video:
+        """Return a name and a size, without a file; see `Feed`."""
+        return without_file(self.name, (n_frames, *self.first.shape))
+
+    def in_colour(self) -> None:
+        """Give three channels from the next frame on; see `Feed`."""
+        self._grayscale = False
+        self.first = with_channels(self.first, grayscale=False)
 
 
 def without_file(name: str, shape: tuple[int, int, int, int]) -> sio.Video:

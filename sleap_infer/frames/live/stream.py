@@ -14,20 +14,20 @@ import numpy as np
 from av.codec.context import Flags
 
 from sleap_infer.errors import EmptySourceError, FrameReadError, SourceFormatError, SourceNotFoundError
-from sleap_infer.frames.live.feed import TIMEOUT, Clock, LiveFrame, without_file
-from sleap_infer.frames.pixels.colour import is_gray, with_channels
+from sleap_infer.frames.live.feed import TIMEOUT, Clock, DeviceFeed, LiveFrame
+from sleap_infer.frames.pixels.colour import is_gray
 from sleap_infer.frames.reader import Image
 from sleap_infer.frames.readers.av import to_image
 
 if TYPE_CHECKING:
-    import sleap_io as sio
+    pass
 
 OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "1000000", "fpsprobesize": "0", "max_delay": "0"}
 """RTSP over TCP, which loses nothing, and as little looking ahead as is needed to know the format. What is read
 meanwhile is kept (no `nobuffer`): thrown away, it would take the first keyframe with it."""
 
 
-class StreamFeed:
+class StreamFeed(DeviceFeed):
     """Gives frames as they arrive; see `frames.live.feed.Feed`. One channel, until a frame has colour.
 
     Args:
@@ -44,12 +44,9 @@ class StreamFeed:
         EmptySourceError: no frame comes.
     """
 
-    must_be_read = True
-
     def __init__(self, address: str, timeout: float = TIMEOUT, clock: Clock = perf_counter) -> None:
         self.name = without_secrets(address)
         self._timeout, self._clock = timeout, clock
-        self._grayscale = True
         self._index = -1
         self._container = self._open(address)
         try:
@@ -70,15 +67,6 @@ class StreamFeed:
             if stopped.is_set():
                 return
             yield found
-
-    def video(self, n_frames: int) -> sio.Video:
-        """Return a name and a size, without a file; see `Feed`."""
-        return without_file(self.name, (n_frames, *self.first.shape))
-
-    def in_colour(self) -> None:
-        """Give three channels from the next frame on; see `Feed`."""
-        self._grayscale = False
-        self.first = with_channels(self.first, grayscale=False)
 
     def close(self) -> None:
         """Close the connection."""

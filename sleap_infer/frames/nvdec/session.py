@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CODECS = {"h264": "H264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1"}
-"""What is decoded, and PyNvVideoCodec's name for it."""
+"""Codecs that are decoded, and PyNvVideoCodec's name for it."""
 
 
 class NvidiaDecoder:

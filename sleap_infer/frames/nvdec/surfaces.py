@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
-"""What turns packets of MP4 and Matroska, which count the bytes of each part, into a stream with start codes."""
+"""Filters that turn packets of MP4 and Matroska, which have lengths, into a stream with start codes."""
 
 
 class CannotDecode(Exception):
@@ -144,5 +144,5 @@ class SurfacePacket:
 
 
 def codec_of(stream: Any) -> str:
-    """How a stream is compressed, whichever of FFmpeg's decoders would read it."""
+    """Return the codec of a stream, whichever of FFmpeg's decoders would read it."""
     return str(stream.codec_context.codec.canonical_name)

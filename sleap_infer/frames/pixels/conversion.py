@@ -23,7 +23,7 @@ black throughout; they may also be images from 0 to 1 that interpolation or a fi
 
 
 class Scale:
-    """What floats of one video mean: 0 to 1, or 0 to 255. A video has one scale, which a dark frame does not show.
+    """The scale of the floats of one video: 0 to 1, or 0 to 255. A dark frame does not show it.
 
     Args:
         looks: gives stored frames that are spread over the video; read when the first frame of floats comes.

@@ -17,7 +17,7 @@ MOST_PAGES = 100_000
 """Pages of a TIFF file that are looked at."""
 
 DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error, MemoryError)
-"""What Pillow raises on headers that are damaged."""
+"""Errors of Pillow for damaged headers."""
 
 HEADER = 1 << 20
 """Bytes at the start of a file among which its header is, but for TIFF."""

@@ -9,7 +9,7 @@ MAX_CHUNK = 1 << 30
 """Bytes of a chunk of an HDF5 dataset, which is decompressed as a whole."""
 
 MAX_RATIO = 200
-"""How many times larger than its file a table of labels may be. Compression reaches some ten."""
+"""Maximum ratio of a table of labels to its file. Compression reaches about ten."""
 
 SMALL = 256 << 20
 """Bytes of a table that are read whatever the size of its file."""

@@ -1,4 +1,4 @@
-"""Which reader reads what."""
+"""Choose the reader of a source."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def open_video(video: sio.Video) -> Reader:
 
 
 def is_video(source: object) -> bool:
-    """Whether something is a `sleap_io.Video`, without importing sleap-io."""
+    """Return whether something is a `sleap_io.Video`, without importing sleap-io."""
     return type(source).__name__ == "Video" and type(source).__module__.startswith("sleap_io")
 
 

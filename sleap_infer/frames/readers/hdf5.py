@@ -187,7 +187,7 @@ def _check_storage(dataset: h5py.Dataset, axes: str, where: str) -> None:
 
 
 def _is_written(dataset: h5py.Dataset, frame_idx: int) -> bool:
-    """Whether the first chunk of a frame is there; others are filled up without a word."""
+    """Return whether the first chunk of a frame is there; others are filled up without a word."""
     if not dataset.chunks or dataset.is_virtual:
         return True
     first = (frame_idx // dataset.chunks[0] * dataset.chunks[0],) + (0,) * (dataset.ndim - 1)

@@ -1,4 +1,4 @@
-"""Which datasets of an HDF5 file can hold the frames of a video, and what their axes are."""
+"""Find the datasets of an HDF5 file that can hold frames, and their axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of which videos a label file has, and the points that a person gave."""
+"""Read the labelled frames of a label file, and the points that a person gave."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Points = NDArray[np.float32]
 
 READ_ERRORS = (OSError, MemoryError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError)
-"""What sleap-io raises for files that are damaged or of another kind."""
+"""Errors of sleap-io for files that are damaged or of another kind."""
 
 
 def load_labels(path: Path, pairs: Pairs = ()) -> sio.Labels:
@@ -59,7 +59,7 @@ def load_labels(path: Path, pairs: Pairs = ()) -> sio.Labels:
 
 
 def _embeds_frames(path: Path) -> bool:
-    """Whether frames are embedded. sleap-io finds out whose they are with these videos open; others stay closed."""
+    """Return whether frames are embedded. sleap-io needs their videos open; others stay closed."""
     from sleap_io.io.slp import read_videos
 
     videos = read_videos(str(path), open_backend=False)

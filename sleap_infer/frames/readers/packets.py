@@ -82,14 +82,14 @@ def packets(container: Any) -> Iterator[Any]:
 
 
 def is_place(packet: Any) -> bool:
-    """Whether a packet is a frame that is shown. VP8 says in the first byte that one is only for reference."""
+    """Return whether a packet is a frame that is shown. VP8 says in the first byte that one is only for reference."""
     if not packet.size or packet.is_discard:
         return False
     return packet.stream.codec_context.name != "vp8" or bool(bytes(packet)[0] >> 4 & 1)
 
 
 def has_times(container: Any) -> bool:
-    """Whether packets say when they are shown. In AVI they do not; it matters where that is not the stored order."""
+    """Return whether packets have display times. AVI has none, which matters where frames are reordered (B-frames)."""
     return container.format.name != "avi" or not container.streams.video[0].codec_context.has_b_frames
 
 

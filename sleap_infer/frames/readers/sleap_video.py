@@ -84,5 +84,5 @@ def _embedded_frames(video: sio.Video) -> tuple[int, ...] | None:
 
 
 def is_cropped(video: sio.Video) -> bool:
-    """Whether a video is a view on a part of another one."""
+    """Return whether a video is a view on a part of another one."""
     return bool(getattr(video, "is_cropped", False))

@@ -1,4 +1,4 @@
-"""What readers of stored arrays have in common: channels, floats, and the looks that settle both for a whole video."""
+"""Shared by readers of stored arrays: channels, floats, and the samples that decide both for a whole video."""
 
 from __future__ import annotations
 

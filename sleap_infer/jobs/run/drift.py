@@ -65,7 +65,7 @@ def unlike_training(
 
 
 def _change(names: tuple[str, ...], fixed: Collection[str]) -> str:
-    """Which options change a setting, or what does where it is part of a graph."""
+    """Return the options that change a setting, or the way to change it in a graph."""
     options = " and ".join(f"--{name.replace('_', '-')}" for name in names)
     return f"export the model again with other {options}" if set(names) & set(fixed) else f"see {options}"
 

@@ -101,7 +101,7 @@ class SeenPart:
 
 @frozen
 class Looked:
-    """What a source is."""
+    """The facts of a source."""
 
     name: str
     parts: tuple[SeenPart, ...]
@@ -148,7 +148,7 @@ class Saved:
 
 @frozen
 class Ahead:
-    """How many frames are predicted that are not in the journal yet; the memory of the process, in bytes."""
+    """Number of frames that are predicted but not in the journal yet, and the memory of the process in bytes."""
 
     n_frames: int
     rss_bytes: int = 0

@@ -23,7 +23,7 @@ from sleap_infer.jobs.plan.identity import identify, identify_models
 from sleap_infer.jobs.plan.tasks import Models, Task
 from sleap_infer.jobs.run.protocol import Ahead, Answer, Done, LogLine, Open, Opened, Saved
 from sleap_infer.jobs.run.range_runner import Shape
-from sleap_infer.jobs.run.setup import as_begun, everything, is_done, lock, open_journal
+from sleap_infer.jobs.run.setup import JournalSetup, as_begun, everything, is_done, lock
 from sleap_infer.jobs.run.supervisor import AssignedRange, Attempt, Worker, cut
 from sleap_infer.jobs.run.task_state import TaskState
 from sleap_infer.jobs.store.columns import FAILED
@@ -236,7 +236,7 @@ class Job:
                 self._first_opened = index
                 _start(attempt)
             assert self._settled is not None
-            journal = open_journal(task, what, source, contents, self._settled, self.options, self._warn)
+            journal = JournalSetup(task, what, source, contents, self._settled, self.options, self._warn).open()
             shape = Shape(journal.n_nodes, journal.facts["is_centroid"], journal.facts["chunk"])
             missing = journal.missing() if self.options.shard is None else everything(source)
             cuts = cut(missing, source.parts, shape.chunk, self._n_shares)

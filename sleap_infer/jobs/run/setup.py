@@ -1,15 +1,16 @@
-"""Before a task is run: whether it is done, its lock, its journal, what is left open by the user."""
+"""Before a task runs: is it done, its lock, its journal, and options that the user left open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import attrs
+from attrs import frozen
 
 from sleap_infer.errors import JobBusyError, JobDiffersError, JournalError
 from sleap_infer.frames import Source
@@ -25,11 +26,11 @@ from sleap_infer.jobs.store.ranges import Range
 from sleap_infer.jobs.write.results import read_mark, read_noted
 
 PATIENCE_S = 60.0
-"""How long a shard waits for another one that makes their journal."""
+"""Seconds that a shard waits for another one to create their journal."""
 
 
 def as_begun(models: Models, tasks: Sequence[Task]) -> Models:
-    """Models as the first journal that is there has begun with them, as far as that was left open."""
+    """Return models with backend, precision and batch size of the first existing journal, where these are open."""
     for task in tasks:
         if Journal.is_at(task.journal):
             how = Journal.open(task.journal).facts["how"]
@@ -44,7 +45,7 @@ def as_begun(models: Models, tasks: Sequence[Task]) -> Models:
 
 
 def is_done(task: Task, what: dict[str, Any], contents: Contents, options: JobOptions) -> bool:
-    """Whether all files of a task are there, made by this very job.
+    """Return whether all files of a task are there, made by this very job.
 
     Args:
         task: which.
@@ -75,7 +76,7 @@ def is_done(task: Task, what: dict[str, Any], contents: Contents, options: JobOp
 
 
 def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
-    """Hold what nobody else may: the journal; of a shared job, this share of it."""
+    """Lock the journal; of a job that runs in shards, this shard of it."""
     stack = ExitStack()
     stack.enter_context(hold_lock(task.journal / "lock", str(task.output), shared=shard is not None))
     if shard is not None:
@@ -83,111 +84,96 @@ def lock(task: Task, shard: tuple[int, int] | None) -> ExitStack:
     return stack
 
 
-def open_journal(
-    task: Task,
-    what: dict[str, Any],
-    source: Source,
-    contents: Contents,
-    said: Opened,
-    options: JobOptions,
-    warn: Callable[[str], None],
-) -> Journal:
-    """Open the existing journal of a task if it is of the same job, else create one. Call this under its lock.
+@frozen
+class JournalSetup:
+    """Opens the journal of a task.
 
-    Args:
-        task: whose journal.
+    Attributes:
+        task: the task.
         what: identity of the job.
-        source: opened.
+        source: the opened source.
         contents: of its videos.
-        said: what the models are.
+        models: facts of the opened models.
         options: of the job.
         warn: takes a line for people.
-
-    Raises:
-        JobDiffersError: what is there is of another job.
-        JournalError: what is there is damaged.
-        OutputError: it cannot be written.
     """
-    if options.shard is None:
-        return _opened(task, what, source, contents, said, options, warn)
-    with _in_turn(task):  # shards begin together; one of them makes the journal
-        return _opened(task, what, source, contents, said, options, warn)
 
+    task: Task
+    what: dict[str, Any]
+    source: Source
+    contents: Contents
+    models: Opened
+    options: JobOptions
+    warn: Callable[[str], None]
 
-def _opened(
-    task: Task,
-    what: dict[str, Any],
-    source: Source,
-    contents: Contents,
-    said: Opened,
-    options: JobOptions,
-    warn: Callable[[str], None],
-) -> Journal:
-    how = how_it_runs(said.facts)
-    if Journal.is_at(task.journal):
+    def open(self) -> Journal:
+        """Open the existing journal of the task if it is of the same job, else create one. Call this under its lock.
+
+        Raises:
+            JobDiffersError: the existing journal is of another job.
+            JournalError: it is damaged.
+            OutputError: it cannot be written.
+        """
+        turn = nullcontext() if self.options.shard is None else _in_turn(self.task)
+        with turn:  # shards begin together; one of them creates the journal
+            return self._existing() or self._create()
+
+    def _existing(self) -> Journal | None:
+        """Return the existing journal; `None` if there is none, or if it is to be replaced."""
+        if not Journal.is_at(self.task.journal):
+            return None
         try:
-            journal = _resumed(task, what, contents, how, options, warn)
+            return self._resume()
         except JournalError:
-            if not options.overwrite:
+            if not self.options.overwrite:
                 raise
-            journal = None
-        if journal is not None:
+            return None
+
+    def _resume(self) -> Journal | None:
+        journal, was = Journal.open(self.task.journal), noted(self.task.journal)
+        unlike = [*_unlike(journal, self.what), *differences(journal.facts["how"], how_it_runs(self.models.facts))]
+        if not unlike and journal.has_checksums and (changed := self.contents.unlike(was)) is not None:
+            unlike = [changed]
+        if not unlike and self.options.resume and journal.has_checksums:
+            journal.drop(SKIPPED)
+            journal.check()
+            self.contents.note(self.task.journal, was)
             return journal
-    delete_own(task.journal, with_locks=False)
-    contents.note(task.journal)
-    return Journal.create(
-        task.journal,
-        {
-            "what": what,
-            "how": how,
-            "parts": [
-                {"frames": None if part.frame_inds is None else part.frame_inds.to_plain()} for part in source.parts
-            ],
-            "chunk": chunk_size(said.facts["batch_size"], options.chunk),
-            "n_nodes": said.n_nodes,
-            "is_centroid": said.is_centroid,
-            "skeleton": said.skeleton,
-            "classes": said.classes,
-            "settings": said.settings,
-            "facts": said.facts,
-            "task": {
-                **attrs.asdict(task),
-                **{
-                    name: [str(Path(path).absolute()) for path in getattr(task, name)]
-                    for name in ("sources", "named_in")
-                },
+        if unlike and not self.options.overwrite:
+            raise JobDiffersError(
+                f"{self.task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
+                "end, choose another output, or start anew with --overwrite, which deletes it."
+            )
+        if not journal.has_checksums:
+            self.warn(
+                f"{self.task.journal} was written by an earlier version, without checksums: its frames are predicted "
+                "again"
+            )
+        return None
+
+    def _create(self) -> Journal:
+        task, models = self.task, self.models
+        delete_own(task.journal, with_locks=False)
+        self.contents.note(task.journal)
+        parts = [None if part.frame_inds is None else part.frame_inds.to_plain() for part in self.source.parts]
+        paths = {name: [str(Path(path).absolute()) for path in getattr(task, name)] for name in ("sources", "named_in")}
+        return Journal.create(
+            task.journal,
+            {
+                "what": self.what,
+                "how": how_it_runs(models.facts),
+                "parts": [{"frames": frames} for frames in parts],
+                "chunk": chunk_size(models.facts["batch_size"], self.options.chunk),
+                "n_nodes": models.n_nodes,
+                "is_centroid": models.is_centroid,
+                "skeleton": models.skeleton,
+                "classes": models.classes,
+                "settings": models.settings,
+                "facts": models.facts,
+                "task": {**attrs.asdict(task), **paths},
+                "started": datetime.now(UTC).isoformat(),
             },
-            "started": datetime.now(UTC).isoformat(),
-        },
-    )
-
-
-def _resumed(
-    task: Task,
-    what: dict[str, Any],
-    contents: Contents,
-    how: dict[str, Any],
-    options: JobOptions,
-    warn: Callable[[str], None],
-) -> Journal | None:
-    """Return the existing journal; `None` if it is to be replaced."""
-    journal = Journal.open(task.journal)
-    unlike, was = [*_unlike(journal, what), *differences(journal.facts["how"], how)], noted(task.journal)
-    if not unlike and journal.has_checksums and (changed := contents.unlike(was)) is not None:
-        unlike = [changed]
-    if not unlike and options.resume and journal.has_checksums:
-        journal.drop(SKIPPED)
-        journal.check()
-        contents.note(task.journal, was)
-        return journal
-    if unlike and not options.overwrite:
-        raise JobDiffersError(
-            f"{task.journal} holds the beginning of another job: {'; '.join(unlike[:3])}. Run that job to its "
-            "end, choose another output, or start anew with --overwrite, which deletes it."
         )
-    if not journal.has_checksums:
-        warn(f"{task.journal} was written by an earlier version, without checksums: its frames are predicted again")
-    return None
 
 
 def _unlike(journal: Journal, what: Mapping[str, Any]) -> Iterator[str]:
@@ -217,6 +203,6 @@ def _in_turn(task: Task) -> Iterator[None]:
 
 
 def everything(source: Source) -> dict[int, list[Range]]:
-    """All places of all parts of a source."""
+    """Return all positions of all videos of a source."""
     lengths = [None if part.frame_inds is None else len(part.frame_inds) for part in source.parts]
     return {number: [Range(0, length)] for number, length in enumerate(lengths)}

@@ -1,4 +1,4 @@
-"""What a job has to know of a source: a worker opens it, since decoders may end the process that they run in."""
+"""Facts of a source for a job. A worker opens the source, because decoders may crash their process."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Worker(Protocol):
-    """What can be asked: `worker_handle.WorkerProcess`, or `worker_handle.InThisProcess`."""
+    """Takes requests: `worker_handle.WorkerProcess`, or `worker_handle.InThisProcess`."""
 
     def ask(self, request: Request, on_answer: Callable[[Answer], None]) -> None:
         """Have something done."""

@@ -25,7 +25,7 @@ from sleap_infer.jobs.write.results import collect, write
 from sleap_infer.runners.profile import STAGES, Profile
 
 WAIT_S = 10.0
-"""How long a job waits at its end for the content of its videos to be noted, or as long as it has taken so far."""
+"""Seconds that a job waits at its end for the checksums of its videos, or as long as it has taken so far."""
 
 
 @define

@@ -35,7 +35,7 @@ class Crash(Exception):
 
     @property
     def is_memory(self) -> bool:
-        """Whether memory may have run out."""
+        """Return whether memory may have run out."""
         return ProcessEnd(self.code).is_out_of_memory
 
 
@@ -143,7 +143,7 @@ class WorkerProcess:
 
 
 class InThisProcess:
-    """What can be asked like a worker process, without one: nothing outlives a crash."""
+    """Runs requests in this process, with the interface of a worker process; a crash ends everything."""
 
     def __init__(self) -> None:
         self._session: Session | None = None

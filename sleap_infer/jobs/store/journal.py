@@ -71,7 +71,7 @@ class Journal:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether its results can be checked. Those of the first version cannot, and are not used."""
+        """Return whether its results can be checked. Those of the first version cannot, and are not used."""
         return bool(self.facts["version"] != WITHOUT_CHECKSUMS)
 
     @property
@@ -81,7 +81,7 @@ class Journal:
 
     @property
     def is_live(self) -> bool:
-        """Whether its frames are those that were predicted of a live source: ascending, not consecutive."""
+        """Return whether its frames are those that were predicted of a live source: ascending, not consecutive."""
         return self.facts.get("live") is not None
 
     def result_file(self, name: str) -> ResultFile:

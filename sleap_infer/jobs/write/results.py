@@ -276,7 +276,7 @@ def mark_file(path: Path) -> Path:
 
 
 def read_mark(path: Path) -> str | None:
-    """Which job made a file, as `identity_key` names it; `None` where that is not known."""
+    """Return the `identity_key` of the job that made a file; `None` if it is unknown."""
     return _read_marks(path)[0]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import Any, Protocol, Self, TypeAlias, get_args
 
 import attrs
 import numpy as np
@@ -26,11 +26,27 @@ from sleap_infer.reports import reports
 from sleap_infer.runners import BackendFacts, BaseInferenceRunner
 from sleap_infer.runners.registry import all_facts, find_runner, what_can_run, why_not
 
-if TYPE_CHECKING:
-    from sleap_infer.predictors.steps import Steps
 
-    Make: TypeAlias = Callable[[Runtime], Steps]
-    """Open the models on a runtime."""
+class Measurable(Protocol):
+    """The part of a predictor that is needed to measure it."""
+
+    runners: tuple[BaseInferenceRunner, ...]
+
+    def stream(self, source: Any) -> Iterator[Outputs]:
+        """Predict a source frame by frame."""
+
+    def close(self) -> None:
+        """Release the memory of the runners."""
+
+    def __enter__(self) -> Self:
+        """Enter the lifetime of the predictor."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Close the predictor."""
+
+
+Make: TypeAlias = Callable[[Runtime], Measurable]
+"""Open the models on a runtime."""
 
 ROUNDS = 3
 SECONDS_EACH = 0.3
@@ -80,7 +96,7 @@ class _Candidate:
 
     runtime: Runtime
     precision: Precision
-    predictor: Steps
+    predictor: Measurable
     rates: list[float] = field(factory=list)
 
     @property
@@ -281,7 +297,7 @@ class _Comparison:
             else:
                 other.predictor.close()
 
-    def _open(self, runtime: Runtime) -> Steps:
+    def _open(self, runtime: Runtime) -> Measurable:
         return self._opened.enter_context(self._make(runtime))
 
 

@@ -1,4 +1,4 @@
-"""Whether the poses of a candidate are those of the reference, within the tolerance of its precision."""
+"""Compare the poses of a candidate with those of the reference, within the tolerance of its precision."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -11,16 +11,13 @@ from sleap_infer.errors import BackendError
 from sleap_infer.model.settings import default_backend
 from sleap_infer.predictors.auto.cache import Choice, key_of, load, save
 from sleap_infer.predictors.auto.clips import Clip, read_clip
-from sleap_infer.predictors.auto.measure import choose, name_of
+from sleap_infer.predictors.auto.measure import Measurable, choose, name_of
 from sleap_infer.predictors.auto.request import Request
 from sleap_infer.predictors.factory import Plan, Runtime
 from sleap_infer.reports import Fallback, reports
 from sleap_infer.runners import find_runner
 
-if TYPE_CHECKING:
-    from sleap_infer.predictors.steps import Steps
-
-Opened = TypeVar("Opened", bound="Steps")
+Opened = TypeVar("Opened", bound=Measurable)
 
 
 def open_on_best(

@@ -19,7 +19,7 @@ from sleap_infer.poses.preprocess import frames_to_cut, place_crops
 from sleap_infer.predictors.live.latency import Latencies, LatencyReport
 
 if TYPE_CHECKING:
-    from sleap_infer.predictors.steps import Steps
+    from sleap_infer.predictors.batches import BatchPredictor
 
 Clock: TypeAlias = Callable[[], float]
 """Return seconds from any start."""
@@ -44,7 +44,7 @@ class LiveSession:
         ModelCombinationError: the predictor needs the positions of the animals.
     """
 
-    def __init__(self, predictor: Steps, n_warm_up: int = 1, clock: Clock = perf_counter) -> None:
+    def __init__(self, predictor: BatchPredictor, n_warm_up: int = 1, clock: Clock = perf_counter) -> None:
         predictor.check_source(Source("a live frame", ()))
         self.predictor = predictor
         self._steps = tuple(predictor.steps())

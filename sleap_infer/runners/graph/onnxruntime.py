@@ -176,7 +176,7 @@ def session_options(given: Mapping[str, Any], n_threads: int) -> tuple[Any, dict
 
 
 def read_provider(name: Any) -> bool:
-    """Whether ONNX Runtime's TensorRT provider is asked for.
+    """Return whether ONNX Runtime's TensorRT provider is asked for.
 
     Raises:
         OptionError: another one is.

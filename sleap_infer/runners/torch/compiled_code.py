@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _before: list[str | None] = []
-"""What the variable was, for each thread that compiles now."""
+"""Earlier value of the variable, for each thread that is compiling."""
 
 
 def check_code_directory() -> None:

@@ -47,7 +47,7 @@ class Stated:
 
     @property
     def ends_on_crops(self) -> bool:
-        """Whether the last of these models looks at crops."""
+        """Return whether the last of these models looks at crops."""
         return self.row.uses_crops
 
 
