@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a runtime is imported: each process of a run has one core
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of child processes would compile the same modules again
 
 import pytest
 from build_cache import Exports, remember_traces
@@ -17,6 +19,8 @@ from sleap_infer.config.kinds import model_kinds
 
 if TYPE_CHECKING:
     from sleap_infer.export import ExportResult
+
+sys.dont_write_bytecode = False
 
 collect_ignore = ["toy_backend"]
 """A package of another distribution: collecting it for doctests would put it on `sys.path` of every test."""

@@ -143,7 +143,7 @@ def job(models: Path, video: Path, folder: Path, listen: Any = lambda event: Non
     given = Models((str(models / "single_instance"),), {"peak_threshold": 0.0}, "torch", "cpu", None, 4)
     task = Task((str(video),), folder / "v.slp", **facts)
     formats: tuple[OutputFormat, ...] = ("csv", "parquet")
-    run_job(given, [task], JobOptions(chunk=8, formats=formats, keep_journal=True), listen=listen)
+    run_job(given, [task], JobOptions(chunk=8, formats=formats, keep_journal=True), listen, n_workers=0)
     return task.journal
 
 

@@ -10,6 +10,7 @@ import attrs
 import onnx
 import openvino
 import pytest
+from tiny_model import change, tiny_config, write_model
 
 from sleap_infer import Predictor
 from sleap_infer.choices import Precision
@@ -72,9 +73,22 @@ def test_constants_of_a_network_are_lowered_with_it(exports: Mapping[str, Export
     assert not any("precis" in str(note).lower() for each in constants for note in each.get_rt_info())
 
 
-def test_crops_are_placed_in_32_bits_between_two_networks(models: Path, tmp_path: Path) -> None:
-    options = ExportOptions(fused=True, validate=False)
-    (result,) = export([models / "centroid", models / "centered_instance"], tmp_path / "fused", options)
+@pytest.fixture
+def small_models(tmp_path: Path) -> Path:
+    """A folder of small networks for both stages of top-down; only types of operations are looked at."""
+    for kind in ("centroid", "centered_instance"):
+        config = change(tiny_config(kind), "model_config/backbone_config/unet/max_stride", 4)
+        write_model(tmp_path / kind, config)
+    return tmp_path
+
+
+SMALL: Any = {"validate": False, "batch_size": 1, "input_size": (64, 64), "max_instances": 2}
+"""A graph of one size is traced faster than one of any size."""
+
+
+def test_crops_are_placed_in_32_bits_between_two_networks(small_models: Path) -> None:
+    paths = [small_models / "centroid", small_models / "centered_instance"]
+    (result,) = export(paths, small_models / "fused", ExportOptions(fused=True, **SMALL))
     precise = marked(result.graph, facts_of(result, "fp16"))
     names = list(precise)
     second = next(place for place, name in enumerate(names) if (block_of(name) or "").startswith("instance."))
@@ -177,13 +191,12 @@ def test_instructions_may_be_limited(limit: str, numbers: str, monkeypatch: pyte
 
 @pytest.mark.parametrize(("precision", "numbers"), [("fp16", "f16"), ("bf16", "bf16")])
 def test_a_processor_that_can_computes_networks_in_16_bits(
-    models: Path, tmp_path: Path, precision: Precision, numbers: str
+    small_models: Path, precision: Precision, numbers: str
 ) -> None:
     """What the compiled model says of itself."""
     if not has_arithmetic(CORE, "CPU", numbers):
         pytest.skip(f"this processor has no arithmetic in {numbers}")
-    options = ExportOptions(precision=precision, validate=False)
-    (result,) = export(models / "centroid", tmp_path / precision, options)
+    (result,) = export(small_models / "centroid", small_models / precision, ExportOptions(precision=precision, **SMALL))
     with Predictor.from_model_paths(result.directory, backend="openvino", device="cpu") as predictor:
         running = predictor.runners[0].model.get_runtime_model()  # type: ignore[attr-defined]
         ran = {}
