@@ -20,6 +20,7 @@ _HOMES = {
     "CentroidPredictor": "sleap_infer.predictors",
     "FakeRunner": "sleap_infer.runners",
     "InferenceRunnerONNX": "sleap_infer.runners.graph.onnxruntime",
+    "InferenceRunnerMNN": "sleap_infer.runners.graph.mnn",
     "InferenceRunnerOpenVINO": "sleap_infer.runners.graph.openvino",
     "InferenceRunnerTRT": "sleap_infer.runners.tensorrt.runner",
     "InferenceRunnerTorch": "sleap_infer.runners.torch.runner",
@@ -46,6 +47,7 @@ __all__ = [
     "CenteredInstancePredictor",
     "CentroidPredictor",
     "FakeRunner",
+    "InferenceRunnerMNN",
     "InferenceRunnerONNX",
     "InferenceRunnerOpenVINO",
     "InferenceRunnerTRT",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     )
     from sleap_infer.predictors.live.session import LiveSession
     from sleap_infer.runners import BaseInferenceRunner, FakeRunner
+    from sleap_infer.runners.graph.mnn import InferenceRunnerMNN
     from sleap_infer.runners.graph.onnxruntime import InferenceRunnerONNX
     from sleap_infer.runners.graph.openvino import InferenceRunnerOpenVINO
     from sleap_infer.runners.tensorrt.runner import InferenceRunnerTRT

@@ -29,7 +29,7 @@ GraphInside: TypeAlias = Literal["network", "scaling", "fitting"]
 Layout: TypeAlias = Literal["batched", "flat"]
 """Outputs of a graph: arrays with a fixed number of places for each image, or one row for each point that was found."""
 
-ExportFormat: TypeAlias = Literal["onnx", "tensorrt", "both"]
+ExportFormat: TypeAlias = Literal["onnx", "mnn", "tensorrt", "both"]
 """Content of an export besides its graph: nothing; TensorRT engines, with a graph that is right for them; the same, and
 the graph is checked on its own as well."""
 

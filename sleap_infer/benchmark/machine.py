@@ -17,6 +17,7 @@ PACKAGES = (
     "torch",
     "onnxruntime",
     "onnxruntime-gpu",
+    "MNN",
     "openvino",
     "tensorrt",
     "tensorrt-rtx",

@@ -129,14 +129,16 @@ def check(source: Source, exported: Path, frames: Any, options: ExportOptions, b
 def check_backends(source: Source, exported: Path, frames: Any, options: ExportOptions) -> Report:
     """Compare an export on all backends with different results, and return the worst report.
 
-    These are ONNX Runtime, which computes with rounded weights in fp32; OpenVINO, if the CPU has 16-bit arithmetic; and
-    TensorRT for engines, if there is a GPU.
+    These are ONNX Runtime, which computes with rounded weights in fp32; OpenVINO, if the CPU has 16-bit arithmetic;
+    MNN, if its networks are in the export; and TensorRT for engines, if there is a GPU.
     """
     with Checker(source, frames, options) as checker:
         has_gpu = options.has_engines and _has_gpu()
         reports = [checker.check(exported, "tensorrt")] if has_gpu else []
         if not has_gpu or options.format == "both":
             reports.append(checker.check_on_cpu(exported))
+        if options.format == "mnn":
+            reports.append(checker.check(exported, "mnn"))
     return worst(reports)
 
 

@@ -43,8 +43,8 @@ class BackendFlags:
     backend: BackendChoice = flag(
         "auto",
         f"{BACKENDS_HELP} auto: the fastest backend with correct poses, measured for a few seconds on the first frames "
-        "and remembered. onnx, openvino and tensorrt export a trained model once, to the cache; tensorrt also builds "
-        "engines (graphs compiled for one GPU).",
+        "and remembered. onnx, mnn, openvino and tensorrt export a trained model once, to the cache; tensorrt also "
+        "builds engines (graphs compiled for one GPU).",
         "-r",
         "--backend",
         "--runtime",

@@ -107,7 +107,8 @@ class ExportOptions(GraphOptions):
     """Options of an export: of its graph (`GraphOptions`), its check and its files.
 
     Attributes:
-        format: `"onnx"`, or with TensorRT engines, which are built for the GPU of this machine.
+        format: `"onnx"`; `"mnn"` with the networks converted for MNN; `"tensorrt"` and `"both"` with TensorRT engines,
+            which are built for the GPU of this machine.
         batch_range: least, best and most images at once that engines are made for.
         size_range: least, best and largest (height, width) of frames that engines are made for; `None` takes the fixed
             size, or that of the frames to compare on.
@@ -128,8 +129,8 @@ class ExportOptions(GraphOptions):
 
     format: ExportFormat = graph_option(
         "onnx",
-        "onnx: a graph. tensorrt: also engines for the GPU of this machine; the check runs only these. both: the check "
-        "also runs the graph.",
+        "onnx: a graph. mnn: also its networks converted for MNN. tensorrt: also engines for the GPU of this machine; "
+        "the check runs only these. both: the check also runs the graph.",
         GRAPH,
         ("-f",),
     )
@@ -163,7 +164,7 @@ class ExportOptions(GraphOptions):
     @property
     def has_engines(self) -> bool:
         """Return whether TensorRT engines are made."""
-        return self.format != "onnx"
+        return self.format in ("tensorrt", "both")
 
     @property
     def budget_px(self) -> float:

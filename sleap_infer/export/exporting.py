@@ -24,6 +24,8 @@ from sleap_infer.graphs.onnx_file import require_export_packages
 from sleap_infer.model.readers.directory import METADATA_NAME
 from sleap_infer.quantization.accuracy_search import BuiltGraph, check_calibration, quantize_pipeline
 from sleap_infer.reports import OnProgress
+from sleap_infer.runners.graph.mnn_network import require_mnn
+from sleap_infer.runners.graph.mnn_parts import FOLDER, make_parts
 from sleap_infer.runners.torch.runner import require_torch
 from sleap_infer.system.files import check_folder
 
@@ -69,6 +71,8 @@ def export(
     source = Source.read(models, {**inference_options, **_fixed_size(options, inference_options)})
     check_options(source, options)
     check_engines(source, options, frames)
+    if options.format == "mnn":
+        require_mnn()
     if options.precision == "int8":
         check_calibration(source, options, frames)
     output = Path(output)
@@ -112,6 +116,10 @@ def _make_and_check(
         build_engines(source, made, options, frames, on_progress)
         if gpu_here() is None:
             on_progress("no NVIDIA GPU: engines are built but not run; the graph is compared instead")
+    if options.format == "mnn":
+        for item in made:
+            on_progress(f"converting {item.spec.kind} for MNN")
+            make_parts(item.directory / GRAPH_NAME, item.directory / FOLDER)
     if not options.validate or options.after is not None:
         return made, None
     if report is not None and not options.has_engines:
@@ -174,6 +182,8 @@ def check_options(source: Source, options: ExportOptions) -> None:
         raise OptionError(
             f"calibration has no effect in {options.precision}: only int8 and bf16 are calibrated. Leave it out."
         )
+    if options.format == "mnn" and options.precision != "fp32":
+        raise OptionError(f"format 'mnn' is for fp32, found precision {options.precision!r}. Leave one of them out.")
     if options.second_look is not None:
         logger.warning("second_look is deprecated and has no effect: no export has a second pass. Leave it out.")
 
@@ -237,6 +247,6 @@ def _finish(made: BuiltGraph, report: Report | None) -> BuiltGraph:
 def _result(made: BuiltGraph, work: Path, output: Path, report: Report | None) -> ExportResult:
     directory = output / made.directory.relative_to(work)
     engines = tuple(sorted(directory.glob("*.engine")))
-    return ExportResult(
-        directory, directory / GRAPH_NAME, attrs.evolve(made.spec, path=directory), made.inside, report, engines
-    )
+    networks = tuple(sorted((directory / FOLDER).glob("*.mnn")))
+    spec = attrs.evolve(made.spec, path=directory)
+    return ExportResult(directory, directory / GRAPH_NAME, spec, made.inside, report, engines, networks)

@@ -31,6 +31,7 @@ class ExportResult:
         inside: inputs, outputs, opset and number of operations of the graph.
         report: of the export check of the whole pipeline; `None` if it was not requested.
         engines: TensorRT engines beside the graph.
+        networks: networks converted for MNN beside the graph.
     """
 
     directory: Path
@@ -39,6 +40,7 @@ class ExportResult:
     inside: Mapping[str, Any]
     report: Report | None
     engines: tuple[Path, ...] = ()
+    networks: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         """Describe the export, and how to run it with only onnxruntime and numpy."""
@@ -54,6 +56,7 @@ class ExportResult:
         if facts.kept:
             lines.append(f"  blocks in fp32: {', '.join(facts.kept)}")
         lines += [f"  engine {path.name}: {_describe(path)}" for path in self.engines]
+        lines += [f"  for MNN {path.parent.name}/{path.name}" for path in self.networks]
         lines.append(f"  check {self.report.line()}" if self.report else "  check: not requested")
         return "\n".join([*map(printable, lines), "", self.snippet()])
 

@@ -143,6 +143,15 @@ FACTS: Mapping[str, BackendFacts] = {
         export_format="onnx",
         auto_order=10,
     ),
+    "mnn": BackendFacts(
+        label="MNN",
+        imports=("MNN",),
+        packages=("MNN",),
+        extra="mnn",
+        export_format="onnx",
+        setup_s=3.0,
+        auto_order=15,
+    ),
     "openvino": BackendFacts(
         label="OpenVINO",
         imports=("openvino",),

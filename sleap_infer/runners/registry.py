@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, str] = {
     "torch": "sleap_infer.runners.torch.runner:InferenceRunnerTorch",
     "torch_compile": "sleap_infer.runners.torch.compiled:InferenceRunnerTorchCompile",
     "onnx": "sleap_infer.runners.graph.onnxruntime:InferenceRunnerONNX",
+    "mnn": "sleap_infer.runners.graph.mnn:InferenceRunnerMNN",
     "openvino": "sleap_infer.runners.graph.openvino:InferenceRunnerOpenVINO",
     "tensorrt": "sleap_infer.runners.tensorrt.runner:InferenceRunnerTRT",
 }

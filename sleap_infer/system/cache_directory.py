@@ -17,6 +17,7 @@ TRUST_VARIABLE = "SLEAP_INFER_TRUST_CACHE"
 KINDS: Mapping[str, str] = {
     "choices": "backends that were measured to be fastest",
     "graphs": "exported models",
+    "mnn": "networks converted for MNN",
     "engines": "TensorRT engines",
     "compiled": "code of torch_compile",
 }

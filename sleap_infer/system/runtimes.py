@@ -31,7 +31,7 @@ VARIABLES: Mapping[str, Mapping[str, str]] = {
 }
 """Environment variables that switch the reports of a runtime off."""
 
-PACKAGES: Mapping[str, str] = {"openvino": "openvino_telemetry"}
+PACKAGES: Mapping[str, str] = {"openvino": "openvino_telemetry", "MNN": "MNN.tools"}
 """The package with which a runtime reports. Without it, the runtime works and does not report."""
 
 

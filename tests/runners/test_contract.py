@@ -21,8 +21,8 @@ from sleap_infer.runners.torch.compiled import COMPILERS
 
 KINDS = kinds.model_kinds()
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
-BACKENDS = ["torch", "onnx", "openvino", pytest.param("torch_compile", marks=needs_compiler)]
-CHECKED = [(backend, kind) for backend in ("torch", "onnx", "openvino") for kind in KINDS] + [
+BACKENDS = ["torch", "onnx", "mnn", "openvino", pytest.param("torch_compile", marks=needs_compiler)]
+CHECKED = [(backend, kind) for backend in ("torch", "onnx", "mnn", "openvino") for kind in KINDS] + [
     pytest.param("torch_compile", "bottomup", marks=[needs_compiler, pytest.mark.exhaustive])
 ]
 
