@@ -52,7 +52,8 @@ ONLY_IN = {
     "PyNvVideoCodec": ("frames.nvdec",),
     "onnxruntime": ("model", "runners.graph", "graphs", "quantization"),
     "openvino": ("runners.graph",),
-    "onnx": ("graphs", "quantization", "export"),
+    "onnx": ("graphs", "quantization", "export", "runners.graph.split"),
+    "MNN": ("runners.graph.mnn_network",),
 }
 MOST_IN_A_ROOM = 12
 OF_ONE_KIND = ("cli", "ops")

@@ -12,7 +12,7 @@ import sleap_io as sio
 from sleap_infer import Predictor
 from sleap_infer.errors import UnsupportedModelError
 
-BACKENDS = ("torch", "onnx", "openvino")
+BACKENDS = ("torch", "onnx", "mnn", "openvino")
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 

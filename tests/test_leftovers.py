@@ -32,7 +32,7 @@ def test_a_job_on_openvino(videos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino", "auto"])
+@pytest.mark.parametrize("backend", ["torch", "onnx", "mnn", "openvino", "auto"])
 def test_jobs(backend: str, models: Path, videos: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out.slp")
     check(run(["-m", "sleap_infer", "predict", *single(models, videos), "-r", backend, "-o", output], tmp_path))

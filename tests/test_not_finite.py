@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sleap_infer import Predictor
+from sleap_infer.errors import ExportedModelError
 from sleap_infer.jobs import JobOptions, Models, Task, run_job
 from sleap_infer.jobs.events import Event, Note
 from sleap_infer.poses.candidates import are_damaged
@@ -126,6 +127,16 @@ def test_local_peaks_in_graphs(backend: str, models: Path, images: np.ndarray, t
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
     found = predict([spoiled(models / "bottomup", tmp_path, "nan")], images[:2], backend)
     assert [outputs.failure for outputs in found] == [NOT_FINITE] * 2
+
+
+@pytest.mark.parametrize(("kind", "how"), [("bottomup", "nan"), ("single_instance", "overflow")])
+def test_mnn_refuses_a_network_in_which_it_loses_nan(
+    kind: str, how: str, models: Path, images: np.ndarray, tmp_path: Path
+) -> None:
+    """MNN's ReLU makes 0 of NaN, so its values differ from those of ONNX Runtime when the network is converted."""
+    pytest.importorskip("MNN")
+    with pytest.raises(ExportedModelError, match=r"differs on MNN .* Use backend='onnx'"):
+        predict([spoiled(models / kind, tmp_path, how)], images[:2], "mnn")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ EVERYTHING = """
 import importlib, json, sys, threading
 import sleap_infer
 from sleap_infer.doctor import probe_main as probe
-answers = {name: probe.run_backend(name, "cpu", lambda stage: None) for name in ("onnx", "openvino")}
+answers = {name: probe.run_backend(name, "cpu", lambda stage: None) for name in ("onnx", "mnn", "openvino")}
 for name in "torch sleap_io cv2 av onnx onnxscript pyarrow h5py rich typer scipy.optimize".split():
     importlib.import_module(name)
 threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
@@ -80,7 +80,7 @@ def test_what_the_user_allows(
 @needs_proc
 def test_runtimes_leave_nothing(tmp_path: Path) -> None:
     """No file in a new home, no connection, no thread, no process."""
-    found = run(["-c", EVERYTHING], tmp_path)
+    found = run(["-c", EVERYTHING], tmp_path, SLEAP_INFER_CACHE=str(tmp_path / "cache"))
     assert found.code == 0, found.text
     said = json.loads(found.text.splitlines()[-1])
     assert [name for name in said["threads"] if not name.startswith("CPU stream")] == []  # but our own

@@ -149,7 +149,7 @@ FACTS: Mapping[str, BackendFacts] = {
         packages=("MNN",),
         extra="mnn",
         export_format="onnx",
-        setup_s=3.0,
+        setup_s=0.5,
         auto_order=15,
     ),
     "openvino": BackendFacts(

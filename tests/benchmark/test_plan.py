@@ -27,7 +27,7 @@ from sleap_infer.runners.registry import BUILT_IN, backend_names
 def test_every_combination_once() -> None:
     plan = make_plan(list(BUILT_IN), PRECISIONS, (1, 4, 4))
     assert len(plan) == len(set(plan)) == len(BUILT_IN) * 4 * 2
-    assert [item.batch_size for item in plan] == [1] * 20 + [4] * 20
+    assert [item.batch_size for item in plan] == [1] * (4 * len(BUILT_IN)) + [4] * (4 * len(BUILT_IN))
 
 
 def test_graph_backends_share_a_graph_and_tensorrt_has_its_own() -> None:

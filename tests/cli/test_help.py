@@ -191,7 +191,7 @@ def test_the_scale_of_frames_has_the_same_names_in_all_commands() -> None:
 
 
 def test_validate_lists_the_backends_of_graphs() -> None:
-    assert re.search(r"--backend,--runtime .* onnx, openvino, tensorrt\b", shown("validate"))
+    assert re.search(r"--backend,--runtime .* onnx, mnn, openvino, tensorrt\b", shown("validate"))
     assert "torch_compile" not in shown("validate")
 
 

@@ -29,13 +29,13 @@ needs_no_gpu = pytest.mark.skipif(
 )
 
 
-QUICK = ("torch", "onnx", "openvino", "video", "images")
+QUICK = ("torch", "onnx", "mnn", "openvino", "video", "images")
 
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param((), marks=pytest.mark.exhaustive)], ids=["quick", "all"])
 def test_here(names: tuple[str, ...], environment: Environment) -> None:
     found = environment.diagnose(*names)
-    for name in ("torch", "onnx", "openvino", *([] if names else ["torch_compile"])):
+    for name in ("torch", "onnx", "mnn", "openvino", *([] if names else ["torch_compile"])):
         check = found[f"{name} cpu"]
         assert check["state"] == "ok", check
         assert check["agreement"] < 0.05

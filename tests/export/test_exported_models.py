@@ -203,7 +203,7 @@ def test_predicting_needs_no_torch(exports: Mapping[str, ExportResult], videos: 
 
 def test_the_threshold_is_an_input_and_the_rest_is_fixed(exports: Mapping[str, ExportResult]) -> None:
     place = exports["bottomup"].directory
-    for backend in ("onnx", "openvino"):
+    for backend in ("onnx", "mnn", "openvino"):
         assert find_runner(backend).from_model_path(place, peak_threshold=0.9).settings.peak_threshold == 0.9
     for name, value in (("n_points", 5), ("integral_patch_size", 7), ("refinement", "none")):
         with pytest.raises(OptionError, match=f"{name}=.*for good"):
@@ -295,12 +295,12 @@ def test_a_foreign_graph(tmp_path: Path) -> None:
 def test_the_wrong_backend(exports: Mapping[str, ExportResult], models: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="backend='onnx'"):
         Predictor.from_model_paths(exports["bottomup"].directory, backend="torch")
-    for backend in ("onnx", "openvino"):
+    for backend in ("onnx", "mnn", "openvino"):
         with pytest.raises(UnsupportedModelError, match="sleap-infer export"):
             find_runner(backend).from_model_path(models / "bottomup")
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["onnx", "mnn", "openvino"])
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "cpu:1", "cuda:x"])
 def test_devices_are_never_swapped_silently(device: str, backend: str, exports: Mapping[str, ExportResult]) -> None:
     with pytest.raises(DeviceError, match=device):

@@ -58,7 +58,7 @@ def test_poses_are_those_of_the_pipeline(form: str, forms: dict[str, ExportResul
         options = {**given, **SIZED.get(form, {}), "batch_size": batch_size, "device": "cpu"}
         with Predictor.from_model_paths([models / item for item in names], **options) as source:
             expected = source.predict(path, as_labels=False, frames=range(5))
-        for backend in ("onnx", "openvino"):
+        for backend in ("onnx", "mnn", "openvino"):
             with Predictor.from_model_paths(forms[form].directory, backend=backend, batch_size=batch_size) as exported:
                 found = exported.predict(path, as_labels=False, frames=range(5))
             assert not any(out.capped for out in found)

@@ -90,6 +90,7 @@ def clip() -> Clip:
 def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | None]:
     """What can run; tests change it."""
     state: dict[str, str | None] = dict.fromkeys(("torch", "torch_compile", "onnx", "openvino"), None)
+    state["mnn"] = "MNN is not installed"
     state["tensorrt"] = "there is no NVIDIA driver"
     monkeypatch.setattr(trials, "what_can_run", lambda _device: state)
     monkeypatch.setattr(trials, "SECONDS_EACH", 0.02)
@@ -106,7 +107,11 @@ def test_the_fastest_is_taken_and_the_rest_explained(plan: Plan, clip: Clip, mad
     assert (found.backend, found.precision) == ("onnx", "fp32")
     assert found.tried[0].backend == "onnx"
     reasons = {row.backend: row.reason for row in found.tried if row.reason}
-    assert reasons == {"tensorrt": "there is no NVIDIA driver", "torch_compile": "does not run: no compiler"}
+    assert reasons == {
+        "mnn": "MNN is not installed",
+        "tensorrt": "there is no NVIDIA driver",
+        "torch_compile": "does not run: no compiler",
+    }
     assert "times as fast as" in found.why
     assert all(predictor.is_closed for predictor in made)
 
@@ -245,7 +250,7 @@ def test_an_explicit_backend_is_never_measured(models: Path, videos: Path) -> No
 @pytest.mark.parametrize(
     ("model", "backends"),
     [
-        (ASSETS / "doctor", {"onnx", "openvino"}),
+        (ASSETS / "doctor", {"onnx", "mnn", "openvino"}),
         pytest.param(ASSETS / "models" / "bottomup", {"torch", "onnx"}, marks=pytest.mark.exhaustive),  # is exported
     ],
     ids=["exported", "trained"],
@@ -254,7 +259,7 @@ def test_a_real_choice(model: Path, backends: set[str], videos: Path, monkeypatc
     monkeypatch.setattr(trials, "EXPORT_S", 0.0)
     reasons = {name: None if name in backends else "no" for name in BUILT_IN}
     monkeypatch.setattr(trials, "what_can_run", lambda _device: reasons)
-    clip = read_clip(videos / "two_flies.mp4")
+    clip = attrs.evolve(read_clip(videos / "two_flies.mp4"), n_frames=1_000_000)
     with Predictor.from_model_paths(model, device="cpu", clip=clip) as predictor:
         found = predictor.choice
         assert found is not None

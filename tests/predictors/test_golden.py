@@ -63,6 +63,15 @@ def test_poses_equal_sleap_nn(corpus: Path, case: str, batch_size: int) -> None:
     compare(outputs, golden)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_poses_on_mnn_equal_sleap_nn(corpus: Path, case: str) -> None:
+    golden = dict(np.load(corpus / "golden" / "predictions" / f"{case}.npz"))
+    paths = [corpus / "models" / name for name in CASES[case]]
+    with Predictor.from_model_paths(paths, backend="mnn", device="cpu") as predictor:
+        video = corpus / "videos" / "centered_pair_small.mp4"
+        compare(predictor.predict(video, as_labels=False, frames=range(N_FRAMES)), golden)
+
+
 @pytest.mark.parametrize("case", ["legacy_centroid", "legacy_bottomup"])
 def test_legacy_poses_with_the_conventions_of_sleap_nn(corpus: Path, case: str) -> None:
     """sleap-nn's reference results for these models are not what SLEAP finds.

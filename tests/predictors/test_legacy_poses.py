@@ -90,7 +90,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("cache")
 def test_poses_of_graphs_are_those_of_sleap(tmp_path: Path, case: str) -> None:
     paths = legacy_models.write_models(tmp_path, case)
-    for backend in ("onnx", "openvino"):
+    for backend in ("onnx", "mnn", "openvino"):
         compare(predict(paths, case, backend), case)
 
 
@@ -133,7 +133,7 @@ def test_an_export_says_what_it_is_fed_and_an_older_one_is_refused(tmp_path: Pat
         read_spec(tmp_path / "out")
 
 
-@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["torch", "onnx", "mnn", "openvino"])
 @pytest.mark.usefixtures("cache")
 def test_crops_count_pixels_after_scaling(cases: Path, backend: str) -> None:
     """SLEAP's own test allows 1.5 px from the labels; here, what SLEAP stored is met to its last digit."""

@@ -159,7 +159,7 @@ def test_options_reach_the_runtime(models: Path, exports: Mapping[str, ExportRes
 
 
 def test_a_backend_that_is_not_there() -> None:
-    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx, openvino, tensorrt"):
+    with pytest.raises(OptionError, match="one of: torch, torch_compile, onnx, mnn, openvino, tensorrt"):
         find_runner("tensorflow")
 
 

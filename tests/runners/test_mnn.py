@@ -254,3 +254,29 @@ def test_nothing_is_sent_installed_or_printed(exports: Mapping[str, ExportResult
     assert found.connections == ()
     assert found.processes == ()
     assert all("/mnn/" in name for name in found.files), found.files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("unet_rgb", marks=pytest.mark.exhaustive),
+        pytest.param("unet_stem2", marks=pytest.mark.exhaustive),
+        pytest.param("convnext_small_arch", marks=pytest.mark.exhaustive),
+        pytest.param("swint_small_arch", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_other_architectures(name: str, corpus: Path) -> None:
+    """Random weights: highest values are compared, and places where a peak is much higher than what is around it."""
+    path, rng = corpus / "models" / name, np.random.default_rng(0)
+    with Predictor.from_model_paths(path, backend="mnn", device="cpu", peak_threshold=0.0) as mnn:
+        with Predictor.from_model_paths(path, backend="onnx", device="cpu", peak_threshold=0.0) as onnx_runtime:
+            for n_images in (1, 4, 7):
+                channels = mnn.runners[0].spec.backbone.in_channels
+                images = rng.integers(0, 256, (n_images, channels, 128, 160), dtype=np.uint8)
+                found, expected = (one.runners[0].infer(images) for one in (mnn, onnx_runtime))
+                for key in expected:
+                    if key.endswith("_vals"):
+                        scale = float(np.nanmax(np.abs(expected[key])))
+                        np.testing.assert_allclose(
+                            np.sort(found[key], axis=-1), np.sort(expected[key], axis=-1), atol=1e-4 * scale, rtol=0
+                        )

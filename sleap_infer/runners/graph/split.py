@@ -101,6 +101,7 @@ class _Levels:
         self.graph = graph
         self.of_node: list[int] = []
         self._constants = {item.name: item for item in graph.initializer}
+        self._types = {item.name: item for item in (*graph.value_info, *graph.input, *graph.output)}
         self._makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
         level_of: dict[str, int] = {}
         shapes: set[str] = set()
@@ -125,21 +126,42 @@ class _Levels:
         from onnx import helper
 
         nodes = [self.graph.node[index] for index in self._operations(level)]
+        if level % 2:
+            nodes = self._sizes_from_input(nodes)
         made = {name for node in nodes for name in node.output}
         used = {name: None for node in nodes for name in node.input if name and name not in made}
         given = [item.name for item in self.graph.input]
         inputs = [name for name in used if name in given or name not in self._constants]
         outputs = self._passed_on(level)
-        types = {item.name: item for item in (*self.graph.value_info, *self.graph.input, *self.graph.output)}
         content = helper.make_graph(
             nodes,
             f"part {level}",
-            [types[name] for name in inputs],
-            [types[name] for name in outputs],
+            [self._types[name] for name in inputs],
+            [self._types[name] for name in outputs],
             [self._constants[name] for name in used if name in self._constants],
         )
         part = Part(f"{level}.onnx", bool(level % 2), tuple(inputs), tuple(outputs))
         return part, content
+
+    def _sizes_from_input(self, nodes: list[Any]) -> list[Any]:
+        """Have the operations of a network read sizes from its input, where they read the same ones elsewhere."""
+        made = {name for node in nodes for name in node.output} | set(self._constants)
+        values = [name for node in nodes if node.op_type not in SHAPE_READERS for name in node.input]
+        given = sorted({name for name in values if name and name not in made})
+        if len(given) != 1:
+            raise ExportedModelError(f"A network of the graph takes {len(given)} inputs, expected 1: {given}.")
+        found = []
+        for node in nodes:
+            if node.op_type == "Shape" and node.input[0] not in (*made, *given):
+                places = slice(*(_attribute(node, name) for name in ("start", "end")))
+                if self._sizes(node.input[0])[places] == self._sizes(given[0])[places]:
+                    node = _copy_with_input(node, given[0])
+            found.append(node)
+        return found
+
+    def _sizes(self, name: str) -> list[str]:
+        """Return the dimensions of an array, numbers or expressions."""
+        return [dim.dim_param or str(dim.dim_value) for dim in self._types[name].type.tensor_type.shape.dim]
 
     def _passed_on(self, level: int) -> list[str]:
         """Return what later parts, or the caller, take from a part, in the order of its operations."""
@@ -160,3 +182,14 @@ class _Levels:
                     found.add(index)
                     waiting.append(index)
         return sorted(found)
+
+
+def _attribute(node: Any, name: str) -> int | None:
+    return next((item.i for item in node.attribute if item.name == name), None)
+
+
+def _copy_with_input(node: Any, name: str) -> Any:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[0] = name
+    return copy
