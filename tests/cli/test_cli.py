@@ -52,7 +52,7 @@ def test_help_does_not_import_torch() -> None:
 def test_predict_writes_beside_the_video(models: Path, videos: Path, tmp_path: Path) -> None:
     video = tmp_path / "clip.mp4"
     video.write_bytes((videos / "two_flies.mp4").read_bytes())
-    result = run("predict", video, "-m", models / "bottomup", "--frames", "0-3,7", "-d", "cpu")
+    result = run("predict", video, "-m", models / "bottomup", "--frames", "0-3,7", "-d", "cpu", "-r", "torch")
     assert result.exit_code == 0, result.output
     assert re.search(r"5 frames, 10 instances, 0 failed", result.output)
     labels = sio.load_slp(str(tmp_path / "clip.predictions.slp"))
@@ -67,7 +67,7 @@ def test_predict_several_into_one_or_each(models: Path, videos: Path, tmp_path: 
     sources = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for source in sources:
         source.write_bytes((videos / "two_flies.mp4").read_bytes())
-    common = ("-m", models / "centroid", "-m", models / "centered_instance", "--frames", "0", "-b", 2)
+    common = ("-m", models / "centroid", "-m", models / "centered_instance", "--frames", "0", "-b", 2, "-r", "torch")
     assert run("predict", *sources, *common, "-o", tmp_path / "all.slp").exit_code == 0
     assert len(sio.load_slp(str(tmp_path / "all.slp")).videos) == 2
     assert run("predict", *sources, *common).exit_code == 0
@@ -84,7 +84,7 @@ def test_failures_are_exit_code_one(models: Path, videos: Path, tmp_path: Path) 
     frames.mkdir()
     cv2.imwrite(str(frames / "0.png"), sio.load_video(str(videos / "two_flies.mp4"))[0])
     (frames / "1.png").write_bytes(b"broken")
-    result = run("predict", frames, "-m", models / "bottomup")
+    result = run("predict", frames, "-m", models / "bottomup", "-r", "torch")
     assert result.exit_code == 1
     assert "1 failed" in result.output
     assert "1.png" in result.output

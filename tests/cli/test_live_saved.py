@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from sleap_infer.errors import JobBusyError, JobDiffersError, OutputError, Outpu
 from sleap_infer.export import ExportResult
 from sleap_infer.jobs.live_journal import Recording
 from sleap_infer.jobs.store.journal import Journal
+
+shell = importlib.import_module("sleap_infer.cli.app")
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 
@@ -164,14 +167,22 @@ def test_a_file_that_may_not_grow(long_video: Path, centroid: tuple[object, ...]
         (f"FOLDER/{'x' * 300}.slp", "too long"),
     ],
 )
-def test_an_output_is_tried_before_the_source_is_opened(output: str, found: str, models: Path, tmp_path: Path) -> None:
+def test_an_output_is_tried_before_the_source_is_opened(
+    output: str,
+    found: str,
+    models: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["-m", str(models / "centroid")]
     (tmp_path / "file").touch()
     (tmp_path / "folder.slp").mkdir()
     place = output.replace("FOLDER", str(tmp_path))
-    process = start("live", "tcp://127.0.0.1:1", "-m", models / "centroid", "-o", place, "--overwrite")
-    _, errors = end(process)
-    assert process.returncode == 2
-    (line,) = errors.splitlines()
+    monkeypatch.setattr(sys, "argv", ["sleap-infer", "live", "tcp://127.0.0.1:1", *words, "-o", place, "--overwrite"])
+    capfd.readouterr()
+    assert shell._run() == 2
+    (line,) = capfd.readouterr().err.splitlines()
     assert found in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.slp"]
 
