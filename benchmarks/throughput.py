@@ -1,6 +1,6 @@
 """How fast a video becomes a `.slp` file, against decoding alone and the networks alone, for every kind of model.
 
-    python benchmarks/throughput.py [--corpus DIR] [--production] [--backends torch,onnx,openvino] [--output FILE.json]
+    python benchmarks/throughput.py [--corpus DIR] [--production] [--backends NAMES] [--output FILE.json]
     python benchmarks/throughput.py --models MODEL [MODEL] --video VIDEO
 
 Without models: the package's own on its own video of two flies, or with `--corpus` the real ones there on the real
@@ -50,7 +50,7 @@ OWN = (
     ("centroid", "multi_class_topdown"),
 )
 REAL = (("single_instance",), ("centroid",), ("centroid", "centered_instance"), ("bottomup",), ("multiclass_bottomup",))
-PACKAGES = ("torch", "onnxruntime", "openvino", "sleap-io", "av", "numpy")
+PACKAGES = ("torch", "onnxruntime", "MNN", "openvino", "sleap-io", "av", "numpy")
 PRODUCTION = (
     (("single_instance",), 192, 1),
     (("multi_class_bottomup",), 256, 2),
@@ -103,7 +103,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--video", type=Path, default=ASSETS / "videos" / "two_flies.mp4")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--production", action="store_true")
-    parser.add_argument("--backends", default="torch,onnx,openvino")
+    parser.add_argument("--backends", default="torch,onnx,mnn,openvino")
     parser.add_argument("--batch-sizes", type=lambda text: [int(size) for size in text.split(",")], default=BATCH_SIZES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)

@@ -20,7 +20,7 @@ from sleap_infer.predictors.auto import measure as trials
 from sleap_infer.predictors.auto.cache import Choice
 from sleap_infer.predictors.auto.measure import choose
 from sleap_infer.predictors.auto.request import Request
-from sleap_infer.predictors.auto.result import difference
+from sleap_infer.predictors.auto.result import compare_outputs, describe_unstable, difference
 from sleap_infer.predictors.auto.select import open_on_best
 from sleap_infer.predictors.factory import Plan, Runtime, read_plan
 from sleap_infer.runners.registry import BUILT_IN
@@ -147,16 +147,35 @@ def test_reduced_precision_only_where_it_is_asked_for(plan: Plan, clip: Clip, ma
 def test_reduced_precision_has_a_budget(off: float, fits: bool) -> None:
     right = [Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))] * 5
     moved = [attrs.evolve(out, pred_keypoints=POSE + np.float32([off, 0])) for out in right]
-    assert (difference(moved, right, "bf16") is None) is fits
-    assert difference(moved, right, "fp32") is not None
+    compared = compare_outputs(moved, right)
+    assert (difference(compared, "bf16") is None) is fits
+    assert difference(compared, "fp32") is not None
+
+
+@pytest.mark.parametrize(
+    ("n_moved", "px", "fits"), [(0, 0.0, True), (1, 0.02, True), (1, 0.9, True), (1, 1.1, False), (4, 0.02, False)]
+)
+def test_unstable_points_are_listed_and_no_reason_against_a_backend(n_moved: int, px: float, fits: bool) -> None:
+    """A refinement that divides by almost nothing moves a point by the last digits of a network."""
+    right = [Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))] * 60
+    moved = list(right)
+    for frame in range(n_moved):
+        points = POSE.copy()
+        points[0, 0, 0] += px
+        moved[frame] = attrs.evolve(right[frame], pred_keypoints=points)
+    compared = compare_outputs(moved, right)
+    n_points = len(compared.distances)
+    assert 100 < n_points < 400
+    assert (difference(compared, "fp32") is None) is fits
+    expected = f"{n_moved} of {n_points} points beyond 0.01 px (unstable refinement), up to {px:.2g}" if n_moved else ""
+    assert describe_unstable(compared, "fp32") == expected
+    assert describe_unstable(compared, "bf16") == ""
 
 
 def test_a_lost_instance_is_a_difference() -> None:
     right = Outputs(pred_keypoints=POSE, instance_scores=np.ones(2, np.float32))
-    assert (
-        difference([right.select(np.array([0]))], [right], "fp32")
-        == "its poses differ: 1 instances missed, 0 false positives"
-    )
+    compared = compare_outputs([right.select(np.array([0]))], [right])
+    assert difference(compared, "fp32") == "its poses differ: 1 instances missed, 0 false positives"
 
 
 def test_a_short_job_is_not_kept_waiting(plan: Plan, clip: Clip, made: list[Pretended]) -> None:

@@ -39,6 +39,7 @@ class Tried:
         batch_size: frames per call of the network.
         rate: frames per second; `None` if it was not measured.
         reason: why it was not measured, or is not eligible; `None` if it is.
+        note: which of its points differ from those of the reference although it is eligible; empty if none do.
     """
 
     backend: str
@@ -46,12 +47,13 @@ class Tried:
     batch_size: int
     rate: float | None = None
     reason: str | None = None
+    note: str = ""
 
     def line(self) -> str:
         """Return a one-line summary for people."""
         name = f"{self.backend} {self.precision}"
         rate = "" if self.rate is None else f"{self.rate:.1f} frames/s, batch size {self.batch_size}"
-        return f"{name}: {'; '.join(part for part in (rate, self.reason) if part)}"
+        return f"{name}: {'; '.join(part for part in (rate, self.reason, self.note) if part)}"
 
 
 @frozen

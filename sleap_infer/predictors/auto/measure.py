@@ -20,7 +20,7 @@ from sleap_infer.poses.outputs import Outputs
 from sleap_infer.predictors.auto.cache import Choice, Tried
 from sleap_infer.predictors.auto.clips import Clip
 from sleap_infer.predictors.auto.request import Request
-from sleap_infer.predictors.auto.result import difference
+from sleap_infer.predictors.auto.result import compare_outputs, describe_unstable, difference
 from sleap_infer.predictors.factory import Plan, Runtime
 from sleap_infer.reports import reports
 from sleap_infer.runners import BackendFacts, BaseInferenceRunner
@@ -98,6 +98,7 @@ class _Candidate:
     precision: Precision
     predictor: Measurable
     rates: list[float] = field(factory=list)
+    note: str = ""
 
     @property
     def rate(self) -> float:
@@ -105,7 +106,7 @@ class _Candidate:
 
     def row(self, reason: str | None = None) -> Tried:
         rate = self.rate if self.rates else None
-        return Tried(name_of(self.runtime.backend), self.precision, self.runtime.batch_size, rate, reason)
+        return Tried(name_of(self.runtime.backend), self.precision, self.runtime.batch_size, rate, reason, self.note)
 
 
 class _Comparison:
@@ -249,7 +250,9 @@ class _Comparison:
             return
         candidate = _Candidate(runtime, precision, predictor)
         self._measure(candidate)
-        reason = difference(found, self._expected, precision)
+        compared = compare_outputs(found, self._expected)
+        candidate.note = describe_unstable(compared, precision)
+        reason = difference(compared, precision)
         if reason is not None:
             self._unfit.append(candidate.row(reason))
             predictor.close()
