@@ -131,7 +131,11 @@ def test_a_closed_terminal_ends_it_as_ctrl_c_does(
     assert list(tmp_path.iterdir()) == [output]
 
 
-QUOTA = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (110_000, 110_000))"
+QUOTA = """
+import resource, sys
+sys.dont_write_bytecode = True  # the limit would cut these files off
+resource.setrlimit(resource.RLIMIT_FSIZE, (110_000, 110_000))
+"""
 
 
 def test_a_file_that_may_not_grow(long_video: Path, centroid: tuple[object, ...], tmp_path: Path) -> None:

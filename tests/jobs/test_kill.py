@@ -154,7 +154,9 @@ def test_a_full_disk(small_disk: Path, graph: Path, videos: Path, tmp_path: Path
 def test_a_file_that_may_not_grow(graph: Path, videos: Path, tmp_path: Path) -> None:
     """A quota, as the system enforces it for one process."""
     task = task_in(tmp_path, videos / "two_flies.mp4")
-    code = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    code = (
+        "import resource, signal, sys; sys.dont_write_bytecode = True; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    )
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n"
     facts = {"sources": task.sources, "output": str(task.output), "models": [str(graph)], "workers": 0}
     ended = subprocess.run(

@@ -119,6 +119,7 @@ def test_a_journal_that_cannot_be_deleted(
 
 LIMITED = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # the limit would cut these files off
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 sys.argv = ["sleap-infer", *sys.argv[2:]]
