@@ -44,6 +44,7 @@ def check_engines(source: Source, options: ExportOptions, frames: Any) -> None:
             "Export with --format onnx, and let backend='tensorrt' build them where they run; or install tensorrt-rtx."
         )
     for model in source.models:
+        _batch(options, model.spec.row.on_crops)
         if not model.spec.row.on_crops:
             _sizes(source, options, frames)
 
