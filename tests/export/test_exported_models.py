@@ -213,17 +213,24 @@ def test_the_threshold_is_an_input_and_the_rest_is_fixed(exports: Mapping[str, E
         Predictor.from_model_paths(place, return_confmaps=True)
 
 
-def test_fixed_options_are_remembered(models: Path, tmp_path: Path) -> None:
-    (result,) = export(models / "centroid", tmp_path / "c", QUICK, integral_patch_size=3, peak_threshold=0.5)
-    settings = Predictor.from_model_paths(result.directory).settings.stages[0]
+@pytest.fixture(scope="module")
+def limited(models: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """A model of centroids with room for two, and options that are fixed in its graph."""
+    place = tmp_path_factory.mktemp("limited") / "c"
+    options = attrs.evolve(QUICK, max_instances=2)
+    return export(models / "centroid", place, options, integral_patch_size=3, peak_threshold=0.5)[0]
+
+
+def test_fixed_options_are_remembered(limited: ExportResult) -> None:
+    settings = Predictor.from_model_paths(limited.directory).settings.stages[0]
     assert settings.peaks.integral_patch_size == 3
     assert settings.peak_threshold == 0.5
-    assert Predictor.from_model_paths(result.directory, peak_threshold=0.1).settings.stages[0].peak_threshold == 0.1
+    assert Predictor.from_model_paths(limited.directory, peak_threshold=0.1).settings.stages[0].peak_threshold == 0.1
 
 
-def test_a_frame_that_fills_all_places_is_reported(models: Path, videos: Path, tmp_path: Path) -> None:
-    (result,) = export(models / "centroid", tmp_path / "c", attrs.evolve(QUICK, max_instances=2))
-    (full,) = Predictor.from_model_paths(result.directory).predict(videos / "two_flies.mp4", False, [0])
+def test_a_frame_that_fills_all_places_is_reported(limited: ExportResult, videos: Path) -> None:
+    predictor = Predictor.from_model_paths(limited.directory, peak_threshold=0.2)
+    (full,) = predictor.predict(videos / "two_flies.mp4", False, [0])
     assert full.capped
     assert full.n_instances == 2
 
