@@ -92,7 +92,10 @@ def _run() -> int:
         code = app(standalone_mode=False)
     except ClickException as error:
         return _wrong_usage(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # a file that ends too early; typer takes it for the end of stdin
+            _show_error(explain(error.__cause__), error.__cause__)
+            return USAGE_ERROR
         with suppress(OSError):
             print_line("interrupted", err=True)
         return INTERRUPTED

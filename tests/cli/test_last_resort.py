@@ -136,6 +136,15 @@ def test_interrupts_and_closed_pipes_are_quiet() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+def test_a_file_that_ends_too_early_is_no_interrupt(tmp_path: Path) -> None:
+    """Typer makes an Abort of any EOFError, as of a damaged compiled module."""
+    error = 'importlib.import_module("typer").Abort() from EOFError("marshal data too short")'
+    ended = ended_by(error, XDG_STATE_HOME=str(tmp_path))
+    assert ended.returncode == 2
+    assert "marshal data too short" in ended.stderr
+    assert "interrupted" not in ended.stderr
+
+
 def test_nobody_reads_the_output(models: Path) -> None:
     words = [sys.executable, "-m", "sleap_infer", "info", str(models / "centroid")]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
