@@ -76,7 +76,8 @@ class BackendFacts:
         """
         if self.imports and not self.module():
             raise BackendNotInstalledError(f"{self.label} is not installed. Install it with: {self.how_to_install}")
-        if device.partition(":")[0] not in ("auto", *self.devices):
+        kind, _, index = device.partition(":")
+        if kind not in ("auto", *self.devices) or (index and kind == "cpu"):
             devices = ", ".join(self.devices)
             raise DeviceError(f"{self.label} does not run on {device!r}, only on {devices}. Use device='auto'.")
 

@@ -75,11 +75,12 @@ def test_the_cache_is_shown_and_cleared(place: Path) -> None:
     assert {kind: len(entries) for kind, entries in cached().items()} == {
         "choices": 1,
         "graphs": 1,
+        "mnn": 0,
         "engines": 0,
         "compiled": 0,
     }
     assert run("cache", "--clear", "graphs").exit_code == 0
-    assert [len(entries) for entries in cached().values()] == [1, 0, 0, 0]
+    assert [len(entries) for entries in cached().values()] == [1, 0, 0, 0, 0]
     run("cache", "--clear", "all")
     assert not any(cached().values())
 

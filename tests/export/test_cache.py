@@ -100,7 +100,7 @@ def test_a_graph_that_differs_is_not_kept(place: Path, models: Path, monkeypatch
 
     monkeypatch.setattr(making, "build_network", first_one_worse)
     with pytest.raises(ExportedModelError, match="differs from it"):
-        Predictor.from_model_paths(models / "centroid", backend="onnx")
+        Predictor.from_model_paths(models / "centered_instance", backend="onnx")
     assert list(place.iterdir()) == []
 
 

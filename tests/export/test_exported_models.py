@@ -127,11 +127,15 @@ def test_real_models(case: str, corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [c if c == "convnext" else pytest.param(c, marks=pytest.mark.exhaustive) for c in DRAWN]
+    ("case", "form"),
+    [
+        ("convnext", {"batch_size": 4, "input_size": (160, 160)}),
+        *(pytest.param(case, {}, marks=pytest.mark.exhaustive) for case in DRAWN),
+    ],
 )
-def test_other_architectures(case: str, corpus: Path, tmp_path: Path) -> None:
+def test_other_architectures(case: str, form: dict[str, Any], corpus: Path, tmp_path: Path) -> None:
     model = corpus / DRAWN[case]
-    options = ExportOptions(n_frames=8)
+    options = ExportOptions(n_frames=8, **form)
     (result,) = export(model, tmp_path / case, options)
     assert result.report is not None
     assert result.report.raw_verdict == "PASS", result.report
@@ -336,9 +340,10 @@ class Double(torch.nn.Module):
 
 
 def test_hooks_go_into_the_graph(models: Path, tmp_path: Path) -> None:
+    one = attrs.evolve(QUICK, batch_size=1)
     plain, doubled = (
         export(models / "centered_instance", tmp_path / name, options)[0]
-        for name, options in (("a", QUICK), ("b", attrs.evolve(QUICK, after=Double())))
+        for name, options in (("a", one), ("b", attrs.evolve(one, after=Double())))
     )
     image = structured_images(1, (80, 80), 1)
     (a,), (b,) = (find_runner("onnx").from_model_path(r.directory).predict(image) for r in (plain, doubled))

@@ -228,7 +228,7 @@ class Darker(torch.nn.Module):
 
 
 def test_hooks_are_no_reason_to_judge_poses(models: Path, videos: Path, tmp_path: Path) -> None:
-    options = ExportOptions(before=Darker(), n_frames=4)
+    options = ExportOptions(before=Darker(), n_frames=4, batch_size=4, input_size=(96, 96))
     (result,) = export(models / "single_instance", tmp_path / "s", options, frames=videos / "two_flies_rgb.mp4")
     assert result.report is not None
     assert (result.report.verdict, result.report.raw_verdict) == ("WARN", "PASS")

@@ -14,6 +14,7 @@ from sleap_infer import Predictor
 from sleap_infer.config.option_types import OptionValues
 from sleap_infer.config.options import option_groups
 from sleap_infer.runners import BaseInferenceRunner
+from sleap_infer.runners.registry import BUILT_IN
 
 FLY = ["head", "thorax", "abdomen", "wing_left", "wing_right"]
 """Nodes of the models in `sleap_infer/assets`, as written in their `training_config.yaml`."""
@@ -76,4 +77,4 @@ def test_options_of_predictors_and_runners_are_typed() -> None:
 def test_all_runners_are_exported() -> None:
     names = {name for name in sleap_infer.__all__ if name.startswith("InferenceRunner")}
     assert {sleap_infer.InferenceRunnerTRT.backend, sleap_infer.InferenceRunnerTorch.backend} == {"tensorrt", "torch"}
-    assert len(names) == 5
+    assert len(names) == len(BUILT_IN)

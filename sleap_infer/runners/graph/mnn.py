@@ -85,6 +85,7 @@ class InferenceRunnerMNN(StreamedRunner):
     def _open(cls, opening: Opening) -> Self:
         require_export(opening.spec, opening.returned, "mnn")
         require_precision(opening.spec, opening.precision)
+        cls._require(opening.device)
         facts = opening.spec.exported
         if facts is not None and facts.precision not in cls.facts.precisions:
             raise OptionError(
