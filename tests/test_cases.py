@@ -44,7 +44,7 @@ def test_a_scaled_legacy_model_finds_what_was_labelled(cases: Path, backend: str
 def test_a_black_first_frame_does_not_make_a_video_gray(cases: Path, corpus: Path, backend: str) -> None:
     with Predictor.from_model_paths(corpus / "models" / "unet_rgb", backend=backend, peak_threshold=0.0) as predictor:
         plain, black = (
-            predictor.predict(cases / f"colour_{name}.mp4", as_labels=False, frames=range(1, 40))
+            predictor.predict(cases / f"colour_{name}.mp4", as_labels=False, frames=range(1, 40, 8))
             for name in ("plain", "with_black_first_frame")
         )
     for one, other in zip(plain, black, strict=True):

@@ -109,6 +109,8 @@ def find_damage(folder: Path) -> str:
     try:
         sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
         for name, expected in sums.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                return f"{SUMS} names {name}, outside of its folder"
             if not (folder / name).is_file():
                 return f"{name} is missing"
             if file_digest(folder / name) != expected:

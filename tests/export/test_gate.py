@@ -170,9 +170,9 @@ def test_an_export_that_differs_is_not_put_in_place(
     with monkeypatch.context() as patched:
         patched.setattr(making, "build_network", worse)
         with pytest.raises(ExportDiffersError, match=r"FAIL.*Nothing was written"):
-            export(models / "centroid", place, frames=video)
+            export(models / "centroid", place, ExportOptions(n_frames=4), frames=video)
         assert list(tmp_path.iterdir()) == []
-        options = ExportOptions(force=True, draw=tmp_path / "worst.png")
+        options = ExportOptions(force=True, draw=tmp_path / "worst.png", n_frames=4)
         (kept,) = export(models / "centroid", place, options, frames=video)
     assert kept.report is not None
     assert kept.report.verdict == "FAIL"

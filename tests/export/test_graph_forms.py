@@ -46,10 +46,7 @@ def forms(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, E
 
 @pytest.mark.parametrize(
     "form",
-    [
-        f if f in ("scaled", "flat", "static", "fused") else pytest.param(f, marks=pytest.mark.exhaustive)
-        for f in FORMS
-    ],
+    [f if f in ("scaled", "flat", "static", "fused") else pytest.param(f, marks=pytest.mark.exhaustive) for f in FORMS],
 )
 def test_poses_are_those_of_the_pipeline(form: str, forms: dict[str, ExportResult], models: Path, videos: Path) -> None:
     names, _, given = FORMS[form]

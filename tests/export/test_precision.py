@@ -31,11 +31,19 @@ from sleap_infer.quantization.accuracy_search import (
 )
 
 
-def test_halves_are_smaller_and_near(models: Path, videos: Path, tmp_path: Path) -> None:
+def test_halves_are_smaller_and_near(
+    models: Path, videos: Path, exports: Mapping[str, ExportResult], tmp_path: Path
+) -> None:
     video = videos / "one_fly.mp4"
-    sizes = {}
-    for precision, reach in (("fp32", 0.001), ("fp16", 0.02), ("bf16", 0.1)):
-        options = ExportOptions(precision=precision, n_frames=16)
+    full = exports["single_instance"]
+    sizes = {"fp32": full.graph.stat().st_size}
+    eight = ExportOptions(n_frames=8)
+    for backend in ("onnx", "openvino"):
+        report = validate(full.directory, models / "single_instance", video, eight, backend)
+        assert report.poses.p95_px < 0.001, report.line()
+    halves: tuple[tuple[Precision, float], ...] = (("fp16", 0.02), ("bf16", 0.1))
+    for precision, reach in halves:
+        options = ExportOptions(precision=precision, n_frames=8)
         (result,) = export(models / "single_instance", tmp_path / precision, options, frames=video)
         assert result.report is not None
         assert result.report.verdict == "PASS", result.report
@@ -54,7 +62,11 @@ def test_int8_keeps_its_budget_on_other_frames(models: Path, videos: Path, tmp_p
     """Ranges are measured on one video; poses on another, which was not seen, are judged too."""
     said: list[str] = []
     options = ExportOptions(
-        precision="int8", max_peaks_per_node=60, calibration=videos / "two_flies.mp4", calibration_frames=24
+        precision="int8",
+        max_peaks_per_node=60,
+        calibration=videos / "two_flies.mp4",
+        calibration_frames=24,
+        n_frames=8,
     )
     video = videos / "two_flies.mp4"
     (result,) = export(models / "bottomup", tmp_path / "b", options, video, said.append)

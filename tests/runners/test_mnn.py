@@ -26,6 +26,7 @@ from sleap_infer.runners.graph import mnn_parts
 from sleap_infer.runners.graph.mnn_network import MnnNetwork
 from sleap_infer.runners.graph.split import PARTS_NAME, Part, read_parts, split_graph
 from sleap_infer.system.cache_directory import CACHE_VARIABLE, cache_directory
+from sleap_infer.system.cache_entries import seal
 
 LAYER = "network/encoder_stack.0/"
 
@@ -196,9 +197,35 @@ def test_a_graph_of_another_program(tmp_path: Path) -> None:
 
 
 def test_a_list_of_parts_that_is_malformed(tmp_path: Path) -> None:
-    (tmp_path / PARTS_NAME).write_text(json.dumps([{"name": 3}]))
-    with pytest.raises(ExportedModelError, match="not a list of the parts"):
-        read_parts(tmp_path)
+    elsewhere = {"name": "../1.onnx", "is_network": False, "inputs": [], "outputs": []}
+    for found in ([{"name": 3}], {"a": 1}, [elsewhere]):
+        (tmp_path / PARTS_NAME).write_text(json.dumps(found))
+        with pytest.raises(ExportedModelError, match="not a list of the parts"):
+            read_parts(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["graph.sha256", PARTS_NAME])
+def test_a_folder_of_parts_from_elsewhere(
+    name: str, export_of_centroid: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its checksums are right, and its content is not ours."""
+    folder = export_of_centroid / mnn_parts.FOLDER
+    mnn_parts.make_parts(export_of_centroid / "model.onnx", folder)
+    (folder / name).write_bytes(b"\xff\xfe")
+    seal(folder)
+    find_runner("mnn").from_model_path(export_of_centroid).close()
+    assert "is damaged" in caplog.text
+    assert list(cache.rglob("*.mnn"))
+    (folder / "sums.json").write_text('{"../model.onnx": "0"}')
+    find_runner("mnn").from_model_path(export_of_centroid).close()
+    assert "outside of its folder" in caplog.text
+
+
+def test_a_damaged_graph(export_of_centroid: Path) -> None:
+    graph = export_of_centroid / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:5000])
+    with pytest.raises(ExportedModelError, match="damaged"):
+        find_runner("mnn").from_model_path(export_of_centroid)
 
 
 def test_options(exports: Mapping[str, ExportResult], models: Path, tmp_path: Path) -> None:

@@ -109,9 +109,14 @@ def _is_of(folder: Path, graph: Path) -> bool:
     if not folder.is_dir():
         return False
     damage = find_damage(folder)
-    if damage:
-        logger.warning("%s is damaged (%s): its networks are converted again, to the cache", folder, damage)
-    return not damage and (folder / GRAPH_SUM).read_text(encoding="ascii") == file_digest(graph)
+    try:
+        if not damage:
+            read_parts(folder)
+            return (folder / GRAPH_SUM).read_text(encoding="utf-8") == file_digest(graph)
+    except (OSError, ValueError, ExportedModelError) as error:
+        damage = str(error)
+    logger.warning("%s is damaged (%s): its networks are converted again, to the cache", folder, damage)
+    return False
 
 
 def _convert(source: Path, target: Path, graph: Path) -> None:

@@ -8,12 +8,13 @@ needs them, so that a network passes on arrays of floats only.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from sleap_infer.config.plain import from_plain
 from sleap_infer.errors import ExportedModelError
@@ -28,16 +29,21 @@ class Part:
     """A part of a graph in a file of its own.
 
     Attributes:
-        name: file name.
+        name: file name, without a folder.
         is_network: whether it is a network; else it runs on ONNX Runtime.
         inputs: names of its inputs, those of the graph or outputs of earlier parts.
         outputs: names of its outputs.
     """
 
-    name: str
+    name: str = field()
     is_network: bool
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+    @name.validator
+    def _check_name(self, _attribute: object, value: str) -> None:
+        if not re.fullmatch(r"\d+\.\w+", value):
+            raise ValueError(f"{value!r} is not the name of a part")
 
 
 def write_parts(parts: Iterable[Part], folder: Path) -> None:
@@ -74,7 +80,7 @@ def split_graph(graph: Path, folder: Path) -> tuple[Part, ...]:
     """
     import onnx
 
-    model = onnx.load(str(graph))
+    model = _load(graph)
     levels = _Levels(model.graph)
     if not any(level % 2 for level in levels.parts):
         raise ExportedModelError(
@@ -88,6 +94,18 @@ def split_graph(graph: Path, folder: Path) -> tuple[Part, ...]:
         onnx.save(onnx.helper.make_model(content, **versions), str(folder / part.name))
         parts.append(part)
     return tuple(parts)
+
+
+def _load(graph: Path) -> Any:
+    import onnx
+
+    try:
+        return onnx.load(str(graph))
+    except Exception as error:  # of protobuf, which is not a dependency of its own
+        raise ExportedModelError(
+            f"{graph} cannot be read as an ONNX graph: it is damaged or incomplete ({str(error)[:160]}). Copy it "
+            "again, or export the model again."
+        ) from error
 
 
 class _Levels:
@@ -136,8 +154,8 @@ class _Levels:
         content = helper.make_graph(
             nodes,
             f"part {level}",
-            [self._types[name] for name in inputs],
-            [self._types[name] for name in outputs],
+            [self._type(name) for name in inputs],
+            [self._type(name) for name in outputs],
             [self._constants[name] for name in used if name in self._constants],
         )
         part = Part(f"{level}.onnx", bool(level % 2), tuple(inputs), tuple(outputs))
@@ -161,7 +179,12 @@ class _Levels:
 
     def _sizes(self, name: str) -> list[str]:
         """Return the dimensions of an array, numbers or expressions."""
-        return [dim.dim_param or str(dim.dim_value) for dim in self._types[name].type.tensor_type.shape.dim]
+        return [dim.dim_param or str(dim.dim_value) for dim in self._type(name).type.tensor_type.shape.dim]
+
+    def _type(self, name: str) -> Any:
+        if name not in self._types:
+            raise ExportedModelError(f"The graph does not say of which type {name!r} is. Export the model again.")
+        return self._types[name]
 
     def _passed_on(self, level: int) -> list[str]:
         """Return what later parts, or the caller, take from a part, in the order of its operations."""
