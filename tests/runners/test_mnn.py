@@ -110,6 +110,16 @@ def test_any_number_and_size_of_images(n_images: int, exports: Mapping[str, Expo
             np.testing.assert_allclose(found["peak_vals"], expected["peak_vals"], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["bottomup", "centered_instance"])
+def test_results_do_not_depend_on_the_batch(kind: str, exports: Mapping[str, ExportResult]) -> None:
+    with find_runner("mnn").from_model_path(exports[kind].directory) as runner:
+        images = random_images(runner.spec, 7, (80, 80))
+        together = runner.infer(images)
+        for number in range(7):
+            for name, value in runner.infer(images[number : number + 1]).items():
+                np.testing.assert_array_equal(value[0], together[name][number], err_msg=name)
+
+
 def test_many_threads_give_the_bits_of_one(exports: Mapping[str, ExportResult]) -> None:
     """A session of MNN that two threads share gives wrong values without an error."""
     path = exports["bottomup"].directory

@@ -27,7 +27,7 @@ from sleap_infer.runners.graph.onnxruntime import session_options
 from sleap_infer.runners.graph.split import Part
 from sleap_infer.runners.streams import StreamedRunner, Streams
 
-MAX_SHAPES = 8
+MAX_SHAPES = 4
 """Networks, each for images of one shape, that a thread keeps. Each has a copy of the weights."""
 
 
@@ -50,7 +50,6 @@ class InferenceRunnerMNN(StreamedRunner):
 
     backend: ClassVar[str | None] = "mnn"
     facts: ClassVar[BackendFacts] = FACTS["mnn"]
-    _depends_on_batch: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -97,6 +96,11 @@ class InferenceRunnerMNN(StreamedRunner):
             raise OptionError(f"backend option {next(iter(rest))!r} is unknown: MNN has streams and numThread.")
         folder, parts = find_parts(find_model_files(opening.path).weights)
         return cls(folder, parts, opening.spec, opening.settings, opening.returned, streams)
+
+    def _images_at_once(self, images: Images) -> int:
+        """Return 1: batches are no faster on MNN, and the last digits would depend on their size."""
+        facts = self.spec.exported
+        return facts.batch_size or 1 if facts else 1
 
     def _work(self, images: Images) -> Candidates:
         with self.stopwatch.timing("network"):
