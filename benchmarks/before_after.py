@@ -55,10 +55,11 @@ import sleap_infer
 task = json.loads(sys.argv[1])
 assert Path(sleap_infer.__file__).is_relative_to(task["root"]), sleap_infer.__file__
 with sleap_infer.Predictor.from_model_paths(task["models"], backend=task["backend"], device="cpu") as predictor:
-    predictor.predict(task["video"], as_labels=False)
+    frames = range(task["n_frames"])
+    predictor.predict(task["video"], as_labels=False, frames=frames)
     n_frames, start = 0, perf_counter()
     while perf_counter() - start < task["seconds"]:
-        n_frames += len(predictor.predict(task["video"], as_labels=False))
+        n_frames += len(predictor.predict(task["video"], as_labels=False, frames=frames))
     print(json.dumps(n_frames / (perf_counter() - start)))
 """
 """Program of a child process; it uses only what both versions have."""
@@ -146,6 +147,7 @@ def rows_of(given: argparse.Namespace) -> Iterator[Row]:
                 "video": str(source.resolve()),
                 "backend": backend,
                 "seconds": given.seconds,
+                "n_frames": given.frames,
             }
             yield Row(f"{backend}: {' + '.join(path.name for path in paths)} on {source.name}", "frames/s", task)
 
@@ -211,6 +213,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--backends", default="torch,onnx,openvino")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="minimum duration of a measurement")
+    parser.add_argument("--frames", type=int, default=100, help="frames of each video, from the first")
     parser.add_argument("--pipelines", type=int, default=None, help="only the first ones")
     parser.add_argument("--tolerance", type=float, default=0.05, help="relative loss that is an error")
     parser.add_argument("--python-before", default=sys.executable, help="interpreter for the other commit")
