@@ -30,8 +30,8 @@ Layout: TypeAlias = Literal["batched", "flat"]
 """Outputs of a graph: arrays with a fixed number of places for each image, or one row for each point that was found."""
 
 ExportFormat: TypeAlias = Literal["onnx", "mnn", "tensorrt", "both"]
-"""Content of an export besides its graph: nothing; TensorRT engines, with a graph that is right for them; the same, and
-the graph is checked on its own as well."""
+"""Content of an export besides its graph: nothing; its networks for MNN; TensorRT engines, with a graph that is right
+for them; the same, and the graph is checked on its own as well."""
 
 Exporter: TypeAlias = Literal["sleap-infer", "sleap-nn"]
 """The program that made an exported graph. Those of sleap-nn have ways of their own, which are undone."""

@@ -1,4 +1,4 @@
-"""How `sleap-infer doctor` shows a diagnosis, in this process; tests/doctor has the checks themselves."""
+"""The report of `sleap-infer doctor`, produced in this process; tests/doctor tests the checks themselves."""
 
 from __future__ import annotations
 

@@ -208,7 +208,8 @@ def test_a_graph_of_another_program(tmp_path: Path) -> None:
 
 def test_a_list_of_parts_that_is_malformed(tmp_path: Path) -> None:
     elsewhere = {"name": "../1.onnx", "is_network": False, "inputs": [], "outputs": []}
-    for found in ([{"name": 3}], {"a": 1}, [elsewhere]):
+    no_input = {"name": "1.mnn", "is_network": True, "inputs": [], "outputs": ["y"]}
+    for found in ([{"name": 3}], {"a": 1}, [elsewhere], [no_input]):
         (tmp_path / PARTS_NAME).write_text(json.dumps(found))
         with pytest.raises(ExportedModelError, match="not a list of the parts"):
             read_parts(tmp_path)
@@ -280,6 +281,20 @@ try:
 except ImportError:
     print("blocked")
 """
+
+
+def test_an_output_that_the_network_does_not_have(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["image"], ["y"], name=LAYER + "relu")]
+    (part,) = mnn_parts.make_parts(write_network(tmp_path / "model.onnx", nodes), tmp_path / "parts")
+    with pytest.raises(ExportedModelError, match="cannot be opened by MNN"):
+        MnnNetwork(tmp_path / "parts" / part.name, Part("1.mnn", True, part.inputs, ("other",)), (1, 1, 16, 16))
+
+
+def test_without_stdout(exports: Mapping[str, ExportResult], tmp_path: Path) -> None:
+    """As of a service that was started with its stdout closed."""
+    code = "import os, sys\nos.close(1)\nfrom sleap_infer.runners import find_runner\n"
+    code += "find_runner('mnn').from_model_path(sys.argv[1]).close()"
+    assert run(["-c", code, str(exports["centroid"].directory)], tmp_path).code == 0
 
 
 @pytest.mark.skipif(not strace(), reason="needs strace")

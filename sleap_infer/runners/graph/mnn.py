@@ -99,8 +99,8 @@ class InferenceRunnerMNN(StreamedRunner):
 
     def _images_at_once(self, images: Images) -> int:
         """Return 1: batches are no faster on MNN, and the last digits would depend on their size."""
-        facts = self.spec.exported
-        return facts.batch_size or 1 if facts else 1
+        assert self.spec.exported is not None
+        return self.spec.exported.batch_size or 1
 
     def _work(self, images: Images) -> Candidates:
         with self.stopwatch.timing("network"):

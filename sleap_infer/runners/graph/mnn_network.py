@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,21 @@ class MnnNetwork:
         self._path = path
         try:
             self._interpreter = mnn.Interpreter(str(path))
+            self._session = self._interpreter.createSession({"backend": "CPU", "numThread": n_threads})
+            self._input = self._interpreter.getSessionInput(self._session, part.inputs[0])
+            self._interpreter.resizeTensor(self._input, shape)
+            self._interpreter.resizeSession(self._session)
+            inside = {name: self._interpreter.getSessionOutput(self._session, name) for name in part.outputs}
         except Exception as error:  # MNN raises whatever its C++ code does
             raise ExportedModelError(
                 f"{path} cannot be opened by MNN {mnn.version()} ({error}). Export the model again."
             ) from error
-        self._session = self._interpreter.createSession({"backend": "CPU", "numThread": n_threads})
-        self._input = self._interpreter.getSessionInput(self._session, part.inputs[0])
-        self._interpreter.resizeTensor(self._input, shape)
-        self._interpreter.resizeSession(self._session)
+        if any(min(tensor.getShape(), default=0) < 1 for tensor in inside.values()):
+            raise ExportedModelError(
+                f"MNN {mnn.version()} cannot run {path} on images of shape {shape}. Use backend='onnx'."
+            )
         self._images = _HostArray(mnn, shape)
-        self._outputs: dict[str, tuple[Any, _HostArray]] = {}
-        for name in part.outputs:
-            inside = self._interpreter.getSessionOutput(self._session, name)
-            if min(inside.getShape(), default=0) < 1:
-                raise ExportedModelError(
-                    f"MNN {mnn.version()} cannot run {path} on images of shape {shape}. Use backend='onnx'."
-                )
-            self._outputs[name] = inside, _HostArray(mnn, inside.getShape())
+        self._outputs = {name: (tensor, _HostArray(mnn, tensor.getShape())) for name, tensor in inside.items()}
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Run the network.
@@ -127,20 +125,28 @@ def require_mnn() -> Any:
 @contextmanager
 def _without_greeting() -> Iterator[None]:
     """Drop the line that MNN prints to stdout when it is imported; other output of that moment is printed later."""
-    if "MNN" in sys.modules:
+    try:
+        stdout = None if "MNN" in sys.modules else os.dup(1)
+    except OSError:  # there is no stdout
+        stdout = None
+    if stdout is None:
         yield
         return
-    sys.stdout.flush()
-    stdout = os.dup(1)
     with tempfile.TemporaryFile() as printed:
         try:
+            _flush()
             os.dup2(printed.fileno(), 1)
             yield
         finally:
-            sys.stdout.flush()
+            _flush()
             os.dup2(stdout, 1)
             os.close(stdout)
             printed.seek(0)
             for line in printed:
                 if not line.startswith(GREETING):
                     os.write(1, line)
+
+
+def _flush() -> None:
+    with suppress(AttributeError, OSError, ValueError):  # of a program without stdout, or one that closed it
+        sys.stdout.flush()

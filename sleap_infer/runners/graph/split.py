@@ -37,13 +37,18 @@ class Part:
 
     name: str = field()
     is_network: bool
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = field()
     outputs: tuple[str, ...]
 
     @name.validator
     def _check_name(self, _attribute: object, value: str) -> None:
         if not re.fullmatch(r"\d+\.\w+", value):
             raise ValueError(f"{value!r} is not the name of a part")
+
+    @inputs.validator
+    def _check_inputs(self, _attribute: object, value: tuple[str, ...]) -> None:
+        if self.is_network and len(value) != 1:
+            raise ValueError(f"the network {self.name} has {len(value)} inputs, expected 1")
 
 
 def write_parts(parts: Iterable[Part], folder: Path) -> None:

@@ -299,7 +299,7 @@ def read_facts(engine: Path) -> EngineFacts | None:
 
 
 def is_sound(engine: Path) -> bool:
-    """Return whether an engine is as it was built; a damaged one is reported."""
+    """Return whether an engine file is undamaged; warn if it is not."""
     try:
         expected = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))["engine_sha256"]
         is_same = file_digest(engine) == expected
